@@ -1,0 +1,1 @@
+"""The rating server: the only place that runs or calls a vision-language model."""

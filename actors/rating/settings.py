@@ -1,0 +1,74 @@
+"""Settings of the rating server. Importing them loads no model code."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from algorithms.settings import PositiveFloat, PositiveInt, Settings
+
+POCKET = "pocket"
+"""Name of the small rater that ships with the package."""
+
+
+class RaterSettings(Settings):
+    """Which vision-language model rates, how it is asked, and how it is served."""
+
+    model: Annotated[str, Field(min_length=1)] = POCKET
+    """`pocket`, a local folder, or a hub name such as `Qwen/Qwen2-VL-7B-Instruct`; any Qwen-VL."""
+    revision: str | None = None
+    """Hub revision; pin it for a reproducible study."""
+    mode: Literal["two_turn", "answer_only"] = "two_turn"
+    """Analyse then rate (published), or one forward pass with the probability of each level."""
+    endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """Base URL of an OpenAI-compatible server to ask instead of starting an engine, such as `http://host:8000/v1`.
+    The key is read from the environment variable LIKERT_ENDPOINT_KEY."""
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    """Sampling temperature of both turns; 0 takes the most likely answer."""
+    max_analysis_tokens: PositiveInt = 256
+    """Length limit of the analysis."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Sampling seed, when the temperature is above 0."""
+
+    num_replicas: PositiveInt = 1
+    """Engines that share the questions."""
+    max_in_flight: PositiveInt = 64
+    """Questions that one replica works on at once."""
+    deadline_s: PositiveFloat = 120.0
+    """Time that one question may take, retries included."""
+    max_attempts: PositiveInt = 3
+    """Tries per question; transient errors are retried with growing pauses."""
+    stall_timeout_s: PositiveFloat = 60.0
+    """An engine with work that finishes no token for so long counts as hung and is restarted."""
+    start_timeout_s: PositiveFloat = 900.0
+    """Time that an engine may take to load and warm up."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Precision of the weights."""
+    quantization: str | None = None
+    """vLLM quantisation name, such as `awq` or `gptq`."""
+    tensor_parallel_size: PositiveInt = 1
+    """GPUs that one engine is spread over."""
+    gpu_memory_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
+    """Share of GPU memory that an engine may take."""
+    max_model_len: PositiveInt = 4096
+    """Context length in tokens; shorter needs less memory."""
+    min_pixels: PositiveInt = 3136
+    """Images below this many pixels are enlarged."""
+    max_pixels: PositiveInt = 1_003_520
+    """Images above this many pixels are reduced."""
+    enforce_eager: bool = False
+    """Skip graph capture: starts faster, runs slower on a GPU. Always on on a processor."""
+    cpu_kv_cache_gb: PositiveInt = 1
+    """Key-value cache of an engine that runs on a processor."""
+    num_cpus: Annotated[float, Field(ge=0.0)] = 1.0
+    """Processors that Ray reserves for a replica."""
+    num_gpus: Annotated[float, Field(ge=0.0)] | None = None
+    """GPUs that Ray reserves for a replica; absent: `tensor_parallel_size` where the cluster has GPUs, else 0."""
+    resources: dict[str, float] = {}
+    """Custom Ray resources that a replica needs, to place it on certain nodes."""
+
+    @model_validator(mode="after")
+    def _pixels_in_order(self) -> "RaterSettings":
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
+        return self

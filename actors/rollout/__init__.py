@@ -1,0 +1,1 @@
+"""The rollout worker: simulators, cameras and the renderer."""

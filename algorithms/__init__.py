@@ -1,0 +1,1 @@
+"""What is learned: ratings, prompts, reward models, losses, replay and policies. Knows no simulator, server or file."""

@@ -1,0 +1,1 @@
+"""Policies as RLlib algorithms: the one folder of `algorithms` that may import `ray.rllib`."""

@@ -1,0 +1,74 @@
+"""Every word that a rater is told. One module, versioned by its own hash.
+
+Two-turn asking (ERL-VLM, section 4): turn one shows the picture and asks for an analysis; turn two, in text only,
+gives the analysis back and asks for a level. Answer-only asking shows the picture and asks for a level at once, so
+that one forward pass yields the probability of each level.
+
+A level is answered by its number, 1 for the worst: numbers are single, distinct tokens in every tokenizer, while
+"Very Bad" and "Very Good" begin alike.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from algorithms.ratings import RatingRequest
+from algorithms.scales import RatingScale
+
+SYSTEM = "You judge how well a robot arm is doing its task."
+
+PICTURE = "The picture shows a robot arm. Its task: {instruction}."
+PICTURES = "The pictures show a robot arm over time: {frame_note}. Its task: {instruction}."
+ANALYSIS = "Look at {focus}. Analyse how far the task is completed."
+GIVEN_ANALYSIS = "A robot arm has a task: {instruction}. An observer reports: {analysis}"
+QUESTION = "How well is the task completed? Levels: {levels}. Answer with the number of one level."
+LEVEL = "{number} = {word}"
+LEVEL_WITH_RUBRIC = "{number} = {word} ({rubric})"
+
+_TEMPLATES = (SYSTEM, PICTURE, PICTURES, ANALYSIS, GIVEN_ANALYSIS, QUESTION, LEVEL, LEVEL_WITH_RUBRIC)
+PROMPT_VERSION = hashlib.sha256("\n".join(_TEMPLATES).encode()).hexdigest()[:12]
+"""Changes whenever a template does; part of every rating's key."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One user turn after the system text. `with_images` says whether the request's pictures precede `text`."""
+
+    text: str
+    with_images: bool
+    system: str = SYSTEM
+
+
+def analysis_prompt(request: RatingRequest) -> Prompt:
+    """Turn one: describe what the picture shows with respect to completing the task."""
+    return Prompt(f"{_picture(request)} {ANALYSIS.format(focus=request.task.focus)}", with_images=True)
+
+
+def rating_prompt(request: RatingRequest, analysis: str) -> Prompt:
+    """Turn two: choose a level given the analysis, without the picture."""
+    given = GIVEN_ANALYSIS.format(instruction=request.task.instruction, analysis=analysis.strip())
+    return Prompt(f"{given} {_question(request.scale)}", with_images=False)
+
+
+def answer_only_prompt(request: RatingRequest) -> Prompt:
+    """The picture and the question in one turn."""
+    return Prompt(f"{_picture(request)} {_question(request.scale)}", with_images=True)
+
+
+def answer_labels(scale: RatingScale) -> tuple[str, ...]:
+    """What the rater may answer, worst level first: '1' to 'n'."""
+    return tuple(str(level + 1) for level in range(len(scale)))
+
+
+def _picture(request: RatingRequest) -> str:
+    if request.frame_note:
+        return PICTURES.format(frame_note=request.frame_note, instruction=request.task.instruction)
+    return PICTURE.format(instruction=request.task.instruction)
+
+
+def _question(scale: RatingScale) -> str:
+    rubric = scale.rubric or ("",) * len(scale)
+    levels = [
+        (LEVEL_WITH_RUBRIC if line else LEVEL).format(number=number, word=word, rubric=line)
+        for number, word, line in zip(answer_labels(scale), scale.words, rubric, strict=True)
+    ]
+    return QUESTION.format(levels="; ".join(levels))

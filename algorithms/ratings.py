@@ -1,0 +1,96 @@
+"""What is asked of a rater and what comes back. A failed question is another type than a rating, on purpose."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+from algorithms.scales import RatingScale
+
+AskingMode = Literal["two_turn", "answer_only"]
+FailureCause = Literal["timeout", "unparsable", "server_error", "engine_dead", "refused"]
+
+
+@dataclass(frozen=True)
+class TaskText:
+    """What the rater is told about the task."""
+
+    instruction: str
+    """The task in one clause, such as 'close the drawer'."""
+    focus: str
+    """The object to look at, such as 'the drawer'."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Decoding settings that can change an answer, and so are part of its key."""
+
+    temperature: float = 0.0
+    max_analysis_tokens: int = 256
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RaterIdentity:
+    """Which weights answered."""
+
+    model: str
+    """Hub name, or `sha256:...` of a local folder's weights, so that a path is never an identity."""
+    revision: str
+
+
+@dataclass(frozen=True)
+class RatingRequest:
+    """One question about one segment."""
+
+    images: tuple[bytes, ...]
+    """Lossless PNG files in time order; one for a frame or a joined picture."""
+    task: TaskText
+    scale: RatingScale
+    mode: AskingMode
+    frame_note: str = ""
+    """How several frames are laid out, such as 'four frames, left to right in time'; empty for one frame."""
+
+
+@dataclass(frozen=True)
+class Rating:
+    """An answer."""
+
+    key: str
+    rating: int
+    """Level in [0, num_ratings)."""
+    probabilities: tuple[float, ...]
+    """Probability of each level, renormalised over the levels; sums to 1."""
+    analysis: str
+    """Text of turn one; empty in answer-only mode."""
+    prompt_tokens: int
+    completion_tokens: int
+    latency_s: float
+
+
+@dataclass(frozen=True)
+class RatingFailure:
+    """A question that got no usable answer. It is stored and counted, and no trainer accepts one."""
+
+    key: str
+    cause: FailureCause
+    detail: str
+    attempts: int
+
+
+def rating_key(request: RatingRequest, identity: RaterIdentity, sampling: Sampling, prompt_version: str) -> str:
+    """SHA-256 over everything that can change the answer. Equal keys mean equal questions to equal weights."""
+    digest = hashlib.sha256()
+    for image in request.images:
+        digest.update(hashlib.sha256(image).digest())
+    facts = {
+        "prompt": prompt_version,
+        "task": [request.task.instruction, request.task.focus],
+        "scale": [list(request.scale.words), list(request.scale.rubric)],
+        "mode": request.mode,
+        "frame_note": request.frame_note,
+        "model": [identity.model, identity.revision],
+        "sampling": [sampling.temperature, sampling.max_analysis_tokens, sampling.seed],
+    }
+    digest.update(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode())
+    return digest.hexdigest()

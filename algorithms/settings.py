@@ -1,0 +1,160 @@
+"""Settings of what is learned. Frozen, typed, and strict: an unknown key is an error."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+
+
+class Settings(BaseModel):
+    """Base of every settings block; the text under a field is its documentation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SegmentSettings(Settings):
+    """What one rating looks at."""
+
+    kind: Literal["frame", "trajectory"] = "frame"
+    """`frame`: one image. `trajectory`: `num_frames` images spread over `num_agent_steps` agent steps."""
+    num_frames: PositiveInt = 1
+    """Images shown for a trajectory; 1 for a frame."""
+    num_agent_steps: PositiveInt = 1
+    """Length of a trajectory segment in agent steps."""
+    layout: Literal["separate", "joined"] = "separate"
+    """Show a trajectory as several images, or as one picture with numbered frames side by side."""
+
+    @model_validator(mode="after")
+    def _frames_fit(self) -> "SegmentSettings":
+        if self.kind == "frame" and (self.num_frames, self.num_agent_steps) != (1, 1):
+            raise ValueError("a segment of kind 'frame' has num_frames 1 and num_agent_steps 1; use kind 'trajectory'")
+        if self.kind == "trajectory" and not 2 <= self.num_frames <= self.num_agent_steps:
+            raise ValueError("a trajectory needs 2 <= num_frames <= num_agent_steps")
+        return self
+
+
+class FeedbackSettings(Settings):
+    """When ratings are asked, how many, and about what."""
+
+    num_ratings: Literal[2, 3, 4, 5] = 3
+    """Levels n of the Likert scale."""
+    first_env_steps: PositiveInt = 10_000
+    """Environment steps before the first feedback session."""
+    interval_env_steps: PositiveInt = 5_000
+    """Environment steps between feedback sessions."""
+    per_session: PositiveInt = 50
+    """Ratings asked in one session."""
+    first_session: PositiveInt | None = None
+    """Ratings asked in the first session; `per_session` if absent."""
+    budget: PositiveInt = 10_000
+    """Ratings asked in the whole run at most."""
+    segment: SegmentSettings = SegmentSettings()
+    """What one rating looks at."""
+    recent_episodes: PositiveInt = 100
+    """Segments are drawn from this many latest episodes (ERL-VLM: 100)."""
+    newest_share: Fraction = 0.0
+    """Share of a session drawn from the episodes collected since the last session; 0 is uniform, as published."""
+    max_rating_lag: Annotated[int, Field(ge=0)] = 0
+    """Rounds that ratings may arrive late. 0 waits for them: exact and repeatable."""
+    tolerated_failure_share: Fraction = 0.2
+    """The run stops with a message if more than this share of a session's questions fail."""
+    control: Literal["none", "shuffled"] = "none"
+    """`shuffled` permutes each session's ratings among its segments: the control that must not learn."""
+
+    @model_validator(mode="after")
+    def _budget_holds_a_session(self) -> "FeedbackSettings":
+        largest = max(self.per_session, self.first_session or 0)
+        if self.budget < largest:
+            raise ValueError(f"budget {self.budget} is below one session of {largest}; raise budget or lower per_session")
+        return self
+
+
+class RewardModelSettings(Settings):
+    """The reward model and how it learns from ratings."""
+
+    input: Literal["frame", "state"] = "frame"
+    """`frame`: a convolutional network on the rendered image. `state`: a multi-layer perceptron on the observation."""
+    network: Literal["published", "small"] = "published"
+    """Frame network: `published` (convs 16/32/64/128 for 224 pixels) or `small` (for 56 pixels and a processor)."""
+    image_px: PositiveInt = 224
+    """Side of the image that the frame network sees; rendered frames are reduced to it."""
+    hidden: tuple[PositiveInt, ...] = (256, 256)
+    """Hidden layers of the state network."""
+    num_members: PositiveInt = 3
+    """Ensemble size; the reward is the members' mean."""
+    loss: Literal["mae", "cross_entropy"] = "mae"
+    """Mean absolute error (ERL-VLM, robust) or cross-entropy (RbRL)."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of each label's mass spread evenly over all levels."""
+    sharpness: PositiveFloat = 30.0
+    """k in the class logits -k (R - b_i)(R - b_(i+1))."""
+    class_weights: Literal["none", "complement"] = "complement"
+    """`complement`: weight (N - n_c) / N divided by its minimum, as in the reference code."""
+    stratified: Literal["off", "balanced", "proportional"] = "balanced"
+    """`balanced`: every batch holds each present level equally often. `proportional`: the reference's partition."""
+    learning_rate: PositiveFloat = 3e-4
+    """Adam step size."""
+    batch_size: PositiveInt = 512
+    """Ratings in a batch."""
+    max_epochs: PositiveInt = 10
+    """Passes over all ratings in one session at most."""
+    min_epochs: PositiveInt = 2
+    """Passes made before `target_accuracy` may stop the session."""
+    target_accuracy: Fraction = 0.97
+    """A session's training stops once the mean training accuracy is above this."""
+    frame_cache_gb: Annotated[float, Field(ge=0.0)] = 4.0
+    """Memory for reduced frames kept for relabelling; what does not fit is rendered again from its state."""
+    num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
+    """GPUs (or a fraction of one) that the learner actor takes."""
+
+    @model_validator(mode="after")
+    def _epochs_in_order(self) -> "RewardModelSettings":
+        if self.min_epochs > self.max_epochs:
+            raise ValueError(f"min_epochs {self.min_epochs} is above max_epochs {self.max_epochs}")
+        return self
+
+
+class PolicySettings(Settings):
+    """Soft actor-critic on the learned reward (Haarnoja et al. 2018), as RLlib algorithm."""
+
+    hidden: tuple[PositiveInt, ...] = (256, 256, 256)
+    """Hidden layers of actor and critics."""
+    actor_learning_rate: PositiveFloat = 3e-4
+    """Adam step size of the actor."""
+    critic_learning_rate: PositiveFloat = 3e-4
+    """Adam step size of the critics."""
+    temperature_learning_rate: PositiveFloat = 1e-4
+    """Adam step size of the entropy temperature."""
+    initial_temperature: PositiveFloat = 0.1
+    """Entropy temperature at the start."""
+    target_entropy: float | Literal["auto"] = "auto"
+    """Target entropy in nats; `auto` is minus the number of action dimensions."""
+    discount: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
+    """Discount per agent step."""
+    tau: Annotated[float, Field(gt=0.0, le=1.0)] = 0.005
+    """Polyak step of the target critics."""
+    target_update_interval: PositiveInt = 2
+    """Updates between two Polyak steps."""
+    batch_size: PositiveInt = 512
+    """Transitions in an update."""
+    updates_per_agent_step: PositiveFloat = 1.0
+    """Gradient updates for each agent step collected."""
+    replay_capacity: PositiveInt = 200_000
+    """Agent steps that the replay holds."""
+    seed_env_steps: Annotated[int, Field(ge=0)] = 1_000
+    """Environment steps of uniformly random actions at the start."""
+    unsupervised_env_steps: Annotated[int, Field(ge=0)] = 9_000
+    """Environment steps of state-entropy exploration after them (PEBBLE)."""
+    entropy_neighbours: PositiveInt = 5
+    """k of the k-nearest-neighbour entropy estimate."""
+    reset_critic: bool = True
+    """Start the critics anew once the first reward model exists."""
+    critic_reset_updates: Annotated[int, Field(ge=0)] = 100
+    """Extra updates right after that reset."""
+    normalise_observations: bool = False
+    """Scale observations by the mean and deviation of the random and exploration steps, then keep them fixed."""
+    num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
+    """GPUs (or a fraction of one) for the RLlib learner."""
