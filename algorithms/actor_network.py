@@ -1,5 +1,6 @@
 """The policy network, shared by the learner that trains it and the rollout workers that act with it."""
 
+import itertools
 import math
 
 import numpy as np
@@ -27,7 +28,7 @@ class SquashedGaussianActor(nn.Module):
         self.register_buffer("obs_scale", torch.ones(observation_size))
         sizes = (observation_size, *hidden)
         layers: list[nn.Module] = []
-        for size_in, size_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for size_in, size_out in itertools.pairwise(sizes):
             layers += [nn.Linear(size_in, size_out), nn.ReLU()]
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(sizes[-1], 2 * action_size)
