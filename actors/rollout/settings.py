@@ -1,15 +1,80 @@
 """Settings of tasks and rollout workers. Importing them loads no simulator."""
 
+import difflib
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from algorithms.settings import PositiveFloat, PositiveInt, Settings
+from algorithms.settings import Fraction, PositiveFloat, PositiveInt, Settings
 
 Vector3 = tuple[float, float, float]
+Colour = tuple[Fraction, Fraction, Fraction, Fraction]
 
 STOCK_CAMERAS = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
 """Cameras that every MetaWorld 3.1.1 scene has."""
+
+
+META_WORLD_ENVS = (
+    "assembly-v3",
+    "basketball-v3",
+    "bin-picking-v3",
+    "box-close-v3",
+    "button-press-v3",
+    "button-press-topdown-v3",
+    "button-press-topdown-wall-v3",
+    "button-press-wall-v3",
+    "coffee-button-v3",
+    "coffee-pull-v3",
+    "coffee-push-v3",
+    "dial-turn-v3",
+    "disassemble-v3",
+    "door-close-v3",
+    "door-lock-v3",
+    "door-open-v3",
+    "door-unlock-v3",
+    "drawer-close-v3",
+    "drawer-open-v3",
+    "faucet-close-v3",
+    "faucet-open-v3",
+    "hammer-v3",
+    "hand-insert-v3",
+    "handle-press-v3",
+    "handle-press-side-v3",
+    "handle-pull-v3",
+    "handle-pull-side-v3",
+    "lever-pull-v3",
+    "peg-insert-side-v3",
+    "peg-unplug-side-v3",
+    "pick-out-of-hole-v3",
+    "pick-place-v3",
+    "pick-place-wall-v3",
+    "plate-slide-v3",
+    "plate-slide-back-v3",
+    "plate-slide-back-side-v3",
+    "plate-slide-side-v3",
+    "push-v3",
+    "push-back-v3",
+    "push-wall-v3",
+    "reach-v3",
+    "reach-wall-v3",
+    "shelf-place-v3",
+    "soccer-v3",
+    "stick-pull-v3",
+    "stick-push-v3",
+    "sweep-v3",
+    "sweep-into-v3",
+    "window-close-v3",
+    "window-open-v3",
+)
+"""Environments of MetaWorld 3.1.1, written out so that settings can be checked without loading a simulator."""
+
+
+def check_env_id(env_id: str) -> str:
+    """The name itself. Raises ValueError with the nearest names if MetaWorld has no such environment."""
+    if env_id not in META_WORLD_ENVS:
+        nearest = difflib.get_close_matches(env_id, META_WORLD_ENVS, n=3, cutoff=0.5) or ["drawer-close-v3"]
+        raise ValueError(f"MetaWorld has no environment {env_id!r}; did you mean {' or '.join(nearest)}?")
+    return env_id
 
 
 class CameraSettings(Settings):
@@ -22,12 +87,19 @@ class CameraSettings(Settings):
     fovy_deg: Annotated[float, Field(gt=0.0, lt=180.0)] = 45.0
     """Vertical field of view in degrees."""
 
+    @model_validator(mode="after")
+    def _looks_somewhere(self) -> "CameraSettings":
+        if self.position == self.look_at:
+            raise ValueError(f"camera.position and camera.look_at are both {self.position}; they must differ")
+        return self
+
 
 class FixedStartSettings(Settings):
     """Where things stand when starts are fixed; what is absent keeps the task's own default."""
 
     random_vector: tuple[float, ...] | None = None
-    """The task's own start vector (object position, and goal position where it has one), in metres."""
+    """The task's own start vector (object position, and goal position where it has one), in metres. Absent: the start
+    that MetaWorld freezes for seed 0."""
     hand: Vector3 | None = None
     """Initial position of the hand, in metres."""
 
@@ -37,7 +109,7 @@ class TaskSettings(Settings):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
     """Short name, for run folders and tables."""
-    env_id: str
+    env_id: Annotated[str, AfterValidator(check_env_id)]
     """MetaWorld environment, such as `drawer-close-v3`."""
     instruction: Annotated[str, Field(min_length=1)]
     """The task in one clause: 'close the drawer'."""
@@ -51,7 +123,7 @@ class TaskSettings(Settings):
     """Draw the robot. The published experiments hide it."""
     goal_visible: bool = False
     """Draw the goal marker."""
-    object_colours: dict[str, tuple[float, float, float, float]] = {}
+    object_colours: dict[str, Colour] = Field(default_factory=dict)
     """Body or geom name to RGBA in [0, 1]; replaces its material."""
     quality: Literal["fast", "full"] = "fast"
     """`fast` draws without shadows, reflections and multisampling, about ten times faster on a processor."""
@@ -63,7 +135,7 @@ class TaskSettings(Settings):
     """Environment steps for each agent step."""
     episode_env_steps: Annotated[int, Field(gt=0, le=500)] = 500
     """Environment steps before an episode is truncated; MetaWorld's own limit is 500."""
-    rubrics: dict[Literal[2, 3, 4, 5], tuple[str, ...]] = {}
+    rubrics: dict[Literal[2, 3, 4, 5], tuple[str, ...]] = Field(default_factory=dict)
     """For a scale of n levels, one line per level, worst first: what it looks like. Goes into the prompt."""
 
     @model_validator(mode="after")
@@ -94,5 +166,5 @@ class RolloutSettings(Settings):
     """Agent steps of each environment between two hand-overs of policy weights; divides the episode's length."""
     num_cpus: PositiveFloat = 1.0
     """Processors that Ray reserves for an actor."""
-    resources: dict[str, float] = {}
+    resources: dict[str, float] = Field(default_factory=dict)
     """Custom Ray resources that an actor needs, such as {env: 1}, to place it on certain nodes."""
