@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from algorithms.scales import RatingScale
@@ -23,11 +23,16 @@ class TaskText:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Decoding settings that can change an answer, and so are part of its key."""
+    """How the weights are run, where it can change an answer; part of the answer's key."""
 
     temperature: float = 0.0
     max_analysis_tokens: int = 256
     seed: int = 0
+    min_pixels: int = 3136
+    """Images below this many pixels are enlarged, above `max_pixels` reduced, before the model sees them."""
+    max_pixels: int = 1_003_520
+    precision: str = "auto"
+    """Number format of the weights, and the quantisation if there is one."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def rating_key(request: RatingRequest, identity: RaterIdentity, sampling: Sampli
         "mode": request.mode,
         "frame_note": request.frame_note,
         "model": [identity.model, identity.revision],
-        "sampling": [sampling.temperature, sampling.max_analysis_tokens, sampling.seed],
+        "sampling": asdict(sampling),
     }
     digest.update(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode())
     return digest.hexdigest()

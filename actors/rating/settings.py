@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from algorithms.ratings import Sampling
 from algorithms.settings import PositiveFloat, PositiveInt, Settings
 
 POCKET = "pocket"
@@ -64,7 +65,7 @@ class RaterSettings(Settings):
     """Processors that Ray reserves for a replica."""
     num_gpus: Annotated[float, Field(ge=0.0)] | None = None
     """GPUs that Ray reserves for a replica; absent: `tensor_parallel_size` where the cluster has GPUs, else 0."""
-    resources: dict[str, float] = {}
+    resources: dict[str, float] = Field(default_factory=dict)
     """Custom Ray resources that a replica needs, to place it on certain nodes."""
 
     @model_validator(mode="after")
@@ -72,3 +73,15 @@ class RaterSettings(Settings):
         if self.min_pixels > self.max_pixels:
             raise ValueError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
         return self
+
+    @property
+    def sampling(self) -> Sampling:
+        """The part of these settings that can change an answer."""
+        return Sampling(
+            temperature=self.temperature,
+            max_analysis_tokens=self.max_analysis_tokens,
+            seed=self.seed,
+            min_pixels=self.min_pixels,
+            max_pixels=self.max_pixels,
+            precision=f"{self.dtype}+{self.quantization}" if self.quantization else self.dtype,
+        )
