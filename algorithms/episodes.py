@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Scene:
-    """What an episode's frames share: model arrays that only a reset changes. Key to array, float32."""
+    """What an episode's frames share: model arrays that only a reset changes, by name, in the simulator's own dtype."""
 
     arrays: dict[str, np.ndarray]
 
