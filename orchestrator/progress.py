@@ -1,0 +1,152 @@
+"""Live progress of a run: one moving line on a terminal, a line per change elsewhere."""
+
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import TextIO
+
+LINE_EVERY_S = 10.0
+"""Off a terminal, numbers that merely grow are printed at most this often."""
+
+
+@dataclass(frozen=True)
+class ProgressState:
+    """What is shown."""
+
+    phase: str = "starting"
+    env_steps: int = 0
+    success: float | None = None
+    asked: int = 0
+    answered: int = 0
+    failed: int = 0
+    from_store: int = 0
+
+
+class RunProgress:
+    """Shows where a run stands. Use it as a context manager; call `update` with whatever changed."""
+
+    def __init__(self, title: str, total_env_steps: int, stream: TextIO | None = None, enabled: bool = True) -> None:
+        self._title = title
+        self._total = total_env_steps
+        self._stream = stream or sys.stderr
+        self._enabled = enabled
+        self._state = ProgressState()
+        self._began: tuple[float, int] | None = None
+        self._live = None
+        self._printed = ProgressState(phase="")
+        self._printed_at = 0.0
+
+    def __enter__(self) -> "RunProgress":
+        if self._enabled and self._stream.isatty():
+            self._live = _Live(self._title, self._total, self._stream)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        elif self._enabled and self._printed != self._state:
+            self._print()
+
+    def update(
+        self,
+        *,
+        phase: str | None = None,
+        env_steps: int | None = None,
+        success: float | None = None,
+        asked: int | None = None,
+        answered: int | None = None,
+        failed: int | None = None,
+        from_store: int | None = None,
+    ) -> None:
+        """Show new values; what is not given stays. `success` is that of the last evaluation, in [0, 1]."""
+        given = {name: value for name, value in locals().items() if name != "self" and value is not None}
+        self._state = replace(self._state, **given)
+        if self._began is None and env_steps is not None:
+            # A resumed run starts in the middle, and only what this process did says how fast it is.
+            self._began = (time.monotonic(), env_steps)
+        if self._live is not None:
+            self._live.show(self._state, self._eta_s())
+        elif self._enabled and self._changed():
+            self._print()
+
+    def note(self, text: str) -> None:
+        """Print a line of text above the progress."""
+        if self._live is not None:
+            self._live.note(text)
+        elif self._enabled:
+            print(text, file=self._stream, flush=True)
+
+    def _changed(self) -> bool:
+        """A new evaluation or session shows at once, the rest now and then; phases alone change too often."""
+        new, old = self._state, self._printed
+        if new == old:
+            return False
+        at_once = new.success != old.success or new.asked != old.asked or new.failed != old.failed or not old.phase
+        return at_once or time.monotonic() - self._printed_at >= LINE_EVERY_S
+
+    def _print(self) -> None:
+        eta_s = self._eta_s()
+        parts = [f"{self._state.env_steps:,}/{self._total:,} env steps", self._state.phase, *_facts(self._state)]
+        parts += [f"{_clock(eta_s)} left"] if eta_s is not None else []
+        print(f"{self._title}: {', '.join(parts)}", file=self._stream, flush=True)
+        self._printed, self._printed_at = self._state, time.monotonic()
+
+    def _eta_s(self) -> float | None:
+        if self._began is None:
+            return None
+        started, first_step = self._began
+        done = self._state.env_steps - first_step
+        return None if done <= 0 else (time.monotonic() - started) / done * max(self._total - self._state.env_steps, 0)
+
+
+class _Live:
+    """The moving line."""
+
+    def __init__(self, title: str, total: int, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.fields[phase]:<12}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[eta]}"),
+            console=Console(file=stream),
+            refresh_per_second=4,
+        )
+        self._task = self._progress.add_task(title, total=total, phase="starting", facts="", eta="")
+        self._progress.start()
+
+    def show(self, state: ProgressState, eta_s: float | None) -> None:
+        self._progress.update(
+            self._task,
+            completed=state.env_steps,
+            phase=state.phase,
+            facts=", ".join(_facts(state)),
+            eta="" if eta_s is None else f"{_clock(eta_s)} left",
+        )
+
+    def note(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+
+def _facts(state: ProgressState) -> list[str]:
+    facts = [] if state.success is None else [f"success {state.success:.0%}"]
+    if state.asked:
+        facts.append(
+            f"ratings {state.answered:,}/{state.asked:,} ({state.from_store:,} from the store, {state.failed:,} failed)"
+        )
+    return facts
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
