@@ -13,11 +13,6 @@ from actors.rollout import frame_state
 from actors.rollout.settings import TaskSettings, check_env_id
 from algorithms.episodes import Scene
 
-OBSERVATION_SIZE = 39
-"""18 numbers now (hand, gripper, objects), the same 18 one environment step ago, and the goal's position."""
-ACTION_SIZE = 4
-"""Hand x, y, z and gripper, each in [-1, 1]; one unit moves the hand by one centimetre an environment step."""
-
 _MAX_DRAWS = 10
 """More draws of one and the same start vector in a reset mean that the task keeps rejecting it."""
 _INFO_KEYS = ("success", "near_object", "grasp_success", "obj_to_target", "unscaled_reward")

@@ -93,12 +93,12 @@ def _styled_model(task: TaskSettings) -> mujoco.MjModel:
         model.vis.quality.offsamples = 0
     for name, colour in task.object_colours.items():
         _paint(model, name, colour)
+    robot = _subtree(model, model.body(_ROBOT_ROOT).id)
     if not task.robot_visible:
-        robot = _subtree(model, model.body(_ROBOT_ROOT).id)
         model.geom_rgba[_geoms_of(model, robot), 3] = 0.0
-        model.site_rgba[np.isin(model.site_bodyid, robot), 3] = 0.0
-    if not task.goal_visible:
-        model.site_rgba[:, 3] = 0.0
+    # The markers on the robot's fingers say nothing about the task.
+    hidden_sites = np.isin(model.site_bodyid, robot) if task.goal_visible else slice(None)
+    model.site_rgba[hidden_sites, 3] = 0.0
     return model
 
 

@@ -10,6 +10,11 @@ from algorithms.settings import Fraction, PositiveFloat, PositiveInt, Settings
 Vector3 = tuple[float, float, float]
 Colour = tuple[Fraction, Fraction, Fraction, Fraction]
 
+OBSERVATION_SIZE = 39
+"""18 numbers now (hand, gripper, objects), the same 18 one environment step ago, and the goal's position."""
+ACTION_SIZE = 4
+"""Hand x, y, z and gripper, each in [-1, 1]; one unit moves the hand by one centimetre an environment step."""
+
 STOCK_CAMERAS = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
 """Cameras that every MetaWorld 3.1.1 scene has."""
 
@@ -122,7 +127,7 @@ class TaskSettings(Settings):
     robot_visible: bool = True
     """Draw the robot. The published experiments hide it."""
     goal_visible: bool = False
-    """Draw the goal marker."""
+    """Draw the goal marker, and what other markers MetaWorld puts into the scene."""
     object_colours: dict[str, Colour] = Field(default_factory=dict)
     """Body or geom name to RGBA in [0, 1]; replaces its material."""
     quality: Literal["fast", "full"] = "fast"
