@@ -1,8 +1,8 @@
 """A table in a folder of immutable Parquet parts, which several processes may append to and read at once."""
 
+import logging
 import time
 import uuid
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 from orchestrator.errors import LikertError
 from orchestrator.run_files import remove_stale_temporaries, write_atomic
+
+log = logging.getLogger(__name__)
 
 ROWS_PER_GROUP = 64
 """Rows that are read together; small, because a look-up wants single rows."""
@@ -29,10 +31,6 @@ class StoreVersionError(LikertError):
 
 class _ForeignPartError(ValueError):
     """A file is Parquet, and not a part of this table."""
-
-
-class DamagedPartWarning(UserWarning):
-    """A part cannot be read; its rows are left out."""
 
 
 class PartsTable:
@@ -202,10 +200,8 @@ class PartsTable:
         # Rows of this part may stand in another that was skipped as a copy: index anew at the next refresh.
         self._parts.clear()
         self._index.clear()
-        warnings.warn(
-            f"{self.folder / part} cannot be read ({error}); its rows are left out. Delete it once you have looked",
-            DamagedPartWarning,
-            stacklevel=3,
+        log.warning(
+            "%s cannot be read (%s); its rows are left out. Delete it once you have looked", self.folder / part, error
         )
 
 

@@ -1,4 +1,4 @@
-"""The columns of the rating store, its version, and rows to and from them. docs/rating_store.md explains each column."""
+"""Columns of the rating store, its version, and rows to and from them. docs/rating_store.md explains each column."""
 
 import hashlib
 import struct

@@ -3,8 +3,8 @@
 Several runs may share a store and write at once. A failed question has a table of its own and is never among ratings.
 """
 
+import logging
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +29,8 @@ from orchestrator.rating_schema import (
     rating_row,
     stored_rating,
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -134,7 +136,7 @@ class RatingStore:
         return [tuple(pngs[name] for name in rows[key]["frames"]) for key in keys]
 
     def load(self, keys: Sequence[str]) -> list[StoredRating]:
-        """Whole rows with their pictures, in the order of `keys`; those that cannot be had are left out and warned of."""
+        """Whole rows with their pictures, in the order of `keys`. What is lost is left out with a warning."""
         with self._lock:
             rows = self._ratings.read(keys)
             names = {name for row in rows.values() for name in (*row["images"], *row["frames"])}
@@ -145,10 +147,8 @@ class RatingStore:
             if key in rows and all(name in pngs for name in (*rows[key]["images"], *rows[key]["frames"]))
         ]
         if len(whole) < len(keys):
-            warnings.warn(
-                f"{len(keys) - len(whole)} of {len(keys)} ratings, or their pictures, are not in the store {self.folder}",
-                stacklevel=2,
-            )
+            lost = len(keys) - len(whole)
+            log.warning("%d of %d ratings or their pictures are not in the store %s", lost, len(keys), self.folder)
         return whole
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

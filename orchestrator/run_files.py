@@ -10,7 +10,8 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -129,6 +130,15 @@ def remove_stale_temporaries(folder: Path, older_than_s: float = STALE_AFTER_S) 
             continue  # Its writer was alive after all and has just renamed it, or another process cleans too.
         num_removed += 1
     return num_removed
+
+
+@contextmanager
+def waiting_lock(path: Path) -> Iterator[None]:
+    """Let one process at a time past, on this machine; others wait."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class FolderLock:

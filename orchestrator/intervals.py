@@ -1,0 +1,48 @@
+"""Means over seeds and how sure they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+LAST_EVALUATIONS = 3
+"""A run's result is its mean over this many last evaluations: a single one is noise."""
+NUM_RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its interval of 95 % confidence."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def last_mean(values: np.ndarray, num_last: int = LAST_EVALUATIONS) -> float:
+    """Mean of the last values; of all if there are fewer. Raises ValueError for none."""
+    if not len(values):
+        raise ValueError("there is no evaluation to take a mean of")
+    return float(np.mean(values[-num_last:]))
+
+
+def bootstrap_interval(strata: Sequence[np.ndarray], seed: int = 0) -> Interval:
+    """Mean over all scores, with a percentile interval from a stratified bootstrap (Agarwal et al. 2021).
+
+    `strata` holds one array of scores for each task, a score per seed; seeds are drawn anew within each task. With
+    three seeds the interval is about their range: it tells seeds apart, and not evaluations. Raises ValueError if a
+    stratum is empty.
+    """
+    if not strata or any(not len(scores) for scores in strata):
+        raise ValueError("every task needs at least one score")
+    rng = np.random.default_rng(seed)
+    drawn = np.concatenate(
+        [scores[rng.integers(0, len(scores), (NUM_RESAMPLES, len(scores)))] for scores in strata], axis=1
+    )
+    tail = 50.0 * (1.0 - CONFIDENCE)
+    low, high = np.percentile(drawn.mean(axis=1), [tail, 100.0 - tail])
+    return Interval(float(np.mean(np.concatenate(list(strata)))), float(low), float(high))

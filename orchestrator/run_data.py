@@ -1,0 +1,86 @@
+"""What reports and figures know about a run, read from its folder alone."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.errors import SettingsError
+from orchestrator.loading import load_experiment
+from orchestrator.run_files import read_arrays, read_json_lines
+from orchestrator.run_layout import (
+    CONTROLS,
+    EVAL_SUCCESS,
+    METRICS_FILE,
+    PROGRESS_FILE,
+    SETTINGS_FILE,
+    control_metric,
+)
+from orchestrator.settings import Experiment
+
+
+@dataclass(frozen=True)
+class Series:
+    """A metric over environment steps."""
+
+    env_steps: np.ndarray
+    """[N] int64, growing."""
+    values: np.ndarray
+    """[N] float64."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """One run."""
+
+    folder: Path
+    experiment: Experiment
+    rows: list[dict[str, Any]]
+    """Lines of the metrics file."""
+
+    @property
+    def group(self) -> str:
+        """Runs that differ in their seed only: the experiment's name."""
+        return self.experiment.name
+
+    def series(self, metric: str) -> Series:
+        """A metric's values; where a step was logged twice, the last."""
+        values = {row["env_step"]: row[metric] for row in self.rows if metric in row}
+        steps = sorted(values)
+        return Series(np.array(steps, dtype=np.int64), np.array([values[step] for step in steps], dtype=np.float64))
+
+    def control(self, control: str, metric: str = EVAL_SUCCESS) -> float | None:
+        """A control's value, or None if it was not evaluated."""
+        series = self.series(control_metric(control, metric))
+        return float(series.values[-1]) if len(series) else None
+
+    def controls(self, metric: str = EVAL_SUCCESS) -> dict[str, float]:
+        """The controls that were evaluated."""
+        return {name: value for name in CONTROLS if (value := self.control(name, metric)) is not None}
+
+    def progress(self) -> dict[str, np.ndarray]:
+        """Learned reward beside true progress; empty if the run has not written any."""
+        path = self.folder / PROGRESS_FILE
+        return read_arrays(path) if path.exists() else {}
+
+
+def read_run(folder: Path) -> RunData:
+    """Read a run's folder. Raises SettingsError if it is none."""
+    if not (folder / SETTINGS_FILE).exists():
+        raise SettingsError(f"{folder} is not the folder of a run: it has no {SETTINGS_FILE}")
+    return RunData(folder, load_experiment(folder / SETTINGS_FILE), read_json_lines(folder / METRICS_FILE))
+
+
+def find_runs(folders: Iterable[Path]) -> list[RunData]:
+    """Runs among `folders` and right below them. Raises SettingsError for a folder without any."""
+    found: dict[Path, RunData] = {}
+    for folder in folders:
+        below = sorted(path.parent for path in folder.glob(f"*/{SETTINGS_FILE}"))
+        runs = [folder] if (folder / SETTINGS_FILE).exists() or not below else below
+        found |= {run.resolve(): read_run(run) for run in runs}
+    return list(found.values())

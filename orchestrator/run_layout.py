@@ -1,0 +1,37 @@
+"""Names that writers and readers of a run's folder agree on: its files, and the metrics that figures are drawn from."""
+
+SETTINGS_FILE = "settings.yaml"
+"""The resolved settings; `likert run` on this file is the same experiment."""
+METRICS_FILE = "metrics.jsonl"
+"""A JSON object per line: `env_step`, `time` (Unix seconds) and metrics by name."""
+PROGRESS_FILE = "progress.npz"
+"""Learned reward beside true progress, one entry per audited frame: `env_step` int64 [N] (when the frame was scored),
+`learned_reward` float32 [N], `true_progress` float32 [N] in [0, 1]."""
+MLFLOW_FILE = "mlflow_run.json"
+"""Id of the run at MLflow, so that a resumed run goes on with it."""
+CHECKPOINTS_FOLDER = "checkpoints"
+FIGURES_FOLDER = "figures"
+FRAMES_FOLDER = "frames"
+"""A sample of rated frames, for people."""
+
+EVAL_SUCCESS = "eval/success"
+"""Share of evaluation episodes with success at any step."""
+EVAL_SUCCESS_LAST_STEP = "eval/success_last_step"
+"""Share of evaluation episodes with success at the last step."""
+CONTROLS = ("random", "untrained")
+"""Policies evaluated once, as `eval/random_success` and so on: without them a gain looks larger than it is."""
+RATINGS_ASKED = "rating/asked"
+"""Questions asked so far."""
+RATING_LEVEL = "rating/level_{number}"
+"""Ratings of a level in one session, 1 for the worst."""
+REWARD_ACCURACIES = {
+    "reward/train_accuracy": "reward model on the ratings it learns from",
+    "reward/success_accuracy": "highest rating against the simulator's success",
+}
+"""Metrics in [0, 1] that the figure of accuracies shows, with their labels."""
+
+
+def control_metric(control: str, metric: str) -> str:
+    """Name of a control's metric: `random`, `eval/success` -> `eval/random_success`."""
+    folder, name = metric.split("/")
+    return f"{folder}/{control}_{name}"

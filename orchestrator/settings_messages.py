@@ -1,0 +1,153 @@
+"""What pydantic found wrong with settings, said for people: field, value, rule, remedy."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+_ABSENT = object()
+
+_RULES = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "path_type": "a path",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a block of `key: value` lines",
+    "model_type": "a block of `key: value` lines",
+    "model_attributes_type": "a block of `key: value` lines",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "above"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "below"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """'; did you mean ...?' if something known is like `name`, else nothing."""
+    matches = difflib.get_close_matches(str(name), [str(one) for one in known], n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def validation_message(title: str, model: type[BaseModel], given: Any, error: ValidationError) -> str:
+    """One message for all errors: a line each, under `title`."""
+    by_path: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for one in error.errors(include_url=False):
+        by_path.setdefault(_path(one, given), []).append(one)
+    lines = [_line(path, errors, model, given) for path, errors in _without_other_members(by_path, given).items()]
+    return "\n  ".join([f"{title}:", *lines])
+
+
+def _path(error: Mapping[str, Any], given: Any) -> tuple[Any, ...]:
+    """The keys that the user wrote (or left out), without pydantic's names for members of a union."""
+    path: list[Any] = []
+    place = given
+    for key in error["loc"]:
+        below = _below(place, key)
+        if below is not _ABSENT:
+            path.append(key)
+            place = below
+    if error["type"] == "missing":
+        path.append(error["loc"][-1])
+    return tuple(path)
+
+
+def _below(place: Any, key: Any) -> Any:
+    if isinstance(place, Mapping):
+        return place.get(key, _ABSENT)
+    if isinstance(place, list | tuple) and isinstance(key, int) and key < len(place):
+        return place[key]
+    return _ABSENT
+
+
+def _value(given: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        given = _below(given, key)
+    return given
+
+
+def _without_other_members(
+    by_path: dict[tuple[Any, ...], list[dict[str, Any]]], given: Any
+) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """Drop what a union's other members say: for a block only the block's own errors count, else the plain ones."""
+    kept = {}
+    for path, errors in by_path.items():
+        is_block = isinstance(_value(given, path), Mapping)
+        about_blocks = ("model_type", "model_attributes_type", "dict_type")
+        fitting = [one for one in errors if is_block or one["type"] not in about_blocks or len(errors) == 1]
+        deeper = any(len(other) > len(path) and other[: len(path)] == path for other in by_path)
+        if is_block and deeper:
+            fitting = [one for one in errors if one["type"] == "value_error"]
+        if fitting:
+            kept[path] = fitting
+    return kept
+
+
+def _line(path: tuple[Any, ...], errors: list[dict[str, Any]], model: type[BaseModel], given: Any) -> str:
+    first = errors[0]
+    name = ".".join(map(str, path))
+    meaning = _meaning(model, path)
+    if first["type"] == "value_error":
+        message = str(first["ctx"]["error"])
+        return f"{name}: {message}" if name else message
+    if first["type"] == "missing":
+        return f"{name} is missing: add it{meaning}"
+    if first["type"] == "extra_forbidden":
+        known = list(_model_at(model, path[:-1]).model_fields)
+        return f"{name}: there is no such setting{nearest(path[-1], known) or '; there are ' + ', '.join(known)}"
+    rule = " or ".join(dict.fromkeys(_rule(one) for one in errors))
+    if first["loc"][-1] == "[key]":
+        return f"{'.'.join(map(str, path[:-1]))}: the key {path[-1]!r} must be {rule}"
+    return f"{name} = {_value(given, path)!r}: must be {rule}{meaning}"
+
+
+def _rule(error: Mapping[str, Any]) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _RULES:
+        return _RULES[kind]
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return f"{words} {context[key]}"
+    if kind in ("literal_error", "enum"):
+        choices = context["expected"].replace(" or ", ", ")
+        return f"one of {choices}" if ", " in choices else choices
+    if kind == "string_pattern_mismatch":
+        return f"text of the form {context['pattern']}"
+    if kind == "string_too_short":
+        return f"text of {context['min_length']} characters or more"
+    if kind in ("too_long", "too_short"):
+        bound = context.get("max_length", context.get("min_length"))
+        return f"a list of {bound} values (it has {context['actual_length']})"
+    return error["msg"][0].lower() + error["msg"][1:]
+
+
+def _meaning(model: type[BaseModel], path: tuple[Any, ...]) -> str:
+    """What the setting means, from the text under its field; nothing where there is none."""
+    owner = _model_at(model, path[:-1]) if path else None
+    setting = owner.model_fields.get(path[-1]) if owner else None
+    text = " ".join((setting.description or "").split()) if setting else ""
+    return f". It means: {text}" if text else ""
+
+
+def _model_at(model: Any, path: tuple[Any, ...]) -> Any:
+    """The settings class of the block at `path`, or None where there is none."""
+    for key in path:
+        setting = model.model_fields.get(key) if model else None
+        model = _model_in(setting.annotation) if setting else None
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
