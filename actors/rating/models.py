@@ -1,0 +1,156 @@
+"""Which weights rate: finding them, checking them and naming them, without loading any."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.rating.settings import POCKET, RaterSettings
+from algorithms.ratings import RaterIdentity
+
+POCKET_FOLDER = Path(__file__).parent / "pocket" / "checkpoint"
+"""The checkpoint that ships with the package."""
+
+MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+"""What `model_type` says in the config.json of a Qwen-VL."""
+
+ANSWER_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt")
+"""Files of a checkpoint that can change an answer: weights, configuration, tokenizer, chat template."""
+
+HUB_TIMEOUT_S = 10.0
+
+Checkpoint = Path | str
+"""A local folder, or a hub name such as `Qwen/Qwen2-VL-7B-Instruct`."""
+
+
+@dataclass(frozen=True)
+class _HubModel:
+    """A model on the hub, or in its local cache, at one commit."""
+
+    commit: str
+    files: list[str]
+    config: dict[str, Any]
+
+
+def resolve_model(settings: RaterSettings) -> Checkpoint:
+    """The checkpoint that `rater.model` means. Loads nothing, but may ask the hub for a few kilobytes.
+
+    Raises ValueError with field, value, rule and remedy if there is no such model, if it is not a Qwen-VL, or if its
+    weights are not safetensors.
+    """
+    folder = POCKET_FOLDER if settings.model == POCKET else Path(settings.model).expanduser()
+    if settings.model == POCKET or folder.is_dir():
+        _check_folder(settings.model, folder)
+        return folder
+    model = _hub_model(settings)
+    _check_files(settings.model, model.files)
+    _check_type(settings.model, model.config)
+    return settings.model
+
+
+def load_revision(settings: RaterSettings) -> str | None:
+    """The hub commit to load, so that what is loaded is what `rater_identity` names; None for a local folder."""
+    return None if isinstance(resolve_model(settings), Path) else _hub_model(settings).commit
+
+
+def rater_identity(settings: RaterSettings) -> RaterIdentity:
+    """Name the weights: hub name and commit, or the digest of a local folder's files.
+
+    Takes about a second per gigabyte for a local folder. Raises ValueError as `resolve_model` does.
+    """
+    checkpoint = resolve_model(settings)
+    if isinstance(checkpoint, str):
+        return RaterIdentity(checkpoint, _hub_model(settings).commit)
+    return RaterIdentity(f"sha256:{folder_digest(checkpoint)}", "local")
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of a checkpoint's files, wherever the folder lies."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in ANSWER_FILES for path in folder.glob(pattern)}):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def vision_patch_size(checkpoint: Checkpoint, revision: str | None) -> int:
+    """Side in pixels of the patches that the model's vision tower cuts an image into."""
+    if isinstance(checkpoint, Path):
+        config = json.loads((checkpoint / "config.json").read_text())
+    else:
+        config = _hub_model(RaterSettings(model=checkpoint, revision=revision)).config
+    return int(config.get("vision_config", {}).get("patch_size", 14))
+
+
+def _check_folder(model: str, folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"rater.model {model!r}: {folder} has no config.json, so it is no checkpoint; "
+            "name a folder as written by save_pretrained"
+            + ("; rebuild it with `likert pocket train`" * (model == POCKET))
+        )
+    _check_files(model, [path.name for path in folder.iterdir()])
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"rater.model {model!r}: {folder / 'config.json'} is not valid JSON: {error}") from error
+    _check_type(model, config)
+
+
+def _check_files(model: str, names: Iterable[str]) -> None:
+    names = list(names)
+    if any(name.endswith(".safetensors") for name in names):
+        return
+    pickled = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl"))]
+    found = f"it has only pickled weights ({pickled[0]}), which can run code when loaded" if pickled else "it has none"
+    raise ValueError(
+        f"rater.model {model!r}: weights must be safetensors, but {found}; "
+        "save it with save_pretrained(..., safe_serialization=True), or choose another model"
+    )
+
+
+def _check_type(model: str, config: dict[str, Any]) -> None:
+    found = config.get("model_type")
+    if found not in MODEL_TYPES:
+        raise ValueError(
+            f"rater.model {model!r}: model_type is {found!r}, but must be a Qwen-VL ({', '.join(MODEL_TYPES)}); "
+            "to ask another model, serve it yourself and set rater.endpoint"
+        )
+
+
+def _hub_model(settings: RaterSettings) -> _HubModel:
+    """Look a model up: in the local cache first, so that a study keeps its weights while the hub moves on."""
+    name = settings.model
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith(("./", "../")):
+        raise ValueError(
+            f"rater.model {name!r}: there is no such folder, and it is no hub name (organisation/model); "
+            f"use {POCKET!r}, the path of a checkpoint, or a name such as 'Qwen/Qwen2-VL-7B-Instruct'"
+        )
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HTTPError, RepositoryNotFoundError
+
+    cached = try_to_load_from_cache(name, "config.json", revision=settings.revision)
+    if isinstance(cached, str):
+        snapshot = Path(cached).parent
+        files = [path.name for path in snapshot.iterdir()]
+        if any(file.endswith(".safetensors") for file in files):
+            return _HubModel(snapshot.name, files, json.loads(Path(cached).read_text()))
+    try:
+        info = HfApi().model_info(name, revision=settings.revision, timeout=HUB_TIMEOUT_S)
+        path = hf_hub_download(name, "config.json", revision=info.sha, etag_timeout=HUB_TIMEOUT_S)
+    except RepositoryNotFoundError as error:
+        raise ValueError(
+            f"rater.model {name!r}: there is no such folder here, and the hub knows no such model (or it is private: "
+            "set HF_TOKEN); check the spelling"
+        ) from error
+    except (HTTPError, OSError) as error:
+        raise ValueError(
+            f"rater.model {name!r}: it is not in the local cache, and the hub does not give it "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason'}); "
+            f"check the name, rater.revision ({settings.revision}) and the network, or use {POCKET!r} or a local folder"
+        ) from error
+    files = [sibling.rfilename for sibling in info.siblings or []]
+    return _HubModel(info.sha or "", files, json.loads(Path(path).read_text()))

@@ -1,0 +1,201 @@
+"""The rating server: questions in, ratings or failures out. A plain class, to be run as it is or as a Ray actor."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from actors.rating.backend import Backend, RaterError, Reply, TransientError, Unparsable
+from actors.rating.settings import RaterSettings
+from actors.rating.statistics import StatisticsRecorder
+from algorithms.prompts import PROMPT_VERSION, analysis_prompt, answer_labels, answer_only_prompt, rating_prompt
+from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, rating_key
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE_S = 10.0
+"""Pauses between attempts double up to this."""
+
+
+def make_backend(settings: RaterSettings) -> Backend:
+    """The backend that the settings ask for: a client of `rater.endpoint`, or an engine of our own."""
+    if settings.endpoint is not None:
+        from actors.rating.endpoint import EndpointBackend
+
+        return EndpointBackend(settings)
+    from actors.rating.supervisor import SupervisedBackend
+    from actors.rating.vllm_engine import VllmEngine
+
+    return SupervisedBackend(VllmEngine(settings), settings.stall_timeout_s, settings.start_timeout_s)
+
+
+class RatingServer:
+    """Rates what it is shown, many questions at once.
+
+    A question takes up to `max_attempts` attempts within `deadline_s`, which runs from when the question gets one of
+    the `max_in_flight` places. What has no usable answer then is a RatingFailure, never a Rating.
+
+    `backend` replaces the one that the settings ask for; `first_pause_s` is the pause before the second attempt.
+    """
+
+    def __init__(self, settings: RaterSettings, backend: Backend | None = None, first_pause_s: float = 0.5) -> None:
+        self._settings = settings
+        self._backend = backend or make_backend(settings)
+        self._first_pause_s = first_pause_s
+        self._identity: RaterIdentity | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._places = asyncio.Semaphore(settings.max_in_flight)
+        self._recorder = StatisticsRecorder()
+
+    async def start(self) -> None:
+        """Load and warm up what answers. Later calls return at once.
+
+        Raises ValueError if the model does not fit, or whatever else keeps it from starting.
+        """
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        starting = self._starting
+        try:
+            await asyncio.shield(starting)
+        except BaseException:
+            # The next call tries again, unless it was only this caller who gave up waiting.
+            if starting.done() and self._starting is starting:
+                self._starting = None
+            raise
+
+    async def rate(self, requests: Sequence[RatingRequest]) -> list[Rating | RatingFailure]:
+        """Rate all, in the order of the requests. Starts the server if that was not done."""
+        return list(await asyncio.gather(*(self.rate_one(request) for request in requests)))
+
+    async def rate_each(self, requests: Sequence[RatingRequest]) -> AsyncIterator[tuple[int, Rating | RatingFailure]]:
+        """Yield (index of the request, outcome) as answers come, so that each can be stored at once."""
+
+        async def numbered(index: int) -> tuple[int, Rating | RatingFailure]:
+            return index, await self.rate_one(requests[index])
+
+        tasks = [asyncio.create_task(numbered(index)) for index in range(len(requests))]
+        try:
+            for next_done in asyncio.as_completed(tasks):
+                yield await next_done
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def rate_one(self, request: RatingRequest) -> Rating | RatingFailure:
+        """Rate one segment."""
+        await self.start()
+        key = rating_key(request, await self.identity(), self._settings.sampling, PROMPT_VERSION)
+        async with self._places:
+            outcome = None
+            self._recorder.begin()
+            try:
+                outcome = await self._rate_within_deadline(_Question(request, key))
+            finally:
+                self._recorder.end(outcome)
+            return outcome
+
+    async def identity(self) -> RaterIdentity:
+        """Which weights answer. Starts the server if that was not done."""
+        await self.start()
+        assert self._identity is not None
+        return self._identity
+
+    async def statistics(self) -> dict[str, Any]:
+        """Counters since the server was made: `RatingStatistics` as a dictionary."""
+        return self._recorder.read(self._backend.restarts).as_dict()
+
+    async def shutdown(self) -> None:
+        """Give everything back, the engine's processes included."""
+        await self._backend.close()
+
+    async def _start(self) -> None:
+        await self._backend.start()
+        # Naming local weights reads them whole.
+        self._identity = await asyncio.to_thread(self._backend.identity)
+
+    async def _rate_within_deadline(self, question: "_Question") -> Rating | RatingFailure:
+        started = time.perf_counter()
+        deadline = asyncio.timeout(self._settings.deadline_s)
+        try:
+            async with deadline:
+                level, reply = await self._rate_with_retries(question)
+        except TimeoutError as error:
+            if not deadline.expired():
+                return _unexpected(question, error)
+            last = f"; before that: {question.last_error}" if question.last_error else ""
+            return question.failure("timeout", f"no answer within deadline_s = {self._settings.deadline_s:g} s{last}")
+        except RaterError as error:
+            return question.failure(error.cause, str(error))
+        except Exception as error:  # noqa: BLE001 - one question's fault must not take the others' answers with it
+            return _unexpected(question, error)
+        return Rating(
+            key=question.key,
+            rating=level,
+            probabilities=reply.probabilities or (),
+            analysis=question.analysis or "",
+            prompt_tokens=question.prompt_tokens,
+            completion_tokens=question.completion_tokens,
+            latency_s=time.perf_counter() - started,
+        )
+
+    async def _rate_with_retries(self, question: "_Question") -> tuple[int, Reply]:
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_attempt(self._settings.max_attempts),
+            wait=wait_exponential_jitter(self._first_pause_s, LONGEST_PAUSE_S, jitter=self._first_pause_s),
+            reraise=True,
+        )
+        async for attempt in attempts:
+            with attempt:
+                question.attempts += 1
+                try:
+                    return await self._attempt(question)
+                except TransientError as error:
+                    question.last_error = str(error)
+                    raise
+        raise AssertionError("tenacity ends by an answer or an error")
+
+    async def _attempt(self, question: "_Question") -> tuple[int, Reply]:
+        request = question.request
+        labels = answer_labels(request.scale)
+        if request.mode == "answer_only":
+            reply = await self._backend.generate(answer_only_prompt(request), request.images, labels)
+        else:
+            if question.analysis is None:
+                analysis = await self._backend.generate(analysis_prompt(request), request.images, ())
+                question.count(analysis)
+                question.analysis = analysis.text.strip()
+            reply = await self._backend.generate(rating_prompt(request, question.analysis), (), labels)
+        question.count(reply)
+        if reply.text not in labels:
+            raise Unparsable(f"the answer {reply.text[:80]!r} is none of {', '.join(labels)}")
+        return labels.index(reply.text), reply
+
+
+@dataclass
+class _Question:
+    """A request under way. The analysis of turn one survives a retry of turn two."""
+
+    request: RatingRequest
+    key: str
+    analysis: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    attempts: int = 0
+    last_error: str = ""
+
+    def count(self, reply: Reply) -> None:
+        self.prompt_tokens += reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
+
+    def failure(self, cause: Any, detail: str) -> RatingFailure:
+        return RatingFailure(self.key, cause, detail, self.attempts)
+
+
+def _unexpected(question: _Question, error: Exception) -> RatingFailure:
+    log.error("unexpected error while rating", exc_info=error)
+    return question.failure("server_error", f"unexpected {type(error).__name__}: {error}")

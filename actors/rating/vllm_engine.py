@@ -1,0 +1,252 @@
+"""A Qwen-VL served by vLLM in this process and its children. The only module that imports vllm, once it is started."""
+
+import asyncio
+import gc
+import itertools
+import math
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actors.rating.backend import EngineDead, Refused, Reply, ServerError, Unparsable
+from actors.rating.engine_site.likert_engine_hooks import mend_torchvision
+from actors.rating.images import prepare_images
+from actors.rating.models import load_revision, rater_identity, resolve_model, vision_patch_size
+from actors.rating.settings import RaterSettings
+from algorithms.prompts import Prompt, answer_labels
+from algorithms.ratings import RaterIdentity
+from algorithms.scales import SCALE_WORDS, RatingScale
+
+if TYPE_CHECKING:
+    from vllm import AsyncLLM, RequestOutput, SamplingParams
+
+ENGINE_SITE = Path(__file__).parent / "engine_site"
+
+LONGEST_SCALE = RatingScale.likert(max(SCALE_WORDS))
+
+REPORT_EVERY_TOKENS = 16
+"""An analysis under way shows progress this often."""
+
+
+def engine_environment() -> dict[str, str]:
+    """Environment of a process that holds an engine, for a Ray `runtime_env`; its children inherit it.
+
+    The engine also sets what is missing when it starts, so that it works in any process.
+    """
+    paths = [str(ENGINE_SITE), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        # A forked engine would skip the start-up code, and inherit locks and sockets of Ray.
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        # Binding would put every engine of a machine on the same cores.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_NO_USAGE_STATS": "1",
+        # Each start would print a page of advice; what stops an engine is raised, and told by the rating server.
+        "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
+        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
+    }
+
+
+class VllmEngine:
+    """One engine. `start` and `stop` may alternate; a supervisor decides when.
+
+    `num_outputs` grows whenever the engine brings something forth: the sign of life that counts.
+    """
+
+    def __init__(self, settings: RaterSettings) -> None:
+        self.num_outputs = 0
+        self._settings = settings
+        self._identity: RaterIdentity | None = None
+        self._llm: AsyncLLM | None = None
+        self._label_tokens: dict[str, int] = {}
+        self._patch_size = 0
+        self._request_numbers = itertools.count()
+        # The kernel ends the engine's processes with the thread that started them (`die_with_parent`), so that thread
+        # lives as long as this object.
+        self._thread: ThreadPoolExecutor | None = None
+        self._others: set[Any] = set()
+
+    async def start(self) -> None:
+        """Load the model and warm it up. Raises ValueError if the model or its tokenizer does not fit."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm-start")
+        self._llm = await asyncio.get_running_loop().run_in_executor(self._thread, self._build)
+        self._label_tokens = label_tokens(self._llm.get_tokenizer(), answer_labels(LONGEST_SCALE))
+        await self._warm_up()
+
+    async def generate(self, prompt: Prompt, images: tuple[bytes, ...], choices: tuple[str, ...]) -> Reply:
+        """Answer one prompt; with choices from one forward pass."""
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        if self._llm is None:
+            raise EngineDead("the engine is not running")
+        try:
+            output = await self._ask(self._llm, prompt, images, choices)
+        except EngineDeadError as error:
+            raise EngineDead("the engine's process ended") from error
+        except VLLMClientError as error:
+            raise Refused(str(error)) from error
+        except EngineGenerateError as error:
+            raise ServerError(f"the engine failed on this question: {error.__cause__!r}") from error
+        answer = output.outputs[0]
+        if answer.finish_reason not in ("stop", "length"):
+            raise ServerError(f"the engine gave a question up: {answer.finish_reason}")
+        num_tokens = len(output.prompt_token_ids), len(answer.token_ids)
+        if not choices:
+            return Reply(answer.text, None, *num_tokens)
+        tokens = [self._label_tokens[choice] for choice in choices]
+        # The engine reports log probabilities over the whole vocabulary, taken before the mask.
+        probabilities = renormalised([answer.logprobs[0][token].logprob for token in tokens])
+        return Reply(choices[tokens.index(answer.token_ids[0])], probabilities, *num_tokens)
+
+    def identity(self) -> RaterIdentity:
+        """Name and revision of the weights, or the digest of a local folder."""
+        if self._identity is None:
+            self._identity = rater_identity(self._settings)
+        return self._identity
+
+    async def stop(self, grace_s: float) -> None:
+        """End the engine's processes, by force after `grace_s`. Harmless when there are none."""
+        llm, self._llm = self._llm, None
+        if llm is not None and grace_s > 0:
+            await asyncio.to_thread(llm.shutdown, timeout=grace_s)
+        processes = [child for child in multiprocessing.active_children() if child not in self._others]
+        for process in processes:
+            process.kill()
+        if llm is not None:
+            await asyncio.to_thread(llm.shutdown, timeout=0)
+        for process in processes:
+            await asyncio.to_thread(process.join)
+        # The engine's client is full of reference cycles; let go of its sockets and threads now.
+        del llm
+        gc.collect()
+
+    async def _ask(
+        self, llm: "AsyncLLM", prompt: Prompt, images: tuple[bytes, ...], choices: tuple[str, ...]
+    ) -> "RequestOutput":
+        question: dict[str, Any] = {"prompt": chat_text(llm.get_tokenizer(), prompt, len(images))}
+        if images:
+            limits = self._settings.min_pixels, self._settings.max_pixels
+            pictures = await asyncio.to_thread(prepare_images, images, *limits, self._patch_size)
+            question["multi_modal_data"] = {"image": pictures}
+        latest: RequestOutput | None = None
+        async for output in llm.generate(question, self._sampling(choices), str(next(self._request_numbers))):
+            self.num_outputs += 1
+            latest = output
+        assert latest is not None, "vLLM ends by a last output or an error"
+        return latest
+
+    def _sampling(self, choices: tuple[str, ...]) -> "SamplingParams":
+        from vllm import SamplingParams
+
+        settings = self._settings
+        common = {"temperature": settings.temperature, "seed": settings.seed if settings.temperature else None}
+        if not choices:
+            return SamplingParams(
+                **common, max_tokens=settings.max_analysis_tokens, stream_interval=REPORT_EVERY_TOKENS
+            )
+        # Every choice is one token, so the choice is enforced by a mask over one step, without a grammar.
+        tokens = [self._label_tokens[choice] for choice in choices]
+        return SamplingParams(**common, max_tokens=1, allowed_token_ids=tokens, logprob_token_ids=tokens)
+
+    def _build(self) -> "AsyncLLM":
+        checkpoint = resolve_model(self._settings)
+        revision = load_revision(self._settings)
+        self._patch_size = vision_patch_size(checkpoint, revision)
+        self._others = set(multiprocessing.active_children())
+        os.environ["PYTHONPATH"] = engine_environment()["PYTHONPATH"]
+        for name, value in engine_environment().items():
+            os.environ.setdefault(name, value)
+        mend_torchvision()
+        from vllm import AsyncEngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        arguments = engine_arguments(self._settings, str(checkpoint), revision, current_platform.is_cpu())
+        if current_platform.is_cpu():
+            os.environ["OMP_NUM_THREADS"] = str(max(1, int(self._settings.num_cpus)))
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+    async def _warm_up(self) -> None:
+        """Both kinds of question once, so that the first real one does not wait for kernels."""
+        from PIL import Image
+
+        file = BytesIO()
+        Image.new("RGB", (56, 56), "grey").save(file, format="PNG")
+        await self.generate(Prompt("Describe the picture.", with_images=True), (file.getvalue(),), ())
+        await self.generate(Prompt("Answer 1 or 2.", with_images=False), (), ("1", "2"))
+
+
+def engine_arguments(settings: RaterSettings, model: str, revision: str | None, on_cpu: bool) -> dict[str, Any]:
+    """vLLM's engine arguments for these settings."""
+    arguments = {
+        "model": model,
+        "revision": revision,
+        "tokenizer_revision": revision,
+        "trust_remote_code": False,
+        "load_format": "safetensors",
+        "dtype": settings.dtype,
+        "quantization": settings.quantization,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "max_model_len": settings.max_model_len,
+        "max_num_seqs": settings.max_in_flight,
+        "enforce_eager": settings.enforce_eager or on_cpu,
+        "enable_prefix_caching": True,
+        # Qwen's processor counts these "edges" in pixels of area.
+        "mm_processor_kwargs": {"size": {"shortest_edge": settings.min_pixels, "longest_edge": settings.max_pixels}},
+        "limit_mm_per_prompt": {"video": 0},
+        # Every frame is new: a cache of processed images would only fill memory.
+        "mm_processor_cache_gb": 0,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        "seed": settings.seed,
+    }
+    if settings.tensor_parallel_size > 1:
+        # Inside a Ray actor vLLM would look for a placement group; the actor holds the GPUs itself.
+        arguments["distributed_executor_backend"] = "mp"
+    if on_cpu:
+        return arguments | {"kv_cache_memory_bytes": settings.cpu_kv_cache_gb * 2**30}
+    return arguments | {"gpu_memory_utilization": settings.gpu_memory_fraction}
+
+
+def chat_text(tokenizer: Any, prompt: Prompt, num_images: int) -> str:
+    """The prompt in the model's own chat format, up to where its answer begins."""
+    user = [*[{"type": "image"}] * num_images, {"type": "text", "text": prompt.text}]
+    messages = [{"role": "system", "content": prompt.system}, {"role": "user", "content": user}]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def label_tokens(tokenizer: Any, labels: tuple[str, ...]) -> dict[str, int]:
+    """The token of each answer label.
+
+    Raises ValueError unless every label is a single token and no two share one: only then does one step tell the
+    probability of each level.
+    """
+    tokens = {label: tokenizer.encode(label, add_special_tokens=False) for label in labels}
+    for label, ids in tokens.items():
+        if len(ids) != 1:
+            raise ValueError(
+                f"rater.model: its tokenizer splits the answer label {label!r} into {len(ids)} tokens, but a level "
+                "must be a single token; use a model whose tokenizer keeps digits whole, such as a Qwen-VL"
+            )
+    single = {label: ids[0] for label, ids in tokens.items()}
+    if len(set(single.values())) != len(single):
+        raise ValueError(
+            f"rater.model: its tokenizer gives two of the answer labels {', '.join(labels)} the same token, so that "
+            "levels can not be told apart; use a model with a complete vocabulary, such as a Qwen-VL"
+        )
+    return single
+
+
+def renormalised(logprobs: Sequence[float]) -> tuple[float, ...]:
+    """Probabilities over these alternatives only, sum 1. Raises Unparsable if they are not finite."""
+    largest = max(logprobs)
+    if not math.isfinite(largest) or any(math.isnan(value) for value in logprobs):
+        raise Unparsable(f"the model's probabilities of the levels are not finite: {list(logprobs)}")
+    weights = [math.exp(value - largest) for value in logprobs]
+    return tuple(weight / sum(weights) for weight in weights)
