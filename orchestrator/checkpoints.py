@@ -1,0 +1,53 @@
+"""Checkpoints of a run: a folder each, complete or absent, newest first."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator.run_files import fsync_folder
+
+_PREFIX = "env-steps-"
+_WRITING = ".writing"
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run, which one process owns.
+
+    A checkpoint is written under another name, flushed and renamed, so that a folder with a checkpoint's name is
+    complete. Checkpoints hold pickles of RLlib: restore only those that you trust.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self._folder = folder
+        self._keep = keep
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder / _WRITING, ignore_errors=True)
+
+    def save(self, env_steps: int, write: Callable[[Path], None]) -> Path:
+        """Let `write` fill a folder, make it the newest checkpoint, and drop those beyond `keep`."""
+        writing = self._folder / _WRITING
+        shutil.rmtree(writing, ignore_errors=True)
+        writing.mkdir()
+        write(writing)
+        for path in writing.rglob("*"):
+            _flush(path)
+        final = self._folder / f"{_PREFIX}{env_steps:010d}"
+        shutil.rmtree(final, ignore_errors=True)
+        writing.rename(final)
+        fsync_folder(self._folder)
+        for old in self.newest_first()[self._keep :]:
+            shutil.rmtree(old)
+        return final
+
+    def newest_first(self) -> list[Path]:
+        """Complete checkpoints, newest first."""
+        return sorted(self._folder.glob(f"{_PREFIX}*"), reverse=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

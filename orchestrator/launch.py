@@ -1,0 +1,100 @@
+"""Starting a run: everything it needs is made here, handed to the loop, and put away again."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import ray
+import torch
+
+from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE
+from algorithms.policies import build_rated_sac
+from orchestrator import cluster
+from orchestrator.checkpoints import Checkpoints
+from orchestrator.errors import LikertError, SettingsError
+from orchestrator.online import OnlineLoop
+from orchestrator.progress import RunProgress
+from orchestrator.rating_service import RatingService
+from orchestrator.rating_store import RatingStore
+from orchestrator.rollouts import Rollouts
+from orchestrator.run_folder import RunFolder
+from orchestrator.run_layout import CHECKPOINTS_FOLDER
+from orchestrator.sessions import FeedbackSessions
+from orchestrator.settings import Experiment
+from orchestrator.tracking import open_tracker
+
+log = logging.getLogger(__name__)
+
+_SEGMENTS = 7
+"""Sets the random stream that selects segments apart from those of the other parts."""
+
+
+def run_experiment(experiment: Experiment) -> None:
+    """Run an experiment to its end, from its newest checkpoint if there is one.
+
+    Raises SettingsError if the cluster or the model does not fit, and RatingsFailing if the rater fails.
+    """
+    if not experiment.policy.num_gpus:
+        # The policy learns in this process, beside the actors: one thread each.
+        torch.set_num_threads(1)
+    with RunProgress(experiment.run_folder.name, experiment.total_env_steps) as progress:
+        progress.update(phase="starting")
+        cluster.connect(cluster.demands_of(experiment))
+        try:
+            _run_on_cluster(experiment, progress)
+        finally:
+            ray.shutdown()
+
+
+def _run_on_cluster(experiment: Experiment, progress: RunProgress) -> None:
+    servers = cluster.start_rating_servers(experiment.rater)
+    store = RatingStore(experiment.ratings_folder)
+    service = RatingService(store, servers, experiment.rater, experiment.run_folder.name)
+    try:
+        # The model loads while the rest is made.
+        service.begin_start()
+        loop = _make_loop(experiment, store, service)
+        progress.update(phase="loading the rater")
+        service.finish_start()
+        checkpoints = Checkpoints(experiment.run_folder / CHECKPOINTS_FOLDER, experiment.checkpoint.keep)
+        restored = _restore_newest(loop, checkpoints)
+        with open_tracker(experiment, loop.progress.env_steps) as tracker:
+            folder = RunFolder(experiment, tracker, progress, checkpoints)
+            if restored is not None:
+                folder.note(f"going on from {restored}")
+            loop.run(folder)
+            for path in folder.save_figures():
+                folder.note(f"figure: {path}")
+    finally:
+        service.close()
+
+
+def _make_loop(experiment: Experiment, store: RatingStore, service: RatingService) -> OnlineLoop:
+    workers = cluster.start_rollout_workers(experiment)
+    learner = cluster.start_reward_learner(experiment, OBSERVATION_SIZE)
+    reward_image_px = experiment.reward_model.image_px if experiment.reward_model.input == "frame" else None
+    rollouts = Rollouts(workers, reward_image_px)
+    rng = np.random.default_rng(np.random.SeedSequence(experiment.seed, spawn_key=(_SEGMENTS,)))
+    sessions = FeedbackSessions(experiment, rollouts, service, store, rng)
+    policy = build_rated_sac(experiment.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
+    return OnlineLoop(experiment, rollouts, policy, learner, sessions)
+
+
+def _restore_newest(loop: OnlineLoop, checkpoints: Checkpoints) -> Path | None:
+    """Go back to the newest checkpoint that can be read, and return it; None if there is none."""
+    found = checkpoints.newest_first()
+    for folder in found:
+        try:
+            loop.restore(folder)
+        except LikertError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a damaged checkpoint, an older one may do.
+            log.warning("checkpoint %s cannot be restored (%s: %s)", folder, type(error).__name__, error)
+            continue
+        return folder
+    if found:
+        raise SettingsError(
+            f"none of the checkpoints in {found[0].parent} can be restored; the warnings above say why. "
+            "Delete the run's folder to start again: the ratings stay in the store and are not asked again"
+        )
+    return None

@@ -1,0 +1,373 @@
+"""The online loop of ERL-VLM (Luu et al., ICML 2025): act, rate, learn the reward, learn the policy.
+
+    rollout -> replay (state, not pixels) -> segment -> frame -> rating request -> rating -> rating store
+            -> reward model (version + 1) -> relabel the replay -> policy update -> evaluation -> tracking
+
+`OnlineLoop.run` is that line. A round is `rollout.chunk_agent_steps` agent steps of every environment. While the
+policy learns from one round the workers already collect the next, except across the end of an episode: there
+everything stands still, and there sessions are opened, policies evaluated and checkpoints written. So with
+`max_rating_lag: 0` a run is a function of its settings, and a resumed run equals one that was never stopped.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from actors.rollout.stages import has_stages, progress_of
+from algorithms.policies import RatedSAC
+from algorithms.state_entropy import StateEntropy
+from orchestrator.errors import RatingsFailing
+from orchestrator.rating_service import SessionAnswers
+from orchestrator.rollouts import Collected, Pending, Rollouts, Weights
+from orchestrator.run_files import read_arrays, write_arrays, write_json
+from orchestrator.run_folder import RunFolder
+from orchestrator.run_layout import RATING_LEVEL, RATINGS_ASKED
+from orchestrator.sessions import FeedbackSessions, Labels, OpenSession
+from orchestrator.settings import Experiment
+
+PRETRAINING = -1
+"""Version of rewards that no reward model wrote: zero, or the state-entropy bonus."""
+RENDER_AGAIN_STEPS = 512
+"""Agent steps drawn again at a time, where the frame cache has forgotten them."""
+AUDITED_STEPS = 4000
+"""Steps of the replay whose learned reward is compared with true progress, about."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands; all of it goes into a checkpoint."""
+
+    env_steps: int = 0
+    rounds: int = 0
+    reward_version: int = 0
+    """Version of the reward model; 0 until the first session."""
+    next_evaluation: int = 0
+    next_checkpoint: int = 0
+    best_success: float = -1.0
+    num_asked: int = 0
+    num_failed: int = 0
+    num_from_store: int = 0
+
+
+@dataclass
+class OnlineLoop:
+    """One run. The parts are handed in; `restore` may put them back to a checkpoint; `run` drives them to the end."""
+
+    experiment: Experiment
+    rollouts: Rollouts
+    policy: RatedSAC
+    learner: Any
+    """Handle of the `RewardLearner` actor."""
+    sessions: FeedbackSessions
+    folder: RunFolder = field(init=False)
+    """What the run writes and shows; known once it runs."""
+    progress: Progress = field(default_factory=Progress)
+    session: OpenSession | None = None
+
+    def __post_init__(self) -> None:
+        settings = self.experiment
+        self._sees_frames = settings.reward_model.input == "frame"
+        self._entropy = StateEntropy(settings.policy.entropy_neighbours)
+        workers = settings.rollout.num_workers * settings.rollout.envs_per_worker
+        self._round_agent_steps = workers * settings.rollout.chunk_agent_steps
+        self._rounds_per_episode = settings.task.episode_agent_steps // settings.rollout.chunk_agent_steps
+        self._updates_owed = 0.0
+
+    # ---------------------------------------------------------------------------------------------- the line
+
+    def run(self, folder: RunFolder) -> None:
+        """Go on until `total_env_steps`. Raises RatingsFailing, after a checkpoint, if the rater fails."""
+        self.folder = folder
+        if self.progress.env_steps == 0:
+            self._evaluate_controls()
+        # A session that failed before a resume is due again at once.
+        self._learn_from_ratings()
+        pending: Pending | None = None
+        while self.progress.env_steps < self.experiment.total_env_steps or not self._at_episode_end:
+            self._show("acting")
+            collected = self.rollouts.finish(pending or self.rollouts.start(self._behaviour()))
+            self._count_round()
+            pending = None if self._at_episode_end else self.rollouts.start(self._behaviour())
+            self._remember(collected)
+            self._improve_policy()
+            self._learn_from_ratings()
+            if self._at_episode_end:
+                self._evaluate_if_due()
+                self._save_if_due()
+        self._finish()
+
+    # ---------------------------------------------------------------------------------------------- experience
+
+    def _behaviour(self) -> Weights | None:
+        """Weights to act with; None, random actions, during the seed steps."""
+        random = self.progress.env_steps < self.experiment.policy.seed_env_steps
+        return None if random else self.policy.actor_weights()
+
+    @property
+    def _at_episode_end(self) -> bool:
+        return self.progress.rounds % self._rounds_per_episode == 0
+
+    def _count_round(self) -> None:
+        self.progress.rounds += 1
+        self.progress.env_steps += self._round_agent_steps * self.experiment.task.action_repeat
+
+    def _remember(self, collected: list[Collected]) -> None:
+        """Put a round into the replay, with the rewards of the newest reward model."""
+        replay = self.policy.replay
+        for part in collected:
+            observations = np.concatenate([chunk.observations[1:] for chunk in part.chunks])
+            rewards = self._rewards_of_new(observations, part.frames, first_index=replay.next_index)
+            version = self.progress.reward_version or PRETRAINING
+            start = 0
+            for chunk in part.chunks:
+                self.policy.add_chunk(chunk, rewards[start : start + len(chunk)], version)
+                start += len(chunk)
+        self.folder.log(
+            {
+                "rollout/env_reward": float(np.mean([c.env_rewards.mean() for p in collected for c in p.chunks])),
+                "rollout/success": float(np.mean([c.successes.any() for p in collected for c in p.chunks])),
+            },
+            self.progress.env_steps,
+        )
+
+    def _rewards_of_new(self, observations: np.ndarray, frames: Any, first_index: int) -> np.ndarray:
+        if self._sees_frames:
+            # The frames go from worker to learner; only the rewards come here.
+            cached = self.learner.cache_frames.remote(first_index, frames)
+        if self.progress.reward_version == 0:
+            return self._exploration_bonus(observations)
+        if not self._sees_frames:
+            rewards, _ = ray.get(self.learner.score.remote(observations))
+            return rewards
+        ray.get(cached)
+        rewards, _ = ray.get(self.learner.score.remote(frames))
+        return rewards
+
+    def _exploration_bonus(self, observations: np.ndarray) -> np.ndarray:
+        """State-entropy reward while exploring without a reward model (PEBBLE); zero during the seed steps."""
+        settings = self.experiment.policy
+        if not settings.unsupervised_env_steps or not len(self.policy.replay):
+            return np.zeros(len(observations), dtype=np.float32)
+        return self._entropy.reward(observations, self.policy.replay.stored_next_observations())
+
+    # ---------------------------------------------------------------------------------------------- policy
+
+    def _improve_policy(self) -> None:
+        """One update per agent step (by settings), once the seed steps are over and there is a reward to learn."""
+        settings, steps = self.experiment.policy, self.progress.env_steps
+        exploring = settings.seed_env_steps <= steps and settings.unsupervised_env_steps > 0
+        if self.progress.reward_version == 0 and not exploring:
+            return
+        self._update_policy(settings.updates_per_agent_step * self._round_agent_steps)
+
+    def _update_policy(self, num_updates: float) -> None:
+        self._updates_owed += num_updates
+        due = int(self._updates_owed)
+        self._updates_owed -= due
+        if due and len(self.policy.replay) >= self.experiment.policy.batch_size:
+            self._show("policy")
+            started = time.monotonic()
+            metrics = self.policy.update(due)
+            self.folder.log(
+                {f"policy/{name}": value for name, value in metrics.items()}
+                | {"time/policy_update_ms": 1000.0 * (time.monotonic() - started) / due},
+                self.progress.env_steps,
+            )
+
+    # ---------------------------------------------------------------------------------------------- ratings
+
+    def _learn_from_ratings(self) -> None:
+        """Open a session when one is due; learn from it once answered, `max_rating_lag` rounds later at most."""
+        steps = self.progress.env_steps
+        if self._at_episode_end and self.session is None and self.sessions.schedule.due(steps):
+            self._show("rating")
+            self.session = self.sessions.open(self.policy.replay, steps, self.progress.rounds, self._report_answers)
+        if self.session is None:
+            return
+        overdue = self.progress.rounds - self.session.round >= self.experiment.feedback.max_rating_lag
+        if overdue or self.session.answers.done():
+            self._close_session()
+
+    def _close_session(self) -> None:
+        session, self.session = self.session, None
+        self._show("rating")
+        try:
+            labels, answers = self.sessions.close(session)
+        except RatingsFailing:
+            if self._at_episode_end:
+                self.save()
+            raise
+        self._count_answers(answers)
+        if not len(labels):
+            return
+        self._show("reward model")
+        ray.get(self.learner.add_ratings.remote(self.sessions.inputs(labels), labels.ratings))
+        update = ray.get(self.learner.train.remote())
+        first = self.progress.reward_version == 0
+        self.progress.reward_version = update.version
+        self._relabel()
+        if first and self.experiment.policy.reset_critic:
+            self.policy.reset_critic()
+            self._update_policy(self.experiment.policy.critic_reset_updates)
+        self._log_session(session, labels, answers, update.metrics)
+
+    def _relabel(self) -> None:
+        """Rewrite every reward in the replay with the newest reward model."""
+        replay, version = self.policy.replay, self.progress.reward_version
+        if not self._sees_frames:
+            rewards, _ = ray.get(self.learner.score.remote(replay.stored_next_observations()))
+            self.policy.relabel(replay.indices, rewards, version)
+            return
+        scored = ray.get(self.learner.relabel.remote())
+        held = np.isin(scored.indices, replay.indices)
+        self.policy.relabel(scored.indices[held], scored.rewards[held], version)
+        forgotten = np.setdiff1d(replay.indices, scored.indices)
+        for start in range(0, len(forgotten), RENDER_AGAIN_STEPS):
+            indices = forgotten[start : start + RENDER_AGAIN_STEPS]
+            frames = self.rollouts.render_reduced([replay.frames_of(np.array([index])) for index in indices])
+            rewards, _ = ray.get(self.learner.score.remote(np.concatenate(frames)))
+            self.policy.relabel(indices, rewards, version)
+
+    # ---------------------------------------------------------------------------------------------- evaluation
+
+    def _evaluate_controls(self) -> None:
+        """What random actions and the untrained policy reach: without them, a gain looks larger than it is."""
+        self._show("evaluation")
+        for name, weights in (("random", None), ("untrained", self.policy.actor_weights())):
+            self._log_evaluation(weights, f"eval/{name}_")
+
+    def _evaluate_if_due(self) -> None:
+        if self.progress.env_steps < self.progress.next_evaluation or self.progress.reward_version == 0:
+            return
+        interval = self.experiment.evaluation.interval_env_steps
+        self.progress.next_evaluation = (self.progress.env_steps // interval + 1) * interval
+        self._show("evaluation")
+        weights = self.policy.actor_weights()
+        success = self._log_evaluation(weights, "eval/")
+        if success > self.progress.best_success:
+            self.progress.best_success = success
+            self.folder.save_best_policy(weights, self.progress.env_steps, success)
+
+    def _log_evaluation(self, weights: Weights | None, prefix: str) -> float:
+        settings = self.experiment.evaluation
+        # Starts of their own, the same at every evaluation, so that points of a curve can be compared.
+        results = self.rollouts.evaluate(weights, settings.num_episodes, seed=self.experiment.seed)
+        metrics = {
+            "success": float(np.mean([result.success_any for result in results])),
+            "success_last_step": float(np.mean([result.success_last for result in results])),
+            "env_return": float(np.mean([result.env_return for result in results])),
+        }
+        self.folder.log({prefix + name: value for name, value in metrics.items()}, self.progress.env_steps)
+        if prefix == "eval/":
+            self.folder.show(success=metrics["success"])
+        return metrics["success"]
+
+    # ---------------------------------------------------------------------------------------------- bookkeeping
+
+    def _show(self, phase: str) -> None:
+        self.folder.show(phase=phase, env_steps=self.progress.env_steps)
+
+    def _report_answers(self, answered: int, failed: int, from_store: int) -> None:
+        self.folder.show(
+            asked=self.progress.num_asked,
+            answered=self.progress.num_asked - self.progress.num_failed + answered,
+            failed=self.progress.num_failed + failed,
+            from_store=self.progress.num_from_store + from_store,
+        )
+
+    def _count_answers(self, answers: SessionAnswers) -> None:
+        self.progress.num_asked += len(answers.outcomes)
+        self.progress.num_failed += answers.num_failed
+        self.progress.num_from_store += answers.num_from_store
+
+    def _log_session(
+        self, session: OpenSession, labels: Labels, answers: SessionAnswers, reward_metrics: dict[str, float]
+    ) -> None:
+        num_ratings = self.experiment.feedback.num_ratings
+        counts = np.bincount(labels.ratings, minlength=num_ratings)
+        self.folder.log(
+            {
+                RATINGS_ASKED: self.progress.num_asked,
+                "rating/failed": self.progress.num_failed,
+                "rating/from_store": self.progress.num_from_store,
+                "time/rating_s": answers.duration_s,
+            }
+            | {RATING_LEVEL.format(number=level + 1): int(count) for level, count in enumerate(counts)}
+            | {f"reward/{name}": value for name, value in reward_metrics.items()}
+            | self.sessions.audit(session, answers),
+            self.progress.env_steps,
+        )
+        self.folder.keep_rated_frames(session.questions, answers, self.progress.env_steps)
+
+    def _save_if_due(self) -> None:
+        if self.progress.env_steps < self.progress.next_checkpoint or self.session is not None:
+            # A session under way would be asked again; its checkpoint is written once it is closed.
+            return
+        interval = self.experiment.checkpoint.interval_env_steps
+        self.progress.next_checkpoint = (self.progress.env_steps // interval + 1) * interval
+        self.save()
+
+    # ---------------------------------------------------------------------------------------------- stop and resume
+
+    def save(self) -> None:
+        """Write a checkpoint: with the rating store, all that the rest of the run depends on."""
+        self._show("checkpoint")
+        learner_state, worker_states = ray.get(self.learner.state.remote()), self.rollouts.state()
+
+        def write(folder: Path) -> None:
+            self.policy.save_to_path(str(folder / "policy"))
+            torch.save(learner_state, folder / "reward_model.pt")
+            write_arrays(folder / "labels.npz", {"observations": self.sessions.labels.observations})
+            write_json(
+                folder / "loop.json",
+                {
+                    "progress": asdict(self.progress),
+                    "updates_owed": self._updates_owed,
+                    "entropy": self._entropy.state(),
+                    "sessions": self.sessions.state(),
+                    "workers": worker_states,
+                },
+            )
+
+        self.folder.checkpoints.save(self.progress.env_steps, write)
+
+    def restore(self, folder: Path) -> None:
+        """Go back to a checkpoint. Frames come from the rating store, and replayed ones are drawn when next needed."""
+        state = json.loads((folder / "loop.json").read_text())
+        self.policy.restore_from_path(str(folder / "policy"))
+        self.progress = Progress(**state["progress"])
+        self._updates_owed = state["updates_owed"]
+        self._entropy.set_state(state["entropy"])
+        self.sessions.set_state(state["sessions"], read_arrays(folder / "labels.npz")["observations"])
+        self.rollouts.set_state(state["workers"])
+        labels = self.sessions.labels
+        if len(labels):
+            ray.get(self.learner.add_ratings.remote(self.sessions.inputs(labels), labels.ratings))
+        # After the ratings, because adding them may draw random numbers.
+        ray.get(self.learner.set_state.remote(torch.load(folder / "reward_model.pt", weights_only=True)))
+
+    def _finish(self) -> None:
+        """Evaluate and save what the last episode left, and keep what people want to look at."""
+        if self.session is not None:
+            self._close_session()
+        self.progress.next_evaluation = min(self.progress.next_evaluation, self.progress.env_steps)
+        self._evaluate_if_due()
+        self.save()
+        weights, version = ray.get(self.learner.publish.remote())
+        self.folder.save_reward_model(weights, version)
+        self._audit_progress()
+        self._show("done")
+
+    def _audit_progress(self) -> None:
+        """Learned rewards beside true progress, over the whole replay: for the figure."""
+        task, replay = self.experiment.task.name, self.policy.replay
+        if self.progress.reward_version and has_stages(task):
+            indices = replay.indices[:: max(1, len(replay) // AUDITED_STEPS)]
+            progress = progress_of(task, replay.next_observations(indices))
+            self.folder.save_progress_audit(self.progress.env_steps, replay.learned_rewards(indices), progress)

@@ -1,0 +1,44 @@
+"""From a rendered segment to the question that a rater is asked about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from actors.rollout.settings import TaskSettings
+from algorithms.images import decode_png, encode_png, join_frames
+from algorithms.ratings import AskingMode, RatingRequest, TaskText
+from algorithms.scales import RatingScale
+from algorithms.settings import FeedbackSettings
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request and what the store keeps beside it."""
+
+    request: RatingRequest
+    frames: tuple[bytes, ...]
+    """The segment's frames as PNG files, one by one; the request may show them joined."""
+    env_step: int
+    """Environment steps of the run when the question was asked."""
+    success: bool
+    """The simulator's success flag at the segment's end: for audits of the rater, never for training."""
+
+
+class QuestionMaker:
+    """Words the questions of one run: its task, its scale, its layout."""
+
+    def __init__(self, task: TaskSettings, settings: FeedbackSettings, mode: AskingMode) -> None:
+        self._task = TaskText(task.instruction, task.focus)
+        self._scale = RatingScale.likert(settings.num_ratings, task.rubrics.get(settings.num_ratings, ()))
+        self._layout = settings.segment.layout
+        self._mode: AskingMode = mode
+
+    def question(self, frames: Sequence[bytes], env_step: int, success: bool) -> Question:
+        """The question about a segment whose frames are these PNG files, in time order."""
+        images, note = tuple(frames), ""
+        if len(frames) > 1:
+            note = f"{len(frames)} pictures in time order"
+            if self._layout == "joined":
+                images = (encode_png(join_frames([decode_png(frame) for frame in frames])),)
+                note = f"{len(frames)} numbered frames of one picture in time order"
+        request = RatingRequest(images, self._task, self._scale, self._mode, note)
+        return Question(request, tuple(frames), env_step, success)
