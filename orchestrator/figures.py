@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from algorithms.scales import SCALE_WORDS
-from orchestrator.intervals import bootstrap_interval
+from orchestrator.intervals import CONFIDENCE, bootstrap_interval
 from orchestrator.run_data import RunData, Series
 from orchestrator.run_files import write_atomic
 from orchestrator.run_layout import (
@@ -119,36 +119,48 @@ def accuracy_figure(run: RunData) -> Figure | None:
     axes.set_ylabel("accuracy")
     axes.set_ylim(-0.02, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _legend_outside(axes)
+    axes.legend(frameon=False, loc="lower right")
     return figure
 
 
-def comparison_figure(groups: dict[str, list[RunData]]) -> Figure | None:
-    """Mean success of each group over environment steps with its interval over seeds, and the mean of the controls."""
-    figure, axes = _axes("success at any step of an evaluation episode")
-    drawn = False
-    for (name, runs), colour in zip(groups.items(), _cycled(len(groups)), strict=True):
+def comparison_figure(groups: dict[str, list[RunData]]) -> Figure:
+    """Mean success of each group over environment steps with its interval over seeds; a panel for each task."""
+    tasks = list(dict.fromkeys(run.experiment.task.name for runs in groups.values() for run in runs))
+    figure = Figure(figsize=(8.0, 4.2 * len(tasks)), dpi=120, layout="constrained")
+    for task, axes in zip(tasks, figure.subplots(len(tasks), squeeze=False)[:, 0], strict=True):
+        _dress(axes, f"{task}: success at any step; bands are {CONFIDENCE:.0%} intervals over seeds")
+        of_task = {
+            name: chosen
+            for name, runs in groups.items()
+            if (chosen := [run for run in runs if run.experiment.task.name == task])
+        }
+        _compare(axes, of_task)
+    return figure
+
+
+def _compare(axes: Axes, groups: dict[str, list[RunData]]) -> None:
+    for index, (name, runs) in enumerate(groups.items()):
+        colour = COLOURS[index % len(COLOURS)]
         steps, scores = _common(runs, EVAL_SUCCESS)
-        if not len(steps):
-            continue
-        drawn = True
         intervals = [bootstrap_interval([column]) for column in scores.T]
         label = f"{name} ({len(runs)} {'seed' if len(runs) == 1 else 'seeds'})"
         axes.plot(steps, [one.mean for one in intervals], "-o", color=colour, markersize=4, label=label)
         low, high = [one.low for one in intervals], [one.high for one in intervals]
         axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-    if not drawn:
-        return None
     controls = [run.controls() for runs in groups.values() for run in runs]
     names = {name for one in controls for name in one}
     _control_lines(axes, {name: float(np.mean([one[name] for one in controls if name in one])) for name in names})
     _success_axes(axes)
-    return figure
 
 
 def _axes(title: str, over_steps: bool = True) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(8.0, 4.2), dpi=120, layout="constrained")
     axes = figure.add_subplot()
+    _dress(axes, title, over_steps)
+    return figure, axes
+
+
+def _dress(axes: Axes, title: str, over_steps: bool = True) -> None:
     axes.set_title(title, fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
@@ -156,7 +168,6 @@ def _axes(title: str, over_steps: bool = True) -> tuple[Figure, Axes]:
     if over_steps:
         axes.set_xlabel("environment steps")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    return figure, axes
 
 
 def _success_axes(axes: Axes) -> None:
@@ -186,10 +197,6 @@ def _shade(share: float) -> tuple[float, float, float]:
     worst, middle, best = np.array([0.835, 0.369, 0.0]), np.array([0.82, 0.82, 0.82]), np.array([0.0, 0.447, 0.698])
     ends = (worst, middle, 2 * share) if share < 0.5 else (middle, best, 2 * share - 1)
     return tuple((1 - ends[2]) * ends[0] + ends[2] * ends[1])
-
-
-def _cycled(number: int) -> list[str]:
-    return [COLOURS[index % len(COLOURS)] for index in range(number)]
 
 
 def _at(series: Series, steps: np.ndarray) -> np.ndarray:

@@ -141,6 +141,7 @@ class PartsTable:
                 row_group_size=ROWS_PER_GROUP,
                 compression={column: "none" if column == "png" else "zstd" for column in _leaves(table.schema)},
                 use_dictionary=False,
+                write_statistics=False,
                 write_page_checksum=True,
             )
 

@@ -112,19 +112,11 @@ def markdown_table(lines: Sequence[Line]) -> str:
 
 def csv_table(lines: Sequence[Line]) -> str:
     """The same for programs."""
+    rows = [_record(line) for line in lines]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["experiment", "task", "seeds", "success", "success_low", "success_high", "worst_seed", "success_last_step"]
-        + ["success_last_step_low", "success_last_step_high", "ratings", "env_steps", "complete"]
-    )
-    for line in lines:
-        last = line.success_last_step
-        writer.writerow(
-            [line.group, line.task, line.num_seeds, line.success.mean, line.success.low, line.success.high]
-            + [line.worst_seed, *([last.mean, last.low, last.high] if last else [None] * 3)]
-            + [line.ratings, line.env_steps, line.complete]
-        )
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
 
 
@@ -176,3 +168,22 @@ def _cells(line: Line) -> list[str]:
         "" if line.ratings is None else f"{line.ratings:,.0f}",
         "" if line.env_steps is None else f"{line.env_steps:,}",
     ]
+
+
+def _record(line: Line) -> dict[str, object]:
+    last = line.success_last_step
+    return {
+        "experiment": line.group,
+        "task": line.task,
+        "seeds": line.num_seeds,
+        "success": line.success.mean,
+        "success_low": line.success.low,
+        "success_high": line.success.high,
+        "worst_seed": line.worst_seed,
+        "success_last_step": last and last.mean,
+        "success_last_step_low": last and last.low,
+        "success_last_step_high": last and last.high,
+        "ratings": line.ratings,
+        "env_steps": line.env_steps,
+        "complete": line.complete,
+    }
