@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from actors.rollout import frame_state, opengl
-from actors.rollout.environment import model_path
+from actors.rollout.environment import TaskEnvironment, model_path
 from actors.rollout.settings import CameraSettings, TaskSettings
 from algorithms.episodes import Scene
 
@@ -80,6 +80,19 @@ class FrameRenderer:
             self._view.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         mujoco.mjr_render(self._rectangle, self._view, self._mjr)
         mujoco.mjr_readPixels(out, None, self._rectangle, self._mjr)
+
+
+def check_task(task: TaskSettings) -> None:
+    """Check what only the simulator knows: start vector and object names. Needs no OpenGL.
+
+    Raises:
+        ValueError: `fixed_start.random_vector` has the wrong length or is rejected by the task, or `object_colours`
+            names what the scene has not.
+    """
+    _styled_model(task)
+    env = TaskEnvironment(task)
+    env.reset(0)
+    env.close()
 
 
 def _styled_model(task: TaskSettings) -> mujoco.MjModel:
