@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.errors import LikertError
+from orchestrator.errors import LikertError, SettingsError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -73,7 +73,7 @@ def run(
     experiment = load_experiment(file, overrides or [])
     check_machine(experiment)
     with FolderLock(experiment.run_folder):
-        from orchestrator.online import run_experiment
+        from orchestrator.launch import run_experiment
 
         run_experiment(experiment)
 
@@ -92,6 +92,29 @@ def ratings(
     from orchestrator.store_command import show_store
 
     show_store(folder, last=last, failures=failures, export=export, images=images, compact=compact)
+
+
+@app.command()
+@_plain
+def serve(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Settings of the rater, such as model=Qwen/Qwen2-VL-7B-Instruct."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; there is no authentication.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8300,
+) -> None:
+    """Serve ratings over HTTP to other programs, without a run."""
+    from orchestrator.loading import load_rater
+
+    rater = load_rater(settings or [])
+    from actors.rating.http import serve as serve_ratings
+
+    typer.echo(f"rating server: {rater.model} at http://{host}:{port}/v1, once it is loaded", err=True)
+    try:
+        serve_ratings(rater, host, port)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 @app.command()

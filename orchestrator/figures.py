@@ -19,7 +19,7 @@ from orchestrator.run_layout import (
     EVAL_SUCCESS_LAST_STEP,
     FIGURES_FOLDER,
     RATING_LEVEL,
-    REWARD_ACCURACIES,
+    ACCURACIES,
 )
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -34,7 +34,7 @@ def draw_run_figures(run: RunData) -> list[Path]:
         "success.png": success_figure(run),
         "ratings.png": ratings_figure(run),
         "reward_and_progress.png": progress_figure(run),
-        "reward_accuracy.png": accuracy_figure(run),
+        "accuracy.png": accuracy_figure(run),
     }
     paths = []
     for name, figure in figures.items():
@@ -108,12 +108,12 @@ def progress_figure(run: RunData) -> Figure | None:
 
 
 def accuracy_figure(run: RunData) -> Figure | None:
-    """How well the reward model fits its ratings, over environment steps."""
-    known = [(label, run.series(metric)) for metric, label in REWARD_ACCURACIES.items()]
+    """How far the reward model agrees with the ratings, and these with the simulator, over environment steps."""
+    known = [(label, run.series(metric)) for metric, label in ACCURACIES.items()]
     drawn = [(label, series) for label, series in known if len(series)]
     if not drawn:
         return None
-    figure, axes = _axes(f"{_title(run)}: accuracy of the reward model")
+    figure, axes = _axes(f"{_title(run)}: accuracy of ratings and reward model")
     for (label, series), colour in zip(drawn, COLOURS, strict=False):
         axes.plot(series.env_steps, series.values, "-o", color=colour, markersize=4, label=label)
     axes.set_ylabel("accuracy")

@@ -43,6 +43,13 @@ class RunData:
     rows: list[dict[str, Any]]
     """Lines of the metrics file."""
 
+    @classmethod
+    def load(cls, folder: Path) -> "RunData":
+        """Read a run's folder. Raises SettingsError if it is none."""
+        if not (folder / SETTINGS_FILE).exists():
+            raise SettingsError(f"{folder} is not the folder of a run: it has no {SETTINGS_FILE}")
+        return cls(folder, load_experiment(folder / SETTINGS_FILE), read_json_lines(folder / METRICS_FILE))
+
     @property
     def group(self) -> str:
         """Runs that differ in their seed only: the experiment's name."""
@@ -69,18 +76,11 @@ class RunData:
         return read_arrays(path) if path.exists() else {}
 
 
-def read_run(folder: Path) -> RunData:
-    """Read a run's folder. Raises SettingsError if it is none."""
-    if not (folder / SETTINGS_FILE).exists():
-        raise SettingsError(f"{folder} is not the folder of a run: it has no {SETTINGS_FILE}")
-    return RunData(folder, load_experiment(folder / SETTINGS_FILE), read_json_lines(folder / METRICS_FILE))
-
-
 def find_runs(folders: Iterable[Path]) -> list[RunData]:
     """Runs among `folders` and right below them. Raises SettingsError for a folder without any."""
     found: dict[Path, RunData] = {}
     for folder in folders:
         below = sorted(path.parent for path in folder.glob(f"*/{SETTINGS_FILE}"))
         runs = [folder] if (folder / SETTINGS_FILE).exists() or not below else below
-        found |= {run.resolve(): read_run(run) for run in runs}
+        found |= {run.resolve(): RunData.load(run) for run in runs}
     return list(found.values())

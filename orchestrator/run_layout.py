@@ -24,9 +24,10 @@ RATINGS_ASKED = "rating/asked"
 """Questions asked so far."""
 RATING_LEVEL = "rating/level_{number}"
 """Ratings of a level in one session, 1 for the worst."""
-REWARD_ACCURACIES = {
-    "reward/train_accuracy": "reward model on the ratings it learns from",
-    "reward/success_accuracy": "highest rating against the simulator's success",
+ACCURACIES = {
+    "reward/accuracy": "reward model, of the ratings it learns from",
+    "rating/stage_accuracy": "ratings, of the simulator's stages",
+    "reward/success_accuracy": "highest rating, of the simulator's success",
 }
 """Metrics in [0, 1] that the figure of accuracies shows, with their labels."""
 
