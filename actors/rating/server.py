@@ -146,7 +146,9 @@ class RatingServer:
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
             stop=stop_after_attempt(self._settings.max_attempts),
-            wait=wait_exponential_jitter(self._first_pause_s, LONGEST_PAUSE_S, jitter=self._first_pause_s),
+            wait=wait_exponential_jitter(
+                multiplier=self._first_pause_s, max=LONGEST_PAUSE_S, jitter=self._first_pause_s
+            ),
             reraise=True,
         )
         async for attempt in attempts:
