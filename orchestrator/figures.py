@@ -15,11 +15,11 @@ from orchestrator.intervals import CONFIDENCE, bootstrap_interval
 from orchestrator.run_data import RunData, Series
 from orchestrator.run_files import write_atomic
 from orchestrator.run_layout import (
+    ACCURACIES,
     EVAL_SUCCESS,
     EVAL_SUCCESS_LAST_STEP,
     FIGURES_FOLDER,
     RATING_LEVEL,
-    ACCURACIES,
 )
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")

@@ -30,9 +30,11 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
     path = Path(path)
     tree = _read_with_bases(path, ())
     for override in overrides:
-        _set(tree, *_split(override))
-    if "task" in tree:
-        tree["task"] = _expand_task(tree["task"], path.parent, ())
+        keys, value = _split(override)
+        if keys[0] == "task" and len(keys) > 1:
+            _expand_task_in(tree, path.parent)
+        _set(tree, keys, value)
+    _expand_task_in(tree, path.parent)
     return _validate(Experiment, tree, f"Settings of {path} cannot be used")
 
 
@@ -67,16 +69,16 @@ def _validate(model: Any, tree: Tree, title: str) -> Any:
 
 
 def _refuse_loose_types(title: str, given: Any, understood: Any, path: str) -> None:
-    """Raise if text or true/false stood where a number is meant: pydantic would take "64" for 64 and true for 1."""
+    """Raise if text, a number or true/false stood for another: pydantic would take "64" for 64 and true for 1."""
     if isinstance(given, Mapping) and isinstance(understood, Mapping):
         for name in given.keys() & understood.keys():
             _refuse_loose_types(title, given[name], understood[name], f"{path}.{name}" if path else str(name))
     elif isinstance(given, list) and isinstance(understood, tuple | list):
         for index, (one, other) in enumerate(zip(given, understood, strict=False)):
             _refuse_loose_types(title, one, other, f"{path}.{index}")
-    elif isinstance(given, bool | str) and type(given) is not type(understood):
+    elif isinstance(given, bool | str) or isinstance(understood, bool):
         wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(type(understood))
-        if wanted:
+        if wanted and type(given) is not type(understood):
             raise SettingsError(f"{title}:\n  {path} = {given!r}: must be {wanted}, such as {json.dumps(understood)}")
 
 
@@ -136,16 +138,17 @@ def _split(override: str) -> tuple[list[Any], Any]:
 
 
 def _set(tree: Tree, keys: list[Any], value: Any) -> None:
-    for depth, key in enumerate(keys[:-1]):
+    for key in keys[:-1]:
         below = tree.get(key)
-        if depth == 0 and key == "task" and isinstance(below, str):
-            below = {"base": below}
-        if not isinstance(below, dict):
-            # A block replaces a plain value, as camera.fovy_deg does with a stock camera's name.
-            below = {}
-        tree[key] = dict(below)
+        # A block replaces a plain value, as task.camera.position does with a stock camera's name.
+        tree[key] = dict(below) if isinstance(below, dict) else {}
         tree = tree[key]
     tree[keys[-1]] = value
+
+
+def _expand_task_in(tree: Tree, folder: Path) -> None:
+    if "task" in tree:
+        tree["task"] = _expand_task(tree["task"], folder, ())
 
 
 def _expand_task(task: Any, folder: Path, seen: tuple[str, ...]) -> Any:
