@@ -87,11 +87,8 @@ def vision_patch_size(checkpoint: Checkpoint, revision: str | None) -> int:
 
 def _check_folder(model: str, folder: Path) -> None:
     if not (folder / "config.json").is_file():
-        raise ValueError(
-            f"rater.model {model!r}: {folder} has no config.json, so it is no checkpoint; "
-            "name a folder as written by save_pretrained"
-            + ("; rebuild it with `likert pocket train`" * (model == POCKET))
-        )
+        remedy = "rebuild it with `likert pocket train`" if model == POCKET else "name one written by save_pretrained"
+        raise ValueError(f"rater.model {model!r}: {folder} has no config.json, so it is no checkpoint; {remedy}")
     _check_files(model, [path.name for path in folder.iterdir()])
     try:
         config = json.loads((folder / "config.json").read_text())
