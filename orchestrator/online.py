@@ -21,6 +21,7 @@ import torch
 
 from actors.rollout.stages import has_stages, progress_of
 from algorithms.policies import RatedSAC
+from algorithms.scaling import RewardScale, observation_scale
 from algorithms.state_entropy import StateEntropy
 from orchestrator.errors import RatingsFailing
 from orchestrator.rating_service import SessionAnswers
@@ -47,6 +48,10 @@ class Progress:
     rounds: int = 0
     reward_version: int = 0
     """Version of the reward model; 0 until the first session."""
+    reward_shift: float = 0.0
+    reward_deviation: float = 1.0
+    """Scale of the learned reward; the identity unless `reward_model.standardise`."""
+    observations_scaled: bool = False
     next_evaluation: int = 0
     next_checkpoint: int = 0
     best_success: float = -1.0
@@ -139,15 +144,11 @@ class OnlineLoop:
     def _rewards_of_new(self, observations: np.ndarray, frames: Any, first_index: int) -> np.ndarray:
         if self._sees_frames:
             # The frames go from worker to learner; only the rewards come here.
-            cached = self.learner.cache_frames.remote(first_index, frames)
+            self.learner.cache_frames.remote(first_index, frames)
         if self.progress.reward_version == 0:
             return self._exploration_bonus(observations)
-        if not self._sees_frames:
-            rewards, _ = ray.get(self.learner.score.remote(observations))
-            return rewards
-        ray.get(cached)
-        rewards, _ = ray.get(self.learner.score.remote(frames))
-        return rewards
+        inputs = frames if self._sees_frames else observations
+        return self._reward_scale.apply(self._scores(inputs))
 
     def _exploration_bonus(self, observations: np.ndarray) -> np.ndarray:
         """State-entropy reward while exploring without a reward model (PEBBLE); zero during the seed steps."""
@@ -160,9 +161,13 @@ class OnlineLoop:
 
     def _improve_policy(self) -> None:
         """One update per agent step (by settings), once the seed steps are over and there is a reward to learn."""
-        settings, steps = self.experiment.policy, self.progress.env_steps
-        exploring = settings.seed_env_steps <= steps and settings.unsupervised_env_steps > 0
-        if self.progress.reward_version == 0 and not exploring:
+        settings = self.experiment.policy
+        if self.progress.env_steps < settings.seed_env_steps:
+            return
+        if settings.normalise_observations and not self.progress.observations_scaled:
+            self.policy.set_observation_normalisation(*observation_scale(self.policy.replay.stored_next_observations()))
+            self.progress.observations_scaled = True
+        if self.progress.reward_version == 0 and not settings.unsupervised_env_steps:
             return
         self._update_policy(settings.updates_per_agent_step * self._round_agent_steps)
 
@@ -208,7 +213,7 @@ class OnlineLoop:
             return
         self._show("reward model")
         ray.get(self.learner.add_ratings.remote(self.sessions.inputs(labels), labels.ratings))
-        update = ray.get(self.learner.train.remote())
+        update = ray.get(self.learner.train.remote(self.sessions.ratings_to_learn()))
         first = self.progress.reward_version == 0
         self.progress.reward_version = update.version
         self._relabel()
@@ -219,20 +224,40 @@ class OnlineLoop:
 
     def _relabel(self) -> None:
         """Rewrite every reward in the replay with the newest reward model."""
-        replay, version = self.policy.replay, self.progress.reward_version
+        indices, scores = self._replay_scores()
+        if self.experiment.reward_model.standardise:
+            scale = RewardScale.of(scores)
+            self.progress.reward_shift, self.progress.reward_deviation = scale.shift, scale.deviation
+        self.policy.relabel(indices, self._reward_scale.apply(scores), self.progress.reward_version)
+
+    def _replay_scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """Global indices [N] of all steps held, and the newest model's scores [N] of what was seen after them."""
+        replay = self.policy.replay
         if not self._sees_frames:
-            rewards, _ = ray.get(self.learner.score.remote(replay.stored_next_observations()))
-            self.policy.relabel(replay.indices, rewards, version)
-            return
+            return replay.indices, self._scores(replay.stored_next_observations())
         scored = ray.get(self.learner.relabel.remote())
         held = np.isin(scored.indices, replay.indices)
-        self.policy.relabel(scored.indices[held], scored.rewards[held], version)
+        indices, scores = [scored.indices[held]], [scored.rewards[held]]
+        # What the frame cache has forgotten is drawn again from its state.
         forgotten = np.setdiff1d(replay.indices, scored.indices)
         for start in range(0, len(forgotten), RENDER_AGAIN_STEPS):
-            indices = forgotten[start : start + RENDER_AGAIN_STEPS]
-            frames = self.rollouts.render_reduced([replay.frames_of(np.array([index])) for index in indices])
-            rewards, _ = ray.get(self.learner.score.remote(np.concatenate(frames)))
-            self.policy.relabel(indices, rewards, version)
+            part = forgotten[start : start + RENDER_AGAIN_STEPS]
+            frames = np.concatenate(
+                self.rollouts.render_reduced([replay.frames_of(part[[i]]) for i in range(len(part))])
+            )
+            indices.append(part)
+            scores.append(self._scores(frames))
+        return np.concatenate(indices), np.concatenate(scores)
+
+    def _scores(self, inputs: Any) -> np.ndarray:
+        """The reward model's scores [N] of states or frames, or of a reference to them."""
+        rewards, version = ray.get(self.learner.score.remote(inputs))
+        assert version == self.progress.reward_version, "only this loop trains the reward model"
+        return rewards
+
+    @property
+    def _reward_scale(self) -> RewardScale:
+        return RewardScale(self.progress.reward_shift, self.progress.reward_deviation)
 
     # ---------------------------------------------------------------------------------------------- evaluation
 
