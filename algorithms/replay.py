@@ -1,0 +1,306 @@
+"""The replay: agent steps in columns, states in place of pixels, and rewards that can be written anew."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from algorithms.episodes import EpisodeChunk, Scene
+
+
+@dataclass(frozen=True)
+class StoredEpisode:
+    """What the replay still holds of one episode."""
+
+    episode_id: str
+    indices: np.ndarray
+    """[T] int64: global indices of its steps, in time order. Its oldest steps may be gone, its newest yet to come."""
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass
+class _Episode:
+    episode_id: str
+    scene: Scene
+    next_step: int
+    """Agent step of the episode at which its next chunk has to start."""
+    runs: list[tuple[int, int]] = field(default_factory=list)
+    """Global indices [start, stop) of its steps; other environments' steps lie between two runs."""
+
+
+class ColumnarReplay:
+    """A ring of agent steps, one array per quantity.
+
+    A step's *global index* counts the steps ever added. It never changes, so that frames, ratings and rewards can be
+    kept by it; `indices` are those still held. Each step keeps the frame state seen after its action; scenes are kept
+    once per episode and leave with its last step. The simulator's reward and success flag have columns of their own,
+    which `sample` does not touch.
+    """
+
+    def __init__(self, capacity: int, observation_size: int, action_size: int) -> None:
+        if capacity <= 0:
+            raise ValueError(f"capacity {capacity}: a replay holds at least one step")
+        self.capacity = capacity
+        row = {
+            "observation": (np.float32, observation_size),
+            "next_observation": (np.float32, observation_size),
+            "action": (np.float32, action_size),
+            "learned_reward": (np.float32,),
+            "reward_version": (np.int32,),
+            "env_reward": (np.float32,),
+            "success": (np.bool_,),
+            "terminated": (np.bool_,),
+            "truncated": (np.bool_,),
+            "episode": (np.int64,),
+        }
+        self._columns = {name: np.zeros((capacity, *shape), dtype) for name, (dtype, *shape) in row.items()}
+        self._episodes: dict[int, _Episode] = {}
+        """By number, in order of their first step."""
+        self._numbers: dict[str, int] = {}
+        self._next_number = 0
+        self._oldest = 0
+        self._next = 0
+
+    # ------------------------------------------------------------------------------------------------ what is held
+
+    def __len__(self) -> int:
+        return self._next - self._oldest
+
+    @property
+    def next_index(self) -> int:
+        """Global index of the next step to be added: the number of steps ever added."""
+        return self._next
+
+    @property
+    def indices(self) -> np.ndarray:
+        """[N] int64: global indices of all steps held, oldest first."""
+        return np.arange(self._oldest, self._next)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the held steps take, scenes and episode table included."""
+        rows = sum(column.nbytes // self.capacity for column in self._columns.values()) * len(self)
+        scenes = sum(array.nbytes for episode in self._episodes.values() for array in episode.scene.arrays.values())
+        table = sum(len(episode.episode_id) + 16 * len(episode.runs) + 16 for episode in self._episodes.values())
+        return rows + scenes + table
+
+    # ------------------------------------------------------------------------------------------------ writing
+
+    def add(self, chunk: EpisodeChunk, learned_rewards: np.ndarray, version: int) -> np.ndarray:
+        """Store a chunk with the rewards [T] that reward model `version` gives its steps; the oldest steps make room.
+
+        Returns the steps' global indices, [T] int64. Raises ValueError if shapes differ from what is held, if the
+        chunk is empty, does not continue its episode, or is longer than the replay.
+        """
+        self._check(chunk, learned_rewards)
+        if "frame_state" not in self._columns:
+            self._columns["frame_state"] = np.zeros((self.capacity, chunk.frame_states.shape[1]), np.float32)
+        indices = np.arange(self._next, self._next + len(chunk))
+        self._make_room(len(chunk))
+        last = np.zeros(len(chunk), dtype=bool)
+        last[-1:] = True
+        values = {
+            "observation": chunk.observations[:-1],
+            "next_observation": chunk.observations[1:],
+            "action": chunk.actions,
+            "learned_reward": learned_rewards,
+            "reward_version": version,
+            "env_reward": chunk.env_rewards,
+            "success": chunk.successes,
+            "terminated": last & chunk.terminated,
+            "truncated": last & chunk.truncated,
+            "episode": self._register(chunk),
+            "frame_state": chunk.frame_states[1:],
+        }
+        slots = indices % self.capacity
+        for name, value in values.items():
+            self._columns[name][slots] = value
+        self._next += len(chunk)
+        return indices
+
+    def relabel(self, indices: np.ndarray, rewards: np.ndarray, version: int) -> None:
+        """Write the learned rewards of these steps anew, as given by reward model `version`.
+
+        `indices` [N] are global, `rewards` [N]. Raises ValueError if a step is no longer held.
+        """
+        if len(indices) != len(rewards):
+            raise ValueError(f"relabel: {len(indices)} steps, but {len(rewards)} rewards")
+        slots = self._slots(indices)
+        self._columns["learned_reward"][slots] = rewards
+        self._columns["reward_version"][slots] = version
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def sample(self, num_steps: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """`num_steps` steps, uniformly and with replacement, as the policy learns from them.
+
+        Float32 arrays: observation and next_observation [N, observation], action [N, action], learned_reward [N] and
+        terminated [N], 0 or 1. A step cut by the time limit is not terminated: its value goes on.
+        """
+        if not len(self):
+            raise ValueError("the replay is empty: add experience before sampling")
+        slots = rng.integers(self._oldest, self._next, size=num_steps) % self.capacity
+        names = ("observation", "action", "learned_reward", "next_observation", "terminated")
+        return {name: self._columns[name][slots].astype(np.float32, copy=False) for name in names}
+
+    def next_observations(self, indices: np.ndarray) -> np.ndarray:
+        """[N, observation] float32: what was seen after each of these steps' actions, which is what is rewarded."""
+        return self._columns["next_observation"][self._slots(indices)]
+
+    def stored_next_observations(self) -> np.ndarray:
+        """[N, observation] float32: `next_observations` of all steps held."""
+        return self.next_observations(self.indices)
+
+    def learned_rewards(self, indices: np.ndarray) -> np.ndarray:
+        """[N] float32: what the policy learns from."""
+        return self._columns["learned_reward"][self._slots(indices)]
+
+    def reward_versions(self, indices: np.ndarray) -> np.ndarray:
+        """[N] int32: the reward model that wrote each step's learned reward."""
+        return self._columns["reward_version"][self._slots(indices)]
+
+    def env_rewards(self, indices: np.ndarray) -> np.ndarray:
+        """[N] float32: the simulator's own rewards, for evaluation and figures only."""
+        return self._columns["env_reward"][self._slots(indices)]
+
+    def successes(self, indices: np.ndarray) -> np.ndarray:
+        """[N] bool: the simulator's success flags, for audits only."""
+        return self._columns["success"][self._slots(indices)]
+
+    def frames_of(self, indices: np.ndarray) -> tuple[Scene, np.ndarray]:
+        """The scene and the frame states [N, F] that rebuild what was seen after these steps' actions.
+
+        Raises ValueError if the steps belong to several episodes, or are no longer held.
+        """
+        slots = self._slots(indices)
+        numbers = np.unique(self._columns["episode"][slots])
+        if len(numbers) != 1:
+            raise ValueError(f"frames_of: the steps belong to {len(numbers)} episodes; ask for one episode at a time")
+        return self._episodes[int(numbers[0])].scene, self._columns["frame_state"][slots]
+
+    def recent_episodes(self, num_episodes: int) -> list[StoredEpisode]:
+        """The latest episodes, newest last, the one under way included."""
+        latest = list(self._episodes.values())[-num_episodes:]
+        return [StoredEpisode(episode.episode_id, self._held_indices(episode)) for episode in latest]
+
+    # ------------------------------------------------------------------------------------------------ saving
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that is held, as plain arrays that `np.savez` can write."""
+        slots = self.indices % self.capacity
+        state = {f"column.{name}": column[slots] for name, column in self._columns.items()}
+        state["range"] = np.array([self._oldest, self._next, self._next_number], dtype=np.int64)
+        state["episode.number"] = np.array(list(self._episodes), dtype=np.int64)
+        state["episode.id"] = np.array([episode.episode_id for episode in self._episodes.values()], dtype=np.str_)
+        state["episode.next_step"] = np.array([e.next_step for e in self._episodes.values()], dtype=np.int64)
+        runs = [(number, *run) for number, episode in self._episodes.items() for run in episode.runs]
+        state["run"] = np.array(runs, dtype=np.int64).reshape(-1, 3)
+        for key in self._scene_shapes():
+            state[f"scene.{key}"] = np.stack([episode.scene.arrays[key] for episode in self._episodes.values()])
+        return state
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `state` returned. Raises ValueError if it does not fit this replay."""
+        oldest, following, next_number = (int(value) for value in state["range"])
+        if following - oldest > self.capacity:
+            raise ValueError(f"replay_capacity {self.capacity} is below the {following - oldest} steps to be restored")
+        self._oldest, self._next, self._next_number = oldest, following, next_number
+        slots = self.indices % self.capacity
+        for name, values in _part(state, "column").items():
+            if name not in self._columns:
+                self._columns[name] = np.zeros((self.capacity, *values.shape[1:]), values.dtype)
+            if values.shape[1:] != self._columns[name].shape[1:]:
+                raise ValueError(
+                    f"the stored {name} has shape {values.shape[1:]}, this replay's {self._columns[name].shape[1:]}"
+                )
+            self._columns[name][slots] = values
+        self._restore_episodes(state)
+
+    def _restore_episodes(self, state: dict[str, np.ndarray]) -> None:
+        table, scenes = _part(state, "episode"), _part(state, "scene")
+        self._episodes = {}
+        for row, number in enumerate(table["number"]):
+            scene = Scene({key: array[row].copy() for key, array in scenes.items()})
+            self._episodes[int(number)] = _Episode(str(table["id"][row]), scene, int(table["next_step"][row]))
+        for number, start, stop in state["run"]:
+            self._episodes[int(number)].runs.append((int(start), int(stop)))
+        self._numbers = {episode.episode_id: number for number, episode in self._episodes.items()}
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _slots(self, indices: np.ndarray) -> np.ndarray:
+        indices = np.asarray(indices)
+        if indices.size and (indices.min() < self._oldest or indices.max() >= self._next):
+            raise ValueError(
+                f"steps {indices.min()} to {indices.max()} were asked for; "
+                f"the replay holds {self._oldest} to {self._next - 1}"
+            )
+        return indices % self.capacity
+
+    def _held_indices(self, episode: _Episode) -> np.ndarray:
+        return np.concatenate([np.arange(max(start, self._oldest), stop) for start, stop in episode.runs])
+
+    def _scene_shapes(self) -> dict[str, tuple[int, ...]]:
+        for episode in self._episodes.values():
+            return {key: array.shape for key, array in episode.scene.arrays.items()}
+        return {}
+
+    def _check(self, chunk: EpisodeChunk, learned_rewards: np.ndarray) -> None:
+        if not len(chunk):
+            raise ValueError(f"episode {chunk.episode_id}: a chunk without steps")
+        if len(chunk) > self.capacity:
+            raise ValueError(f"replay_capacity {self.capacity} is below one chunk of {len(chunk)} steps; raise it")
+        if len(learned_rewards) != len(chunk):
+            raise ValueError(f"episode {chunk.episode_id}: {len(chunk)} steps, but {len(learned_rewards)} rewards")
+        for name, array in (
+            ("observation", chunk.observations),
+            ("action", chunk.actions),
+            ("frame_state", chunk.frame_states),
+        ):
+            if name in self._columns and array.shape[1] != self._columns[name].shape[1]:
+                raise ValueError(
+                    f"episode {chunk.episode_id}: {name} has size {array.shape[1]}, "
+                    f"the replay holds size {self._columns[name].shape[1]}"
+                )
+        shapes = {key: array.shape for key, array in chunk.scene.arrays.items()}
+        if self._episodes and shapes != self._scene_shapes():
+            raise ValueError(
+                f"episode {chunk.episode_id}: its scene is {shapes}, the replay holds {self._scene_shapes()}; "
+                "a replay holds episodes of one task"
+            )
+        number = self._numbers.get(chunk.episode_id)
+        if number is not None and chunk.first_step != self._episodes[number].next_step:
+            raise ValueError(
+                f"episode {chunk.episode_id}: a chunk starts at step {chunk.first_step}, but the next step to come is "
+                f"{self._episodes[number].next_step}; add each chunk once, in time order"
+            )
+
+    def _make_room(self, num_steps: int) -> None:
+        oldest = max(self._oldest, self._next + num_steps - self.capacity)
+        leaving = self._columns["episode"][np.arange(self._oldest, oldest) % self.capacity]
+        self._oldest = oldest
+        for number in np.unique(leaving):
+            episode = self._episodes[int(number)]
+            episode.runs = [run for run in episode.runs if run[1] > oldest]
+            if not episode.runs:
+                del self._episodes[int(number)], self._numbers[episode.episode_id]
+
+    def _register(self, chunk: EpisodeChunk) -> int:
+        """The episode's number, after noting that its next steps are those about to be written."""
+        number = self._numbers.get(chunk.episode_id)
+        if number is None:
+            number, self._next_number = self._next_number, self._next_number + 1
+            self._numbers[chunk.episode_id] = number
+            self._episodes[number] = _Episode(chunk.episode_id, chunk.scene, chunk.first_step)
+        episode = self._episodes[number]
+        episode.next_step += len(chunk)
+        start, stop = self._next, self._next + len(chunk)
+        if episode.runs and episode.runs[-1][1] == start:
+            start = episode.runs.pop()[0]
+        episode.runs.append((start, stop))
+        return number
+
+
+def _part(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(f"{prefix}."): array for name, array in state.items() if name.startswith(f"{prefix}.")}
