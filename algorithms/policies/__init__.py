@@ -1,1 +1,11 @@
 """Policies as RLlib algorithms: the one folder of `algorithms` that may import `ray.rllib`."""
+
+from ray.util.debug import log_once
+
+from algorithms.policies.rated_sac import RatedSAC, RatedSACConfig, build_rated_sac
+
+__all__ = ["RatedSAC", "RatedSACConfig", "build_rated_sac"]
+
+# RLlib remarks on these once in every process, whatever one does; a remark that counts as made is not made again.
+for _remark in ("RatedSAC_on_new_api_stack", "RLModule(config=[RLModuleConfig object])"):
+    log_once(_remark)

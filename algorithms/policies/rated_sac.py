@@ -1,0 +1,380 @@
+"""Soft actor-critic on a learned, changing reward, as an RLlib algorithm (new API stack)."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
+    SYNCH_WORKER_WEIGHTS_TIMER,
+    TIMERS,
+)
+
+from algorithms.episodes import EpisodeChunk, Scene
+from algorithms.policies.sac_learner import METRICS, RatedSACLearner
+from algorithms.policies.sac_losses import CriticLoss
+from algorithms.policies.sac_module import RatedSACModule
+from algorithms.replay import ColumnarReplay
+from algorithms.settings import PolicySettings
+
+UPDATES_PER_CALL = 64
+"""Gradient steps that one call to the learner takes at most: what a call costs is then shared, and memory bounded."""
+ENV_REWARD_VERSION = 0
+"""Version of rewards that come from a Gymnasium environment itself."""
+
+_REPLAY = "replay"
+_SAMPLING = "rated_sac_sampling"
+
+
+class RatedSACConfig(AlgorithmConfig):
+    """Settings of `RatedSAC`.
+
+    With `environment("Name")` RLlib's env runners collect experience, and the environment's reward is learned. With
+    spaces only, experience comes from outside:
+
+        config = RatedSACConfig().environment(observation_space=..., action_space=...)
+        algo = config.build_algo()
+        algo.add_chunk(chunk, learned_rewards, version)
+        algo.update(num_updates=50)
+    """
+
+    def __init__(self, algo_class: type[Algorithm] | None = None) -> None:
+        super().__init__(algo_class=algo_class or RatedSAC)
+        self.hidden = (256, 256)
+        self.actor_lr = 3e-4
+        self.critic_lr = 3e-4
+        self.alpha_lr = 3e-4
+        self.initial_alpha = 1.0
+        self.target_entropy: float | Literal["auto"] = "auto"
+        self.critic_loss: CriticLoss = "mse"
+        self.tau = 0.005
+        self.target_network_update_freq = 1
+        self.replay_capacity = 1_000_000
+        self.updates_per_agent_step = 1.0
+        self.num_steps_sampled_before_learning_starts = 1_000
+        self.learning_seed: int | None = None
+        self.train_batch_size_per_learner = 256
+        self.rollout_fragment_length = 1
+        self.min_sample_timesteps_per_iteration = 200
+        self.log_sys_usage = False
+
+    def training(
+        self,
+        *,
+        hidden: tuple[int, ...] = NotProvided,
+        actor_lr: float = NotProvided,
+        critic_lr: float = NotProvided,
+        alpha_lr: float = NotProvided,
+        initial_alpha: float = NotProvided,
+        target_entropy: float | Literal["auto"] = NotProvided,
+        critic_loss: CriticLoss = NotProvided,
+        tau: float = NotProvided,
+        target_network_update_freq: int = NotProvided,
+        replay_capacity: int = NotProvided,
+        updates_per_agent_step: float = NotProvided,
+        num_steps_sampled_before_learning_starts: int = NotProvided,
+        learning_seed: int | None = NotProvided,
+        **kwargs: Any,
+    ) -> "RatedSACConfig":
+        """Set what concerns learning.
+
+        Args:
+            hidden: Hidden layers of actor and critics.
+            actor_lr: Adam step size of the actor.
+            critic_lr: Adam step size of the critics.
+            alpha_lr: Adam step size of the temperature.
+            initial_alpha: Entropy temperature at the start.
+            target_entropy: In nats; `auto` is minus the number of action dimensions.
+            critic_loss: `mse`, as published, or `huber`, as in RLlib's own SAC.
+            tau: Polyak step of the target critics.
+            target_network_update_freq: Gradient steps between two Polyak steps.
+            replay_capacity: Agent steps that the replay holds.
+            updates_per_agent_step: Gradient steps per agent step that RLlib's env runners collect.
+            num_steps_sampled_before_learning_starts: Agent steps that they collect before the first.
+            learning_seed: Seeds networks, noise and sampling, and leaves global generators alone. If None,
+                `debugging(seed=...)` does so too; that one also seeds environments and, by RLlib, all global
+                generators, and makes torch insist on deterministic operations.
+            **kwargs: What every RLlib algorithm has: `gamma`, `train_batch_size_per_learner`, `grad_clip` and others.
+        """
+        super().training(**kwargs)
+        given = {
+            "hidden": hidden,
+            "actor_lr": actor_lr,
+            "critic_lr": critic_lr,
+            "alpha_lr": alpha_lr,
+            "initial_alpha": initial_alpha,
+            "target_entropy": target_entropy,
+            "critic_loss": critic_loss,
+            "tau": tau,
+            "target_network_update_freq": target_network_update_freq,
+            "replay_capacity": replay_capacity,
+            "updates_per_agent_step": updates_per_agent_step,
+            "num_steps_sampled_before_learning_starts": num_steps_sampled_before_learning_starts,
+            "learning_seed": learning_seed,
+        }
+        for name, value in given.items():
+            if value is not NotProvided:
+                setattr(self, name, value)
+        return self
+
+    def validate(self) -> None:
+        super().validate()
+        if self.num_learners > 1:
+            raise ValueError(
+                f"num_learners {self.num_learners}: RatedSAC learns in one process; use 0 (here) or 1 (an actor)"
+            )
+        if self.critic_loss not in ("mse", "huber"):
+            raise ValueError(f"critic_loss {self.critic_loss!r}: use 'mse' or 'huber'")
+        for name, space in (("observation_space", self.observation_space), ("action_space", self.action_space)):
+            if space is not None:
+                _check_space(name, space)
+
+    @property
+    def is_online(self) -> bool:
+        """Whether RLlib collects experience: with an environment, but not with spaces only."""
+        return self.env is not None
+
+    @property
+    def seed_of_learning(self) -> int | None:
+        """What seeds networks, noise and sampling; None for a different run each time."""
+        return self.seed if self.learning_seed is None else self.learning_seed
+
+    def target_entropy_of(self, action_space: gymnasium.spaces.Box) -> float:
+        """The target entropy in nats (`auto`: Haarnoja et al. 2018, appendix D)."""
+        return -float(action_space.shape[0]) if self.target_entropy == "auto" else float(self.target_entropy)
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=RatedSACModule)
+
+    def get_default_learner_class(self) -> type[Learner]:
+        return RatedSACLearner
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        return super()._model_config_auto_includes | {
+            "hidden": self.hidden,
+            "initial_alpha": self.initial_alpha,
+            "seed": self.seed_of_learning,
+        }
+
+
+class RatedSAC(Algorithm):
+    """SAC that learns from a `ColumnarReplay` whose rewards a reward model writes, and writes anew.
+
+    A checkpoint (`save_to_path`, `restore_from_path`, `from_checkpoint`) holds all that learning depends on: networks,
+    targets, temperature, optimiser moments, replay, and the states of both random generators. An algorithm that is fed
+    from outside continues from it bit for bit.
+    """
+
+    replay: ColumnarReplay
+
+    @classmethod
+    def get_default_config(cls) -> RatedSACConfig:
+        return RatedSACConfig()
+
+    def setup(self, config: RatedSACConfig) -> None:
+        super().setup(config)
+        observation_space, action_space = self._spaces()
+        self.replay = ColumnarReplay(self.config.replay_capacity, observation_space.shape[0], action_space.shape[0])
+        self._rng = np.random.default_rng(self.config.seed_of_learning)
+        self._updates_owed = 0.0
+
+    # ------------------------------------------------------------------------------------------------ fed from outside
+
+    def add_chunk(self, chunk: EpisodeChunk, learned_rewards: np.ndarray, version: int) -> np.ndarray:
+        """Store experience with the rewards [T] of reward model `version`; returns the steps' global indices [T]."""
+        return self.replay.add(chunk, learned_rewards, version)
+
+    def relabel(self, indices: np.ndarray, rewards: np.ndarray, version: int) -> None:
+        """Write the learned rewards of these steps anew, as given by reward model `version`."""
+        self.replay.relabel(indices, rewards, version)
+
+    def update(self, num_updates: int) -> dict[str, float]:
+        """Take gradient steps on fresh batches; returns the means over them of `sac_learner.METRICS`.
+
+        Raises ValueError if the replay is empty, and FloatingPointError if a loss is no longer finite.
+        """
+        sums = dict.fromkeys(METRICS, 0.0)
+        for count in _shares(num_updates, UPDATES_PER_CALL):
+            metrics = self._learn(count)[0][DEFAULT_MODULE_ID]
+            for name in METRICS:
+                sums[name] += count * float(metrics[name].peek())
+        means = {name: total / num_updates for name, total in sums.items()}
+        if not math.isfinite(means["critic_loss"] + means["actor_loss"]):
+            raise FloatingPointError(
+                f"the policy's losses are no longer finite ({means}); lower its learning rates or look at the rewards"
+            )
+        return means
+
+    def actor_weights(self) -> dict[str, np.ndarray]:
+        """The actor's weights, for `SquashedGaussianActor.load_numpy` wherever it acts."""
+        return self._on_learner(lambda learner: learner.module[DEFAULT_MODULE_ID].unwrapped().actor.numpy_weights())
+
+    def reset_critic(self) -> None:
+        """Start the critics and their targets anew: what they learned from other rewards is of no use now."""
+        self._on_learner(lambda learner: learner.reset_critic())
+
+    def set_observation_normalisation(self, shift: np.ndarray, scale: np.ndarray) -> None:
+        """See observations as (observation - shift) * scale, both [observation], from now on."""
+        self._on_learner(lambda learner: learner.set_observation_normalisation(shift, scale))
+
+    # ------------------------------------------------------------------------------------------------ fed by RLlib
+
+    def training_step(self) -> None:
+        """Collect with RLlib's env runners, then learn from the replay at the set number of updates a step."""
+        if self.env_runner_group is None:
+            raise ValueError(
+                "this RatedSAC has no environment: feed it by add_chunk() and update(), "
+                "or name an environment, RatedSACConfig().environment('Pendulum-v1')"
+            )
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            episodes, results = synchronous_parallel_sample(
+                worker_set=self.env_runner_group,
+                concat=True,
+                sample_timeout_s=self.config.sample_timeout_s,
+                _uses_new_env_runners=True,
+                _return_metrics=True,
+            )
+        self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
+        for chunk in map(_chunk_of, filter(len, episodes)):
+            self.add_chunk(chunk, chunk.env_rewards, ENV_REWARD_VERSION)
+            self._updates_owed += len(chunk) * self.config.updates_per_agent_step
+        if self.replay.next_index < self.config.num_steps_sampled_before_learning_starts:
+            self._updates_owed = 0.0
+            return
+        due = int(self._updates_owed)
+        self._updates_owed -= due
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            for count in _shares(due, UPDATES_PER_CALL):
+                self.metrics.aggregate(self._learn(count), key=LEARNER_RESULTS)
+        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+            self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
+
+    # ------------------------------------------------------------------------------------------------ checkpoints
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component(_REPLAY, components, not_components):
+            state[_REPLAY] = self.replay.state()
+            state[_SAMPLING] = {"rng": self._rng.bit_generator.state, "updates_owed": self._updates_owed}
+        return state
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        if _REPLAY in state:
+            self.replay.set_state(state[_REPLAY])
+            self._rng.bit_generator.state = state[_SAMPLING]["rng"]
+            self._updates_owed = state[_SAMPLING]["updates_owed"]
+
+    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """Restore a checkpoint of `save_to_path`. Checkpoints hold pickles: restore only what you wrote yourself."""
+        if self.env_runner_group is None:
+            # RLlib's override goes on to synchronise env runners, without asking whether there are any.
+            Checkpointable.restore_from_path(self, path, *args, **kwargs)
+        else:
+            super().restore_from_path(path, *args, **kwargs)
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _learn(self, num_updates: int) -> list[dict[str, Any]]:
+        num_rows = num_updates * self.config.train_batch_size_per_learner
+        rows = self.replay.sample(num_rows, self._rng)
+        columns = SampleBatch(
+            {
+                Columns.OBS: rows["observation"],
+                Columns.ACTIONS: rows["action"],
+                Columns.REWARDS: rows["learned_reward"],
+                Columns.NEXT_OBS: rows["next_observation"],
+                Columns.TERMINATEDS: rows["terminated"],
+            }
+        )
+        batch = MultiAgentBatch({DEFAULT_MODULE_ID: columns}, env_steps=num_rows)
+        return self.learner_group.update(batch=batch, timesteps={})
+
+    def _on_learner(self, function: Any) -> Any:
+        (result,) = self.learner_group.foreach_learner(function)
+        return result.get()
+
+    def _spaces(self) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
+        if self.env_runner_group is None:
+            spaces = self.config.observation_space, self.config.action_space
+        else:
+            spaces = self.spaces[DEFAULT_MODULE_ID]
+        for name, space in zip(("observation_space", "action_space"), spaces, strict=True):
+            _check_space(name, space)
+        return spaces
+
+    def _setup_logdir(self) -> None:
+        """Under Tune the trial's folder; else none, where RLlib would leave an empty one in the home directory."""
+        if self._storage:
+            super()._setup_logdir()
+
+
+def build_rated_sac(policy: PolicySettings, observation_size: int, action_size: int, seed: int) -> RatedSAC:
+    """A `RatedSAC` that is fed from outside, in this process. It needs no running Ray, and starts none."""
+    config = (
+        RatedSACConfig()
+        .environment(
+            observation_space=gymnasium.spaces.Box(-np.inf, np.inf, (observation_size,), np.float32),
+            action_space=gymnasium.spaces.Box(-1.0, 1.0, (action_size,), np.float32),
+        )
+        .learners(num_learners=0, num_gpus_per_learner=policy.num_gpus)
+        .training(
+            hidden=policy.hidden,
+            actor_lr=policy.actor_learning_rate,
+            critic_lr=policy.critic_learning_rate,
+            alpha_lr=policy.temperature_learning_rate,
+            initial_alpha=policy.initial_temperature,
+            target_entropy=policy.target_entropy,
+            tau=policy.tau,
+            target_network_update_freq=policy.target_update_interval,
+            replay_capacity=policy.replay_capacity,
+            updates_per_agent_step=policy.updates_per_agent_step,
+            gamma=policy.discount,
+            train_batch_size_per_learner=policy.batch_size,
+            learning_seed=seed,
+        )
+    )
+    return config.build_algo()
+
+
+def _check_space(name: str, space: gymnasium.Space) -> None:
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+        raise ValueError(f"{name} {space}: RatedSAC needs a gymnasium.spaces.Box of one dimension; flatten it")
+
+
+def _shares(total: int, largest: int) -> list[int]:
+    """`total` in parts of at most `largest`."""
+    return [min(largest, total - start) for start in range(0, total, largest)]
+
+
+def _chunk_of(episode: SingleAgentEpisode) -> EpisodeChunk:
+    """RLlib's episode, or its part since the last call, without frames."""
+    num_steps = len(episode)
+    return EpisodeChunk(
+        episode_id=episode.id_,
+        first_step=episode.t_started,
+        observations=np.asarray(episode.get_observations(), dtype=np.float32),
+        actions=np.asarray(episode.get_actions(), dtype=np.float32),
+        env_rewards=np.asarray(episode.get_rewards(), dtype=np.float32),
+        successes=np.zeros(num_steps, dtype=bool),
+        terminated=bool(episode.is_terminated),
+        truncated=bool(episode.is_truncated),
+        frame_states=np.zeros((num_steps + 1, 0), dtype=np.float32),
+        scene=Scene({}),
+    )
