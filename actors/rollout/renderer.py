@@ -67,7 +67,7 @@ class FrameRenderer:
             self._gl = None
 
     def __del__(self) -> None:
-        # Left to themselves, MuJoCo's objects would free theirs in whatever context is current: another renderer's.
+        # Left to itself, MuJoCo may free its textures in the context that is current, which is another renderer's.
         if getattr(self, "_gl", None) is not None:
             self.close()
 
