@@ -24,26 +24,29 @@ def run(code: str, **environment: str) -> str:
     return result.stdout.strip()
 
 
-def test_torchvision_imports_beside_any_torch():
-    # Without the hook, the import fails where torchvision's operators are built for another torch.
-    code = "import torchvision.transforms; print('imported')"
-    assert run(code, **engine_environment()) == "imported"
+def torchvision_of(folder, has_operators: bool) -> str:
+    """A PYTHONPATH with stand-ins: a torch that knows torchvision's operators or not, and prints what is declared."""
+    (folder / "torch.py").write_text(
+        "from types import SimpleNamespace\n"
+        "class Library:\n"
+        "    def __init__(self, namespace, kind): pass\n"
+        "    def define(self, schema): print('declared', schema.split('(')[0])\n"
+        "library = SimpleNamespace(Library=Library)\n"
+        f"ops = SimpleNamespace(torchvision=SimpleNamespace({'nms=print' if has_operators else ''}))\n"
+    )
+    (folder / "torchvision").mkdir()
+    (folder / "torchvision" / "__init__.py").write_text("from . import _meta_registrations\n")
+    (folder / "torchvision" / "_meta_registrations.py").write_text("print('registering')\n")
+    return os.pathsep.join([str(ENGINE_SITE), str(folder)])
+
+
+def test_missing_operators_are_declared_before_torchvision_registers_them(tmp_path):
+    lines = run("import torchvision", PYTHONPATH=torchvision_of(tmp_path, has_operators=False)).splitlines()
+    assert lines == ["declared nms", "declared qnms", "registering"]
 
 
 def test_where_the_operators_load_nothing_is_declared(tmp_path):
-    # A stand-in torchvision, whose registration finds its operator in place already.
-    package = tmp_path / "torchvision"
-    package.mkdir()
-    (package / "__init__.py").write_text(
-        "import torch\n"
-        "library = torch.library.Library('torchvision', 'DEF')\n"
-        "library.define('nms(Tensor boxes) -> Tensor')\n"
-        "from . import _meta_registrations\n"
-    )
-    (package / "_meta_registrations.py").write_text("")
-    code = "import torchvision, torch; print(torch.ops.torchvision.nms.default._schema)"
-    path = os.pathsep.join([str(ENGINE_SITE), str(tmp_path)])
-    assert run(code, PYTHONPATH=path) == "torchvision::nms(Tensor boxes) -> Tensor"
+    assert run("import torchvision", PYTHONPATH=torchvision_of(tmp_path, has_operators=True)) == "registering"
 
 
 def test_another_sitecustomize_still_runs(tmp_path):
