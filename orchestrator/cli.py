@@ -22,7 +22,7 @@ def _plain(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run_plainly(*args: Any, **kwargs: Any) -> None:
         logging.basicConfig(level=logging.WARNING, format="likert: %(message)s")
-        signal.signal(signal.SIGTERM, _interrupt)
+        before = signal.signal(signal.SIGTERM, _interrupt)
         try:
             command(*args, **kwargs)
         except LikertError as error:
@@ -31,6 +31,8 @@ def _plain(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             print("likert: stopped; the same command goes on from where it was saved", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     return run_plainly
 

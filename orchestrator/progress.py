@@ -1,4 +1,4 @@
-"""Live progress of a run: one moving line on a terminal, a line per change elsewhere."""
+"""Live progress of a run: two moving lines on a terminal, a line per change elsewhere."""
 
 import sys
 import time
@@ -96,45 +96,44 @@ class RunProgress:
         if self._began is None:
             return None
         started, first_step = self._began
-        done = self._state.env_steps - first_step
-        return None if done <= 0 else (time.monotonic() - started) / done * max(self._total - self._state.env_steps, 0)
+        done, left = self._state.env_steps - first_step, self._total - self._state.env_steps
+        return (time.monotonic() - started) / done * left if done > 0 and left > 0 else None
 
 
 class _Live:
-    """The moving line."""
+    """The moving lines."""
 
     def __init__(self, title: str, total: int, stream: TextIO) -> None:
-        from rich.console import Console
+        from rich.console import Console, Group
+        from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.text import Text
 
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
             TextColumn("{task.fields[phase]:<12}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[eta]}"),
-            console=Console(file=stream),
-            refresh_per_second=4,
         )
-        self._task = self._progress.add_task(title, total=total, phase="starting", facts="", eta="")
-        self._progress.start()
+        self._task = self._progress.add_task(title, total=total, phase="starting", eta="")
+        self._facts = Text()
+        self._live = Live(
+            Group(self._progress, self._facts), console=Console(file=stream), refresh_per_second=4, transient=False
+        )
+        self._live.start()
 
     def show(self, state: ProgressState, eta_s: float | None) -> None:
-        self._progress.update(
-            self._task,
-            completed=state.env_steps,
-            phase=state.phase,
-            facts=", ".join(_facts(state)),
-            eta="" if eta_s is None else f"{_clock(eta_s)} left",
-        )
+        eta = "" if eta_s is None else f"{_clock(eta_s)} left"
+        self._progress.update(self._task, completed=state.env_steps, phase=state.phase, eta=eta)
+        self._facts.plain = ", ".join(_facts(state))
 
     def note(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._live.console.print(text, markup=False, highlight=False)
 
     def stop(self) -> None:
-        self._progress.stop()
+        self._live.stop()
 
 
 def _facts(state: ProgressState) -> list[str]:

@@ -8,13 +8,13 @@ import json
 import logging
 import math
 import os
+import re
 import threading
 import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from orchestrator.errors import SettingsError
 from orchestrator.loading import settings_as_yaml
@@ -185,6 +185,7 @@ class MlflowRun:
     def _warn(self, reason: object) -> None:
         if not self._warned:
             self._warned = True
+            reason = _public(str(reason))
             log.warning("MLflow failed (%s); the run goes on, and its metrics stay in %s", reason, METRICS_FILE)
 
 
@@ -198,11 +199,11 @@ def connect_mlflow(experiment: Experiment, rows: list[Mapping[str, float]]) -> M
             experiment_id = _experiment_id(client, experiment, local="MLFLOW_TRACKING_URI" not in os.environ)
         run = _find_or_make_run(client, experiment_id, experiment.run_folder, _public(uri))
         _log_settings(client, run, experiment)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a server lacks, the remedy is the user's.
         raise SettingsError(
-            f"MLflow at {_public(uri)} cannot be used ({error}). "
+            f"MLflow at {_public(uri)} cannot be used ({_public(str(error))}). "
             "Check MLFLOW_TRACKING_URI, or set tracking.enabled=false"
-        ) from error
+        ) from None
     tracked = MlflowRun(client, run.info.run_id, int(run.data.tags.get(_SENT, -1)))
     for row in rows:
         tracked.log(row)
@@ -225,10 +226,9 @@ def _local_uri(runs_folder: Path) -> str:
     return f"sqlite:///{(runs_folder / 'mlflow.db').resolve()}"
 
 
-def _public(uri: str) -> str:
-    """The address without a password."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rsplit("@", 1)[-1]))
+def _public(text: str) -> str:
+    """An address, or a message that holds one, without name and password."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 
 
 def _experiment_id(client: Any, experiment: Experiment, local: bool) -> str:
@@ -243,9 +243,7 @@ def _experiment_id(client: Any, experiment: Experiment, local: bool) -> str:
         except MlflowException:
             found = client.get_experiment_by_name(name)  # Another machine was faster.
     if found is None or found.lifecycle_stage != "active":
-        raise ValueError(
-            f"experiment {name!r} was deleted there; restore it, or set tracking.experiment to another name"
-        )
+        raise ValueError(f"experiment {name!r} was deleted there; restore it, or give tracking.experiment another name")
     return found.experiment_id
 
 
