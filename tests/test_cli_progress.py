@@ -1,6 +1,7 @@
 """Progress on a terminal and off it."""
 
 import io
+import re
 
 import pytest
 
@@ -23,7 +24,7 @@ def clock(monkeypatch):
 
 def test_off_a_terminal_a_line_per_change_that_matters(clock):
     stream = io.StringIO()
-    with RunProgress("demo-seed0", 12_000, stream) as shown:
+    with RunProgress("demo", 12_000, stream) as shown:
         shown.update(phase="acting", env_steps=0)
         shown.update(phase="policy", env_steps=100)  # grows a little: no line
         clock[0] += 1  # 100 of 12,000 steps took a second, so 119 s are left.
@@ -33,10 +34,10 @@ def test_off_a_terminal_a_line_per_change_that_matters(clock):
         clock[0] += 29
         shown.update(phase="acting", env_steps=3000)
     assert stream.getvalue().splitlines() == [
-        "demo-seed0: 0/12,000 env steps, acting",
-        "demo-seed0: 100/12,000 env steps, policy, success 25%, 1:59 left",
-        "demo-seed0: 100/12,000 env steps, policy, success 25%, ratings 70/75 (3 from the store, 2 failed), 1:59 left",
-        "demo-seed0: 3,000/12,000 env steps, acting, success 25%, ratings 70/75 (3 from the store, 2 failed), 1:30 left",
+        "demo: 0/12,000 env steps, acting",
+        "demo: 100/12,000 env steps, policy, success 25%, 1:59 left",
+        "demo: 100/12,000 env steps, policy, success 25%, ratings 70/75 (3 from the store, 2 failed), 1:59 left",
+        "demo: 3,000/12,000 env steps, acting, success 25%, ratings 70/75 (3 from the store, 2 failed), 1:30 left",
     ]
 
 
@@ -65,7 +66,7 @@ def test_on_a_terminal_everything_fits_two_moving_lines(monkeypatch):
     with RunProgress("demo-seed0", 12_000, stream) as shown:
         shown.update(phase="acting", env_steps=6_000, success=0.5, asked=75, answered=75, failed=0, from_store=75)
         shown.note("going on from [a checkpoint]")
-    text = stream.getvalue()
+    text = re.sub(r"\x1b\[[0-9?;]*[A-Za-z]", "", stream.getvalue())
     assert "going on from [a checkpoint]\n" in text
     bar, facts = text.rstrip().splitlines()[-2:]
     assert "demo-seed0" in bar and "acting" in bar and "6000/12000" in bar

@@ -45,7 +45,7 @@ def test_a_run_folder_of_other_settings(experiment):
     )
     with pytest.raises(SettingsError, match="belongs to other settings .policy.batch_size was 512 and is 64.*`name`"):
         preflight.check_same_run(experiment("policy.batch_size=64"))
-    with pytest.raises(SettingsError, match="task.rubrics was .* and is {}"):
+    with pytest.raises(SettingsError, match=r"task\.rubrics was .* and is {}"):
         preflight.check_same_run(experiment("task.rubrics={}"))
     # Another seed is another run.
     preflight.check_same_run(experiment("policy.batch_size=64", "seed=1"))
@@ -61,7 +61,7 @@ def test_changeable_settings_exist(experiment):
 
 
 def test_bytes_by_hand(experiment):
-    # 1,000,000 environment steps are 500,000 agent steps, of which the replay holds 200,000; 2 kept and 1 in the making.
+    # 1,000,000 environment steps are 500,000 agent steps, of which the replay holds 200,000; 2 kept, 1 being written.
     assert preflight.checkpoint_bytes(experiment()) == 2_000 * 200_000 * 3
     assert preflight.checkpoint_bytes(experiment("total_env_steps=20_000")) == 2_000 * 10_000 * 3
     # 10,000 frames of 112 x 112 pixels at one and a half bytes.
