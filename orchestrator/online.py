@@ -235,9 +235,8 @@ class OnlineLoop:
         replay = self.policy.replay
         if not self._sees_frames:
             return replay.indices, self._scores(replay.stored_next_observations())
-        scored = ray.get(self.learner.relabel.remote())
-        held = np.isin(scored.indices, replay.indices)
-        indices, scores = [scored.indices[held]], [scored.rewards[held]]
+        scored = ray.get(self.learner.relabel.remote(int(replay.indices[0])))
+        indices, scores = [scored.indices], [scored.rewards]
         # What the frame cache has forgotten is drawn again from its state.
         forgotten = np.setdiff1d(replay.indices, scored.indices)
         for start in range(0, len(forgotten), RENDER_AGAIN_STEPS):
