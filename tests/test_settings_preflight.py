@@ -43,7 +43,7 @@ def test_a_run_folder_of_other_settings(experiment):
     preflight.check_same_run(
         experiment("total_env_steps=2_000_000", "rater.endpoint=http://other", "checkpoint.keep=5")
     )
-    with pytest.raises(SettingsError, match="belongs to other settings .policy.batch_size was 512 and is 64.*`name`"):
+    with pytest.raises(SettingsError, match=r"other settings \(policy\.batch_size was 512 and is 64\).*`name`"):
         preflight.check_same_run(experiment("policy.batch_size=64"))
     with pytest.raises(SettingsError, match=r"task\.rubrics was .* and is {}"):
         preflight.check_same_run(experiment("task.rubrics={}"))

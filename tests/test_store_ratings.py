@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -367,3 +368,18 @@ def test_listing(tmp_path, capsys, monkeypatch):
     assert "ratings: 1 parts, now 1" in capsys.readouterr().out
     with pytest.raises(SettingsError, match="is not a rating store"):
         show_store(tmp_path / "absent", **options)
+
+
+def test_the_documentation_names_every_column():
+    text = (Path(__file__).parent.parent / "docs" / "rating_store.md").read_text()
+    for table in (rating_schema.IMAGES, rating_schema.RATINGS, rating_schema.FAILURES):
+        for column in table.names:
+            assert f"`{column}`" in text, column
+    assert f"schema version {rating_schema.SCHEMA_VERSION}" in text
+
+
+def test_other_programs_read_the_tables(tmp_path):
+    store = RatingStore(tmp_path)
+    add(store, [1])
+    add(store, [2])
+    assert pq.read_table(tmp_path / "ratings").column("key").to_pylist() == ["key1", "key2"]
