@@ -9,32 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from algorithms.replay import StoredEpisode
 from algorithms.settings import FeedbackSettings, SegmentSettings
 
 
 @dataclass(frozen=True)
-class EpisodeSteps:
-    """The agent steps of one episode that are still remembered. No observations and no pixels."""
-
-    episode_id: str
-    indices: np.ndarray
-    """[T] int64: number of each step's transition in the run, in time order. Need not be consecutive."""
-    first_step: int = 0
-    """Agent step of the episode that `indices[0]` is; above 0 if older steps were overwritten."""
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-
-@dataclass(frozen=True)
 class Segment:
-    """What one rating looks at: the frame seen after each of these agent steps."""
+    """What one rating looks at: the frames seen after these agent steps."""
 
     episode_id: str
-    steps: np.ndarray
-    """[F] int64: agent steps of the episode, counted from 0; the frame after step t is that of observation t + 1."""
     indices: np.ndarray
-    """[F] int64: the same steps as numbers of transitions."""
+    """[F] int64: global indices of the steps, in time order."""
 
 
 def frame_offsets(settings: SegmentSettings) -> np.ndarray:
@@ -43,7 +28,7 @@ def frame_offsets(settings: SegmentSettings) -> np.ndarray:
 
 
 def select_segments(
-    episodes: Sequence[EpisodeSteps],
+    episodes: Sequence[StoredEpisode],
     num_segments: int,
     settings: FeedbackSettings,
     since_index: int,
@@ -56,7 +41,7 @@ def select_segments(
 
     Args:
         episodes: Finished episodes, oldest first; those beyond the latest `settings.recent_episodes` are left out.
-        since_index: Episodes whose first transition has at least this number count as collected since the last
+        since_index: Episodes whose first step has at least this global index count as collected since the last
             session; `settings.newest_share` of the session is drawn from them first.
     """
     offsets = frame_offsets(settings.segment)
@@ -72,7 +57,7 @@ def select_segments(
     newest = [number for number, episode in enumerate(usable) if episode.indices[0] >= since_index]
     drawn = _take_turns(newest, starts, round(settings.newest_share * num_segments), rng)
     drawn += _take_turns(range(len(usable)), starts, num_segments - len(drawn), rng)
-    return [_segment(usable[number], start + offsets) for number, start in drawn]
+    return [Segment(usable[number].episode_id, usable[number].indices[start + offsets]) for number, start in drawn]
 
 
 def _take_turns(
@@ -87,7 +72,3 @@ def _take_turns(
         order = rng.permutation(ready)[: num_segments - len(drawn)]
         drawn += [(int(number), starts[number].pop()) for number in order]
     return drawn
-
-
-def _segment(episode: EpisodeSteps, positions: np.ndarray) -> Segment:
-    return Segment(episode.episode_id, episode.first_step + positions, episode.indices[positions])

@@ -1,0 +1,183 @@
+"""The reward model: learns from ratings what a frame, or a state, is worth."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from algorithms.rating_loss import class_weights, item_losses, level_counts, level_log_probabilities, smoothed_targets
+from algorithms.reward_networks import RewardEnsemble, StateRewardNetwork
+from algorithms.settings import RewardModelSettings
+from algorithms.stratified import rating_batches
+
+SCORE_BATCH = 64
+"""Inputs that are scored at a time. Always as many: the last bits of a product depend on its shape, and an input's
+score must not depend on what it is scored with, or a resumed run would drift from one that was never stopped."""
+
+
+class RewardModel:
+    """An ensemble, its optimiser, and the way it learns.
+
+    Its inputs are frames uint8 [N, px, px, 3] or states float32 [N, observation]. A rated segment of F frames or states
+    has a further dimension, [N, F, ...]; its score is the mean of their outputs. RbRL takes the sum, which differs by a
+    factor that the loss does not see.
+    """
+
+    def __init__(
+        self,
+        settings: RewardModelSettings,
+        observation_size: int | None,
+        seed: int,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """Raises ValueError if the settings do not fit the inputs; see `RewardEnsemble`."""
+        self._settings = settings
+        self._device = torch.device(device)
+        self._ensemble = RewardEnsemble(settings, observation_size, seed)
+        self._ensemble.to(self._device, memory_format=torch.channels_last)
+        self._members = self._ensemble.members
+        # One optimiser for all members, as published; their parameters do not interact.
+        self._optimiser = torch.optim.Adam(self._members.parameters(), lr=settings.learning_rate, fused=True)
+
+    def fit(
+        self, inputs: np.ndarray, ratings: np.ndarray, num_ratings: int, rng: np.random.Generator
+    ) -> dict[str, float]:
+        """Train on all ratings until `target_accuracy` or `max_epochs`, going on from where the last call ended.
+
+        Args:
+            inputs: Frames or states of N >= 1 segments, [N, F, ...] or [N, ...].
+            ratings: int64 [N] in [0, num_ratings).
+            rng: Draws the batches.
+
+        Returns:
+            `epochs`; `loss` of the last epoch; `accuracy`: the share of ratings that were the most probable level when
+            the last epoch trained on them, mean over the members; `accuracy_level_i` for each level that occurs.
+        """
+        segments = inputs if inputs.ndim == self._frame_dims + 2 else inputs[:, None]
+        labels = torch.tensor(ratings)
+        weights = self._class_weights(labels, num_ratings)
+        self._standardise_by(segments)
+        epochs, metrics = 0, {}
+        for epochs in range(1, self._settings.max_epochs + 1):
+            metrics = self._fit_epoch(segments, labels, weights, rng)
+            if epochs >= self._settings.min_epochs and metrics["accuracy"] > self._settings.target_accuracy:
+                break
+        self._set_range(segments, labels)
+        return {"epochs": float(epochs), **metrics}
+
+    @torch.no_grad()
+    def score(self, inputs: np.ndarray) -> np.ndarray:
+        """Rewards float32 [N] of N >= 0 frames uint8 [N, px, px, 3] or states float32 [N, observation].
+
+        Zeros before the first `fit`, and as long as all ratings are equal, if `reward_scale` is `rated_range`.
+        """
+        return self._in_batches(inputs, self._ensemble).numpy()
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Copies of the ensemble's weights by name."""
+        return {name: tensor.numpy() for name, tensor in _copies(self._ensemble.state_dict()).items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of weights and optimiser, on the processor: with the generator of `fit`, all that training needs."""
+        optimiser = self._optimiser.state_dict()
+        optimiser["state"] = {number: _copies(moments) for number, moments in optimiser["state"].items()}
+        return {"ensemble": _copies(self._ensemble.state_dict()), "optimiser": optimiser}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned. Raises RuntimeError or ValueError if the settings differ."""
+        self._ensemble.load_state_dict(state["ensemble"])
+        self._optimiser.load_state_dict(state["optimiser"])
+
+    @property
+    def _frame_dims(self) -> int:
+        return 3 if self._settings.input == "frame" else 1
+
+    def _in_batches(self, inputs: np.ndarray, network: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """The network's outputs [..., N], on the processor, computed in batches of one shape."""
+        outputs = []
+        for start in range(0, max(len(inputs), 1), SCORE_BATCH):
+            part = inputs[start : start + SCORE_BATCH]
+            batch = np.zeros((SCORE_BATCH, *inputs.shape[1:]), dtype=inputs.dtype)
+            batch[: len(part)] = part
+            outputs.append(network(torch.from_numpy(batch).to(self._device))[..., : len(part)].cpu())
+        return torch.cat(outputs, dim=-1)
+
+    def _class_weights(self, labels: torch.Tensor, num_ratings: int) -> torch.Tensor:
+        if self._settings.class_weights == "none":
+            return torch.ones(num_ratings)
+        return class_weights(level_counts(labels, num_ratings))
+
+    def _standardise_by(self, segments: np.ndarray) -> None:
+        for member in self._members:
+            if isinstance(member, StateRewardNetwork):
+                member.standardise_by(torch.tensor(segments, device=self._device).flatten(0, 1))
+
+    @torch.no_grad()
+    def _set_range(self, segments: np.ndarray, labels: torch.Tensor) -> None:
+        """Settle the rewards' scale by the rated inputs. Ratings that are all equal say nothing, so then it is zero."""
+        inputs = segments.reshape(-1, *segments.shape[2:])
+        outputs = self._in_batches(inputs, self._ensemble.outputs)
+        highest = outputs.amax(dim=1) if len(labels.unique()) > 1 else outputs.amin(dim=1)
+        self._ensemble.set_range(outputs.amin(dim=1), highest)
+
+    def _fit_epoch(
+        self, segments: np.ndarray, labels: torch.Tensor, weights: torch.Tensor, rng: np.random.Generator
+    ) -> dict[str, float]:
+        """One pass over all ratings, in batches of its own for every member, so that members differ."""
+        settings, num_ratings = self._settings, len(weights)
+        batches = [rating_batches(labels.numpy(), settings.batch_size, settings.stratified, rng) for _ in self._members]
+        losses: list[float] = []
+        right, seen = torch.zeros(num_ratings), torch.zeros(num_ratings)
+        for indices_of_members in zip(*batches, strict=True):
+            self._optimiser.zero_grad()
+            for member, indices in zip(self._members, indices_of_members, strict=True):
+                batch_labels = labels[torch.from_numpy(indices)]
+                log_probabilities, loss = self._member_loss(member, segments, indices, batch_labels, weights)
+                # Members share no parameters, so each may go backwards as soon as it is ready.
+                loss.backward()
+                losses.append(float(loss.detach()))
+                hits = log_probabilities.argmax(dim=1).cpu() == batch_labels
+                right += level_counts(batch_labels[hits], num_ratings)
+                seen += level_counts(batch_labels, num_ratings)
+            self._optimiser.step()
+        return {"loss": float(np.mean(losses)), **_accuracies(right, seen, level_counts(labels, num_ratings))}
+
+    def _member_loss(
+        self,
+        member: torch.nn.Module,
+        segments: np.ndarray,
+        indices: np.ndarray,
+        labels: torch.Tensor,
+        weights: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities [B, n], and the mean loss weighted by class, of one batch."""
+        # An item that a balanced batch repeats goes through the network once.
+        distinct, positions = np.unique(indices, return_inverse=True)
+        items = torch.from_numpy(segments[distinct]).to(self._device)
+        scores = member(items.flatten(0, 1)).view(len(distinct), -1).mean(dim=1)
+        rewards = scores[torch.from_numpy(positions).to(self._device)]
+        labels = labels.to(self._device)
+        log_probabilities = level_log_probabilities(rewards, labels, len(weights), self._settings.sharpness)
+        targets = smoothed_targets(labels, len(weights), self._settings.label_smoothing)
+        item_weights = weights.to(self._device)[labels]
+        losses = item_losses(log_probabilities, targets, self._settings.loss)
+        return log_probabilities.detach(), (item_weights * losses).sum() / item_weights.sum()
+
+
+def _copies(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+
+
+def _accuracies(right: torch.Tensor, seen: torch.Tensor, counts: torch.Tensor) -> dict[str, float]:
+    """Accuracy by level, and over all ratings with each counted once, however often batches repeated it.
+
+    `right` and `seen` [n] are predictions made, by level; `counts` [n] are the ratings.
+    """
+    present = counts > 0
+    by_level = right[present] / seen[present]
+    overall = float((by_level * counts[present]).sum() / counts.sum())
+    levels = present.nonzero().flatten().tolist()
+    return {"accuracy": overall} | {
+        f"accuracy_level_{level}": float(accuracy) for level, accuracy in zip(levels, by_level, strict=True)
+    }

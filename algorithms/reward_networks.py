@@ -1,0 +1,144 @@
+"""Networks from a frame, or a state, to a reward in (-1, 1), and the ensemble that makes one reward of several."""
+
+import itertools
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn.utils import skip_init
+
+from algorithms.settings import RewardModelSettings
+
+FRAME_LAYERS: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "published": ((16, 5, 3), (32, 3, 2), (64, 3, 2), (128, 3, 2)),
+    "small": ((16, 5, 3), (32, 3, 2), (64, 3, 2)),
+}
+"""Channels, kernel and stride of each convolution. `published` is ERL-VLM's, made for 224 pixels; `small` for 56."""
+LAST_LAYER_BOUND = 1e-3
+"""Half-width of the uniform start of the last layer."""
+CLIPPED_DEVIATIONS = 10.0
+"""A state farther than this from the rated ones, in their standard deviations, counts as this far."""
+
+
+def frame_features(network: str, image_px: int) -> int:
+    """Numbers that the convolutions make of an image. Raises ValueError if the image is too small for them."""
+    size = image_px
+    for _, kernel, stride in FRAME_LAYERS[network]:
+        if size < kernel:
+            raise ValueError(
+                f"reward_model.image_px {image_px} is too small for the convolutions of network {network!r}; raise it"
+            )
+        size = (size - kernel) // stride + 1
+    return FRAME_LAYERS[network][-1][0] * size * size
+
+
+class FrameRewardNetwork(nn.Module):
+    """A convolutional network for images."""
+
+    def __init__(self, network: str, image_px: int, generator: torch.Generator) -> None:
+        super().__init__()
+        features = frame_features(network, image_px)
+        layers: list[nn.Module] = []
+        channels_in = 3
+        for channels, kernel, stride in FRAME_LAYERS[network]:
+            layers += [skip_init(nn.Conv2d, channels_in, channels, kernel, stride), nn.ReLU()]
+            channels_in = channels
+        self.layers = nn.Sequential(*layers, nn.Flatten(), skip_init(nn.Linear, features, 1), nn.Tanh())
+        _initialise(self.layers, generator)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Rewards float32 [N] of frames uint8 [N, px, px, 3]."""
+        # A permuted view of channels-last images is the layout in which a processor convolves fastest.
+        return self.layers(frames.permute(0, 3, 1, 2).float() / 255.0).squeeze(1)
+
+
+class StateRewardNetwork(nn.Module):
+    """A multi-layer perceptron for observations, which it standardises first."""
+
+    shift: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, observation_size: int, hidden: tuple[int, ...], generator: torch.Generator) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(observation_size))
+        self.register_buffer("scale", torch.ones(observation_size))
+        sizes = (observation_size, *hidden)
+        layers: list[nn.Module] = []
+        for size_in, size_out in itertools.pairwise(sizes):
+            layers += [skip_init(nn.Linear, size_in, size_out), nn.LeakyReLU()]
+        self.layers = nn.Sequential(*layers, skip_init(nn.Linear, sizes[-1], 1), nn.Tanh())
+        _initialise(self.layers, generator)
+
+    def standardise_by(self, states: torch.Tensor) -> None:
+        """Take shift and scale from rated states [N, observation]; what never varied among them is ignored."""
+        deviation, mean = torch.std_mean(states, dim=0, correction=0)
+        self.shift.copy_(mean)
+        self.scale.copy_(torch.where(deviation > 1e-6, 1.0 / deviation.clamp(min=1e-6), 0.0))
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Rewards float32 [N] of states float32 [N, observation]."""
+        standardised = (states - self.shift) * self.scale
+        return self.layers(standardised.clamp(-CLIPPED_DEVIATIONS, CLIPPED_DEVIATIONS)).squeeze(1)
+
+
+def _initialise(layers: nn.Sequential, generator: torch.Generator) -> None:
+    """Uniform weights within 1 / sqrt(fan-in), zero biases, and a nearly silent last layer (reference code)."""
+    trainable = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)]
+    with torch.no_grad():
+        for layer in trainable:
+            bound = layer.weight[0].numel() ** -0.5
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.zero_()
+        trainable[-1].weight.uniform_(-LAST_LAYER_BOUND, LAST_LAYER_BOUND, generator=generator)
+
+
+class RewardEnsemble(nn.Module):
+    """Several networks whose mean is the reward.
+
+    The rating loss sees rewards only up to a scale and an offset, so each member's are arbitrary, and in practice stay
+    near a thousandth, where they started. `reward_scale: rated_range` settles both: a member's lowest and highest
+    output on rated inputs become 0 and 1, as inside the loss, and what lies outside is cut there. `raw` publishes the
+    outputs as they are (reference code).
+    """
+
+    lowest: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, settings: RewardModelSettings, observation_size: int | None, seed: int) -> None:
+        """Raises ValueError if the network sees states and `observation_size` is absent, or if images are too small."""
+        super().__init__()
+        self._reward_scale: Literal["rated_range", "raw"] = settings.reward_scale
+        generator = torch.Generator().manual_seed(seed)
+        self.members = nn.ModuleList(
+            _new_member(settings, observation_size, generator) for _ in range(settings.num_members)
+        )
+        # A scale of 0 makes all rewards 0: the answer of a model that knows nothing.
+        self.register_buffer("lowest", torch.zeros(settings.num_members))
+        self.register_buffer("scale", torch.zeros(settings.num_members))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Rewards float32 [N]: in [0, 1] under `rated_range`, in (-1, 1) under `raw`."""
+        outputs = self.outputs(inputs)
+        if self._reward_scale == "rated_range":
+            outputs = ((outputs - self.lowest[:, None]) * self.scale[:, None]).clamp(0.0, 1.0)
+        return outputs.mean(dim=0)
+
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Each member's own output, float32 [members, N] in (-1, 1)."""
+        return torch.stack([member(inputs) for member in self.members])
+
+    def set_range(self, lowest: torch.Tensor, highest: torch.Tensor) -> None:
+        """Each member's lowest and highest output on rated inputs, [members] each; equal ones make its reward 0."""
+        self.lowest.copy_(lowest)
+        width = highest - lowest
+        self.scale.copy_(torch.where(width > 0.0, 1.0 / width, 0.0))
+
+
+def _new_member(
+    settings: RewardModelSettings, observation_size: int | None, generator: torch.Generator
+) -> FrameRewardNetwork | StateRewardNetwork:
+    if settings.input == "frame":
+        return FrameRewardNetwork(settings.network, settings.image_px, generator)
+    if observation_size is None:
+        raise ValueError("reward_model.input 'state' needs the size of an observation")
+    return StateRewardNetwork(observation_size, settings.hidden, generator)

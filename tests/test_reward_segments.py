@@ -1,0 +1,101 @@
+"""Which segments a feedback session rates."""
+
+import numpy as np
+import pytest
+
+from algorithms.replay import StoredEpisode
+from algorithms.segments import frame_offsets, select_segments
+from algorithms.settings import FeedbackSettings, SegmentSettings
+
+TRAJECTORY = SegmentSettings(kind="trajectory", num_frames=4, num_agent_steps=10)
+
+
+def episodes_of(*lengths, first_index=0):
+    starts = first_index + np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return [
+        StoredEpisode(f"episode{number}", np.arange(start, start + length))
+        for number, (start, length) in enumerate(zip(starts, lengths, strict=True))
+    ]
+
+
+def select(episodes, num_segments, since_index=0, seed=0, **settings):
+    return select_segments(
+        episodes, num_segments, FeedbackSettings(**settings), since_index, np.random.default_rng(seed)
+    )
+
+
+def test_every_step_can_be_drawn_the_first_and_the_last_too():
+    drawn = select(episodes_of(3, 4), 7)
+    assert sorted(int(segment.indices[0]) for segment in drawn) == list(range(7))
+
+
+def test_no_segment_is_drawn_twice_and_a_session_can_be_short():
+    drawn = select(episodes_of(3, 4), 50)
+    assert len(drawn) == 7
+    assert len({int(segment.indices[0]) for segment in drawn}) == 7
+
+
+def test_all_episodes_are_seen_before_any_is_seen_again():
+    drawn = select(episodes_of(*[20] * 10), 25)
+    seen = [segment.episode_id for segment in drawn]
+    assert len(set(seen[:10])) == 10 and len(set(seen[10:20])) == 10
+    assert max(seen.count(name) for name in seen) == 3
+
+
+def test_times_are_uniform():
+    counts = np.zeros(5)
+    for seed in range(2000):
+        counts[select(episodes_of(5), 1, seed=seed)[0].indices[0]] += 1
+    # 400 expected for each, with a standard deviation of 18.
+    assert counts.min() > 310 and counts.max() < 490
+
+
+def test_only_the_latest_episodes_count():
+    drawn = select(episodes_of(10, 10, 10), 20, recent_episodes=2)
+    assert {segment.episode_id for segment in drawn} == {"episode1", "episode2"}
+
+
+def test_newest_share_comes_from_episodes_since_the_last_session():
+    episodes = episodes_of(*[50] * 20)
+    drawn = select(episodes, 40, since_index=900, newest_share=0.75)
+    newest = [segment for segment in drawn if segment.indices[0] >= 900]
+    # 30 from the two newest episodes; the other 10 are shared among all 20.
+    assert 30 <= len(newest) <= 32
+    assert len({int(segment.indices[0]) for segment in drawn}) == 40
+
+
+def test_newest_share_falls_back_on_all_episodes():
+    assert len(select(episodes_of(50), 10, since_index=50, newest_share=1.0)) == 10
+
+
+def test_frames_of_a_trajectory_reach_from_its_first_to_its_last_step():
+    assert frame_offsets(TRAJECTORY).tolist() == [0, 3, 6, 9]
+    assert frame_offsets(SegmentSettings(kind="trajectory", num_frames=3, num_agent_steps=3)).tolist() == [0, 1, 2]
+    assert frame_offsets(SegmentSettings()).tolist() == [0]
+
+
+def test_trajectories_stay_in_their_episode_and_reach_its_end():
+    drawn = select(episodes_of(9, 12, first_index=100), 10, segment=TRAJECTORY)
+    # Only the second episode, steps 109 to 120, holds ten steps, at three places.
+    assert {segment.episode_id for segment in drawn} == {"episode1"}
+    assert sorted(segment.indices.tolist() for segment in drawn) == [
+        [109, 112, 115, 118],
+        [110, 113, 116, 119],
+        [111, 114, 117, 120],
+    ]
+
+
+def test_indices_follow_an_episode_that_is_not_consecutive_in_the_replay():
+    episode = StoredEpisode("interleaved", np.array([0, 1, 10, 11]))
+    assert sorted(int(segment.indices[0]) for segment in select([episode], 4)) == [0, 1, 10, 11]
+
+
+def test_too_short_episodes_are_an_error_that_says_so():
+    with pytest.raises(ValueError, match="num_agent_steps 10: none of 2 episodes is that long"):
+        select(episodes_of(9, 9), 5, segment=TRAJECTORY)
+
+
+def test_same_seed_same_segments():
+    first, again, other = (select(episodes_of(*[30] * 5), 8, seed=seed) for seed in (3, 3, 4))
+    indices = [[int(segment.indices[0]) for segment in drawn] for drawn in (first, again, other)]
+    assert indices[0] == indices[1] != indices[2]
