@@ -21,7 +21,7 @@ def _plain(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run_plainly(*args: Any, **kwargs: Any) -> None:
-        logging.basicConfig(level=logging.WARNING, format="likert: %(message)s")
+        logging.basicConfig(level=logging.WARNING, format="likert: %(message)s", handlers=[_StderrOfTheMoment()])
         before = signal.signal(signal.SIGTERM, _interrupt)
         try:
             command(*args, **kwargs)
@@ -35,6 +35,12 @@ def _plain(command: Callable[..., None]) -> Callable[..., None]:
             signal.signal(signal.SIGTERM, before)
 
     return run_plainly
+
+
+class _StderrOfTheMoment(logging.StreamHandler):
+    """Writes where `sys.stderr` points now: live progress takes its place and prints warnings above itself."""
+
+    stream = property(lambda self: sys.stderr, lambda self, _: None)
 
 
 def _interrupt(*_: Any) -> None:

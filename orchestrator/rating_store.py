@@ -153,15 +153,21 @@ class RatingStore:
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """Every rating once, as a row without pictures, in the order of writing."""
-        with self._lock:
-            for rows in self._ratings.scan(columns):
-                yield from rows
+        return self._scan(self._ratings, columns)
 
     def failures(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """Every failed question, in the order of writing."""
-        with self._lock:
-            for rows in self._failures.scan(columns):
-                yield from rows
+        return self._scan(self._failures, columns)
+
+    def _scan(self, table: PartsTable, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+        parts = table.scan(columns)
+        while True:
+            # Held for a part at a time, so that a slow reader does not keep other threads from writing.
+            with self._lock:
+                rows = next(parts, None)
+            if rows is None:
+                return
+            yield from rows
 
     def counts(self) -> StoreCounts:
         """Count everything."""

@@ -77,10 +77,17 @@ class RunData:
 
 
 def find_runs(folders: Iterable[Path]) -> list[RunData]:
-    """Runs among `folders` and right below them. Raises SettingsError for a folder without any."""
+    """Runs among `folders` and right below them; what lies beside them is passed over, as `runs/*` names it too.
+
+    Raises SettingsError if a folder does not exist, or none holds a run.
+    """
     found: dict[Path, RunData] = {}
+    folders = list(folders)
     for folder in folders:
-        below = sorted(path.parent for path in folder.glob(f"*/{SETTINGS_FILE}"))
-        runs = [folder] if (folder / SETTINGS_FILE).exists() or not below else below
-        found |= {run.resolve(): RunData.load(run) for run in runs}
+        if not folder.exists():
+            raise SettingsError(f"{folder} does not exist; name folders of runs, such as runs/demo-seed0")
+        candidates = [folder, *sorted(path.parent for path in folder.glob(f"*/{SETTINGS_FILE}"))]
+        found |= {run.resolve(): RunData.load(run) for run in candidates if (run / SETTINGS_FILE).exists()}
+    if not found:
+        raise SettingsError(f"there is no run in {', '.join(map(str, folders))}: none has a {SETTINGS_FILE}")
     return list(found.values())

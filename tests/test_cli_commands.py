@@ -161,7 +161,7 @@ def test_ratings_of_a_folder_without_a_store(likert, tmp_path):
 
 def test_report_of_a_folder_without_runs(likert, tmp_path):
     done = likert("report", tmp_path, "--out", tmp_path / "out")
-    assert done.exit_code == 2 and "is not the folder of a run" in done.stderr
+    assert done.exit_code == 2 and "there is no run in" in done.stderr
 
 
 def test_serve_passes_settings_and_address_on(likert, monkeypatch):

@@ -111,8 +111,15 @@ def test_find_runs_in_folders_and_right_below_them(make_run, tmp_path):
     assert [run.folder for run in find_runs([tmp_path / "runs"])] == [first.folder, second.folder]
     assert [run.folder for run in find_runs([second.folder, tmp_path / "runs"])] == [second.folder, first.folder]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SettingsError, match=r"empty is not the folder of a run: it has no settings\.yaml"):
+    (tmp_path / "runs" / "mlflow.db").write_text("")
+    everything = [*sorted((tmp_path / "runs").iterdir()), tmp_path / "empty"]
+    assert [run.folder for run in find_runs(everything)] == [first.folder, second.folder]
+    with pytest.raises(SettingsError, match=r"there is no run in .*empty: none has a settings\.yaml"):
         find_runs([tmp_path / "empty"])
+    with pytest.raises(SettingsError, match="absent does not exist; name folders of runs"):
+        find_runs([tmp_path / "runs", tmp_path / "absent"])
+    with pytest.raises(SettingsError, match=r"empty is not the folder of a run: it has no settings\.yaml"):
+        RunData.load(tmp_path / "empty")
 
 
 def test_result_line_by_hand(make_run):
