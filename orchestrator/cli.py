@@ -138,6 +138,34 @@ def report(
         typer.echo(path)
 
 
+@pocket.command()
+@_plain
+def train(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the checkpoint; by default the one that ships with the package.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of frames, weights and batches.")] = 0,
+    task: Annotated[list[str] | None, typer.Option(help="Learn this packaged task only; may be repeated.")] = None,
+) -> None:
+    """Rebuild the pocket rater from the simulator: half an hour on two cores."""
+    from actors.rating.models import POCKET_FOLDER
+    from orchestrator.loading import packaged_tasks
+    from orchestrator.preflight import check_opengl, check_writable
+
+    unknown = [name for name in task or [] if name not in packaged_tasks()]
+    if unknown:
+        raise SettingsError(
+            f"--task {unknown[0]}: there is no such packaged task; there are {', '.join(packaged_tasks())}"
+        )
+    folder = out or POCKET_FOLDER
+    check_writable("--out", folder)
+    check_opengl()
+    from orchestrator.pocket import train as train_pocket
+
+    train_pocket(folder, seed, tasks=tuple(task) if task else None)
+    typer.echo(f"{folder}: how it rates stands in report.md there")
+
+
 def main() -> None:
     """Entry point."""
     app()

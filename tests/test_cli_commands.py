@@ -180,3 +180,18 @@ def test_serve_reports_what_the_server_refuses(likert, monkeypatch):
     monkeypatch.setitem(sys.modules, "actors.rating.http", types.SimpleNamespace(serve=refuse))
     done = likert("serve", "num_replicas=2")
     assert done.exit_code == 2 and "holds one engine" in done.stderr
+
+
+def test_pocket_train_passes_its_options_on(likert, monkeypatch, tmp_path):
+    trained = []
+    module = types.SimpleNamespace(train=lambda folder, seed, tasks: trained.append((folder, seed, tasks)))
+    monkeypatch.setitem(sys.modules, "orchestrator.pocket", module)
+    monkeypatch.setattr(preflight, "check_opengl", lambda: None)
+    options = ["--out", tmp_path, "--seed", "3", "--task", "soccer", "--task", "door_close"]
+    done = likert("pocket", "train", *options)
+    assert done.exit_code == 0, done.output
+    assert trained == [(tmp_path, 3, ("soccer", "door_close"))]
+    done = likert("pocket", "train", "--task", "juggle")
+    assert (
+        done.exit_code == 2 and "--task juggle: there is no such packaged task; there are button_press" in done.stderr
+    )
