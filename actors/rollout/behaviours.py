@@ -1,7 +1,7 @@
 """Ways to act that carry an arm through every stage of a task, good and bad, for the pocket rater's pictures.
 
 A rater that has seen only a good policy misjudges a learning one: an early soft actor-critic presses its actions to
-the corners of their range and holds the hand at the limits of its workspace. So most behaviours here are bad on purpose.
+the corners of their range and holds the hand at the limits of its workspace. Most behaviours here are bad on purpose.
 """
 
 from collections.abc import Callable

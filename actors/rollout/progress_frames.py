@@ -16,6 +16,8 @@ from algorithms.episodes import Scene
 
 HELD_OUT_SEEDS = 10_000_000
 """Episodes of training draw their starts from seeds below this, held-out ones from seeds above."""
+MEASURE_M = 0.3
+"""Unit of the measured distances."""
 LONGEST_EPISODE = 150
 """Agent steps of an episode here; every scripted expert is done before."""
 
@@ -30,6 +32,13 @@ class ProgressFrames:
     """[N, 39] float32: the simulator's observation."""
     stages: np.ndarray
     """[N] int64 in [0, 5)."""
+    hand_states: np.ndarray
+    """[N] int64: reach limits that the hand is within."""
+    object_states: np.ndarray
+    """[N] int64: travel thresholds that the object has passed."""
+    measures: np.ndarray
+    """[N, 5] float32, each about -1 to 1: position of the hand relative to the object (of the object relative to the
+    goal if the robot is hidden), its length, and the object's travel."""
     behaviours: np.ndarray
     """[N] int64: index of the way of acting, in `behaviours.TRAINING` or `HELD_OUT`."""
 
@@ -66,7 +75,16 @@ def collect(
     rng = np.random.default_rng([seed, held_out, 1])
     chosen = _spread(true_stages, behaviours, num_frames, rng)
     images = _draw(task, episodes, chosen, image_px, on_frames)
-    return ProgressFrames(images, observations[chosen], true_stages[chosen], behaviours[chosen])
+    seen = observations[chosen]
+    return ProgressFrames(
+        images=images,
+        observations=seen,
+        stages=true_stages[chosen],
+        hand_states=stages.hand_state_of(task.name, seen),
+        object_states=stages.object_state_of(task.name, seen),
+        measures=_measures(task, seen),
+        behaviours=behaviours[chosen],
+    )
 
 
 def _act(task: TaskSettings, kinds: tuple[BehaviourKind, ...], num_frames: int, first_seed: int) -> list[_Episode]:
@@ -106,6 +124,15 @@ def _episode(
             frame_states.append(environment.frame_state())
             observations.append(observation)
     return _Episode(environment.scene(), np.array(frame_states), np.array(observations), behaviour)
+
+
+def _measures(task: TaskSettings, observations: np.ndarray) -> np.ndarray:
+    moving = slice(0, 3) if task.robot_visible else slice(4, 7)
+    towards = slice(4, 7) if task.robot_visible else slice(36, 39)
+    relative = (observations[:, moving] - observations[:, towards]) / MEASURE_M
+    length = np.linalg.norm(relative, axis=1)
+    travel = stages.travel_of(task.name, observations)
+    return np.column_stack([relative, length, travel]).clip(-2.0, 2.0).astype(np.float32)
 
 
 def _varied_start(task: TaskSettings, environment: TaskEnvironment, rng: np.random.Generator) -> TaskSettings:

@@ -47,7 +47,7 @@ class StageRule:
     axis: tuple[float, float, float] | None = None
     """Direction from goal to start if the object moves on a line; else its horizontal distance counts."""
     hole_depth_m: float | None = None
-    """The object is done, too, once it lies no higher than this above the goal's floor and near it: in the hole."""
+    """The object is done, too, once it lies no higher than this above the goal and within 10 cm: down in the hole."""
 
     def __post_init__(self) -> None:
         if len(self.reach_m) + len(self.travel) != NUM_STAGES - 1:
@@ -78,12 +78,23 @@ def has_stages(task_name: str) -> bool:
 
 def stage_of(task_name: str, observations: np.ndarray) -> np.ndarray:
     """True stages, int64 [N] in [0, 5), of observations [N, 39]."""
+    by_object = object_state_of(task_name, observations)
+    num_reach = len(_rule(task_name).reach_m)
+    return np.where(by_object > 0, num_reach + by_object, hand_state_of(task_name, observations))
+
+
+def hand_state_of(task_name: str, observations: np.ndarray) -> np.ndarray:
+    """How many of the task's reach limits the hand is within, int64 [N]; 0 throughout if the robot is hidden."""
+    distances = hand_distance_m(observations)
+    limits = np.array(_rule(task_name).reach_m).reshape(1, -1)
+    return (distances[:, None] <= limits).sum(axis=1)
+
+
+def object_state_of(task_name: str, observations: np.ndarray) -> np.ndarray:
+    """How many of the task's travel thresholds the object has passed, int64 [N]."""
     rule = _rule(task_name)
-    moved = travel_of(task_name, observations)
-    by_object = len(rule.reach_m) + sum(moved >= threshold for threshold in rule.travel)
-    by_hand = sum((hand_distance_m(observations) <= limit for limit in rule.reach_m), np.zeros(len(moved), dtype=int))
-    stages = np.where(moved >= rule.travel[0], by_object, by_hand)
-    return np.where(_in_hole(rule, observations), NUM_STAGES - 1, stages).astype(np.int64)
+    passed = (travel_of(task_name, observations)[:, None] >= np.array(rule.travel)).sum(axis=1)
+    return np.where(_in_hole(rule, observations), len(rule.travel), passed)
 
 
 def progress_of(task_name: str, observations: np.ndarray) -> np.ndarray:
@@ -93,7 +104,7 @@ def progress_of(task_name: str, observations: np.ndarray) -> np.ndarray:
     """
     rule = _rule(task_name)
     moved = np.clip(travel_of(task_name, observations) / rule.travel[-1], 0.0, 1.0)
-    moved = np.where(_in_hole(rule, observations), 1.0, moved)
+    moved = np.where(object_state_of(task_name, observations) == len(rule.travel), 1.0, moved)
     if not rule.reach_m:
         return moved.astype(np.float32)
     beyond = np.maximum(hand_distance_m(observations) - rule.reach_m[-1], 0.0)

@@ -1,0 +1,22 @@
+"""Writing and reading a pocket rater's folder."""
+
+import copy
+from pathlib import Path
+
+import torch
+from transformers import Qwen2Tokenizer, Qwen2VLForConditionalGeneration
+
+from actors.rating.pocket.tokenizer import save_processor
+
+
+def save(model: Qwen2VLForConditionalGeneration, tokenizer: Qwen2Tokenizer, folder: Path) -> None:
+    """Write weights as bfloat16 safetensors, tokenizer and processor settings: a folder as any Qwen2-VL's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+    save_processor(tokenizer, folder)
+
+
+def load(folder: Path) -> tuple[Qwen2VLForConditionalGeneration, Qwen2Tokenizer]:
+    """The model, in bfloat16 and for inference, and its tokenizer. Nothing is fetched, no code of the folder runs."""
+    model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.bfloat16, local_files_only=True)
+    return model.eval(), Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)

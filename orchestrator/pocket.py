@@ -1,0 +1,219 @@
+"""`likert pocket train`: the pocket rater from nothing, by one call: frames, tokenizer, weights, report."""
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from actors.rating.pocket import IMAGE_PX
+from actors.rollout import stages
+from actors.rollout.progress_frames import ProgressFrames, collect
+from actors.rollout.settings import TaskSettings
+from algorithms.ratings import TaskText
+from algorithms.scales import SCALE_WORDS
+from orchestrator.loading import TASKS_FOLDER, packaged_tasks
+from orchestrator.strict_yaml import parse_yaml
+
+if TYPE_CHECKING:
+    from actors.rating.pocket.questions import PocketTask, Questions
+    from actors.rating.pocket.training import TrainingPlan
+
+NUM_PROCESSES = 2
+"""Processes that draw, and threads that train. Fixed, because sums depend on how they are split."""
+VOCABULARY = 1000
+"""At most; the questions need about half."""
+
+EASY_TASKS = ("drawer_close", "handle_press", "button_press")
+PAPER_TASKS = ("sweep_into", "drawer_open", "soccer")
+
+
+@dataclass(frozen=True)
+class PocketRecipe:
+    """How much is drawn and learnt."""
+
+    num_frames: int = 8000
+    """Frames of a task to learn from, where the robot is drawn."""
+    num_frames_robot_hidden: int = 5000
+    """Frames of a task to learn from, where the robot is hidden: there is less to see."""
+    num_held_out: int = 1000
+    """Frames of a task to judge on: other starts, and partly other ways of acting."""
+    num_two_turn: int = 500
+    """How many of those are also judged in two turns, which takes longer."""
+    plan: "TrainingPlan | None" = None
+    """Lengths of the phases; the default's if absent."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How one task's held-out frames were rated with one scale in one mode."""
+
+    task: str
+    mode: str
+    num_ratings: int
+    with_rubric: bool
+    counts: np.ndarray
+    """[n, n] int64: a row for each true level, a column for each chosen one."""
+
+
+def train(
+    out_folder: Path,
+    seed: int = 0,
+    recipe: PocketRecipe | None = None,
+    tasks: tuple[str, ...] | None = None,
+    console: Console | None = None,
+) -> list[Judgement]:
+    """Rebuild the pocket rater into `out_folder` and judge it on held-out frames; `report.md` there holds the tables.
+
+    Equal arguments give equal weights on equal machines. With the default recipe it takes half an hour on two cores.
+    """
+    recipe = recipe or PocketRecipe()
+    names = tasks or tuple(name for name in packaged_tasks() if stages.has_stages(name))
+    settings = [packaged_task(name) for name in names]
+    with _progress(console or Console(stderr=True)) as progress:
+        learnt, held_out = _draw(settings, recipe, seed, progress)
+        judgements = _train_and_judge(out_folder, seed, recipe, settings, learnt, held_out, progress)
+    (out_folder / "report.md").write_text(report(judgements))
+    return judgements
+
+
+def _draw(
+    settings: list[TaskSettings], recipe: PocketRecipe, seed: int, progress: Progress
+) -> tuple[list[ProgressFrames], list[ProgressFrames]]:
+    """Frames to learn from and to judge on, drawn in processes that never import torch."""
+    bar = progress.add_task("draw frames", total=2 * len(settings))
+    with ProcessPoolExecutor(NUM_PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs: list[Future[ProgressFrames]] = []
+        for held_out in (False, True):
+            for task in settings:
+                count = recipe.num_frames if task.robot_visible else recipe.num_frames_robot_hidden
+                job = pool.submit(collect, task, recipe.num_held_out if held_out else count, IMAGE_PX, seed, held_out)
+                job.add_done_callback(lambda _: progress.advance(bar))
+                jobs.append(job)
+        frames = [job.result() for job in jobs]
+    return frames[: len(settings)], frames[len(settings) :]
+
+
+def _train_and_judge(
+    out_folder: Path,
+    seed: int,
+    recipe: PocketRecipe,
+    settings: list[TaskSettings],
+    learnt: list[ProgressFrames],
+    held_out: list[ProgressFrames],
+    progress: Progress,
+) -> list[Judgement]:
+    import torch
+
+    from actors.rating.pocket import checkpoint
+    from actors.rating.pocket.model import new_model
+    from actors.rating.pocket.questions import Questions, all_texts
+    from actors.rating.pocket.tokenizer import train_tokenizer
+    from actors.rating.pocket.training import Trainer, TrainingPlan
+
+    torch.set_num_threads(NUM_PROCESSES)
+    torch.manual_seed(seed)
+    tasks = tuple(pocket_task(task) for task in settings)
+    tokenizer = train_tokenizer(all_texts(tasks), VOCABULARY)
+    model = new_model(tokenizer)
+    bars: dict[str, int] = {}
+
+    def on_step(phase: str, step: int, num_steps: int, loss: float) -> None:
+        if phase not in bars:
+            bars[phase] = progress.add_task(phase, total=num_steps)
+        progress.update(bars[phase], completed=step, description=f"{phase}, loss {loss:.2f}")
+
+    frames = [_labelled(one) for one in learnt]
+    Trainer(model, Questions(tasks, tokenizer), frames, recipe.plan or TrainingPlan(), seed, on_step).fit()
+    checkpoint.save(model, tokenizer, out_folder)
+    model, tokenizer = checkpoint.load(out_folder)
+    return judge(model, Questions(tasks, tokenizer), held_out, recipe.num_two_turn, progress)
+
+
+def judge(
+    model, questions: "Questions", held_out: list[ProgressFrames], num_two_turn: int, progress: Progress
+) -> list[Judgement]:
+    """Every task, scale and mode, with and without rubric, on frames in the questions' order of tasks."""
+    bar = progress.add_task("judge", total=len(held_out))
+    judgements = []
+    for task, frames in zip(questions.tasks, held_out, strict=True):
+        judgements += _judge_task(model, questions, task, frames, num_two_turn)
+        progress.advance(bar)
+    return judgements
+
+
+def _judge_task(
+    model, questions: "Questions", task: "PocketTask", frames: ProgressFrames, num_two_turn: int
+) -> list[Judgement]:
+    from actors.rating.pocket import evaluation
+
+    features = evaluation.features_of(model, frames.images)
+    some = np.random.default_rng(0).permutation(len(frames))[:num_two_turn]
+    said = evaluation.analyses_of(model, questions, task, features[some])
+    judgements = []
+    for num_ratings in SCALE_WORDS:
+        truth = stages.level_of(frames.stages, num_ratings)
+        for with_rubric in (True, False):
+            at_once = evaluation.answer_only_levels(model, questions, task, features, num_ratings, with_rubric)
+            in_turns = evaluation.two_turn_levels(model, questions, task, said, num_ratings, with_rubric)
+            for mode, true, chosen in (("answer_only", truth, at_once), ("two_turn", truth[some], in_turns)):
+                counts = evaluation.confusion(true, chosen, num_ratings)
+                judgements.append(Judgement(task.name, mode, num_ratings, with_rubric, counts))
+    return judgements
+
+
+def packaged_task(name: str) -> TaskSettings:
+    """Settings of a task that ships with the package."""
+    return TaskSettings.model_validate(parse_yaml((TASKS_FOLDER / f"{name}.yaml").read_text()))
+
+
+def pocket_task(task: TaskSettings) -> "PocketTask":
+    """What the pocket rater learns about a packaged task."""
+    from actors.rating.pocket.questions import PocketTask
+    from actors.rating.pocket.words import WORDS
+
+    text = TaskText(task.instruction, task.focus)
+    return PocketTask(task.name, text, task.rubrics, stages.LEVELS, WORDS[task.name])
+
+
+def report(judgements: list[Judgement]) -> str:
+    """Tables in Markdown: balanced accuracy by task, scale and mode, and the confusion at three levels."""
+    from actors.rating.pocket.evaluation import balanced_accuracy
+
+    lines = ["| task | mode | n = 2 | n = 3 | n = 4 | n = 5 | n = 3, no rubric |", "|---|---|---|---|---|---|---|"]
+    by_key = {(one.task, one.mode, one.num_ratings, one.with_rubric): one.counts for one in judgements}
+    names = sorted({one.task for one in judgements})
+    for name in names:
+        for mode in ("answer_only", "two_turn"):
+            cells = [balanced_accuracy(by_key[name, mode, n, True]) for n in SCALE_WORDS]
+            cells.append(balanced_accuracy(by_key[name, mode, 3, False]))
+            lines.append(f"| {name} | {mode} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |")
+    for title, group in (("easy tasks", EASY_TASKS), ("paper tasks", PAPER_TASKS)):
+        means = [balanced_accuracy(by_key[name, "answer_only", 3, True]) for name in group if name in names]
+        if means:
+            lines.append(f"\nMean over the {title} at n = 3: {np.mean(means):.3f}.")
+    lines += ["\nConfusion at n = 3, answer-only, with rubric: rows are true levels, columns chosen ones.\n"]
+    lines += ["| task | Bad | Average | Good |", "|---|---|---|---|"]
+    for name in names:
+        rows = [" / ".join(str(count) for count in row) for row in by_key[name, "answer_only", 3, True]]
+        lines.append(f"| {name} | " + " | ".join(rows) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _labelled(frames: ProgressFrames):
+    from actors.rating.pocket.training import TaskFrames
+
+    return TaskFrames(frames.images, frames.stages, frames.hand_states, frames.object_states, frames.measures)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Progress]:
+    columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        yield progress
