@@ -55,12 +55,12 @@ that is there already."""
 
 def check_machine(experiment: Experiment) -> None:
     """Raise SettingsError, with the remedy, if this machine cannot run `experiment`."""
+    if experiment.rater.endpoint is None:
+        check_model(experiment)
     check_writable("runs_folder", experiment.runs_folder)
     check_writable("ratings_folder", experiment.ratings_folder)
     check_same_run(experiment)
     check_disk(experiment)
-    if experiment.rater.endpoint is None:
-        check_model(experiment)
     # With a cluster the frames are drawn on other machines, which say themselves what they lack.
     if not os.environ.get("RAY_ADDRESS"):
         check_opengl()

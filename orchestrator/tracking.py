@@ -193,6 +193,8 @@ def connect_mlflow(experiment: Experiment, rows: list[Mapping[str, float]]) -> M
     """Find this run at MLflow, or make it, and send it those of `rows` that it lacks. Raises SettingsError."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or _local_uri(experiment.runs_folder)
     try:
+        # Its import takes seconds, so it comes before the lock.
+        _load_mlflow()
         # Processes that make the database at the same moment disturb each other.
         with waiting_lock(experiment.runs_folder / ".mlflow.lock"):
             client = _client(uri)
@@ -210,7 +212,7 @@ def connect_mlflow(experiment: Experiment, rows: list[Mapping[str, float]]) -> M
     return tracked
 
 
-def _client(uri: str) -> Any:
+def _load_mlflow() -> Any:
     # Its own defaults retry for minutes, send usage data out, and print the steps of making a database.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -219,7 +221,11 @@ def _client(uri: str) -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    return mlflow.MlflowClient(tracking_uri=uri)
+    return mlflow
+
+
+def _client(uri: str) -> Any:
+    return _load_mlflow().MlflowClient(tracking_uri=uri)
 
 
 def _local_uri(runs_folder: Path) -> str:
