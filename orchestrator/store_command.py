@@ -1,7 +1,6 @@
 """What `likert ratings` prints."""
 
 from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,7 @@ def _failure_list(store: RatingStore, last: int) -> Table:
 
 
 def _latest(rows: Iterable[dict[str, Any]], number: int) -> list[dict[str, Any]]:
-    return list(islice(sorted(rows, key=lambda row: row["asked_at"], reverse=True), number))
+    return sorted(rows, key=lambda row: row["asked_at"])[-number:][::-1]
 
 
 def _time(row: dict[str, Any]) -> str:

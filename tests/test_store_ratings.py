@@ -362,6 +362,10 @@ def test_listing(tmp_path, capsys, monkeypatch):
     assert "2 ratings, 2 pictures, 1 failed questions" in shown
     assert "Bad 0, Average 2, Good 0" in shown
     assert "The drawer is [half] open." in shown
+    show_store(tmp_path, **options | {"last": 1})
+    assert capsys.readouterr().out.count("The drawer is") == 1
+    show_store(tmp_path, **options | {"last": 0})
+    assert "Latest" not in capsys.readouterr().out
     show_store(tmp_path, **options | {"failures": True})
     assert "no answer in 120 s" in capsys.readouterr().out
     show_store(tmp_path, **options | {"compact": True})
