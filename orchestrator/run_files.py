@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import yaml
 
 from orchestrator.errors import SettingsError
 
@@ -53,11 +52,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file at once. Raises ValueError for NaN and infinity, which JSON has not."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a YAML file at once, keys in their order."""
-    write_text(path, yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=120))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
