@@ -11,6 +11,9 @@ from actors.reward.frame_cache import FrameCache
 from algorithms.reward_model import RewardModel
 from algorithms.settings import RewardModelSettings
 
+RELABEL_FRAMES = 1024
+"""Cached frames that are copied together for scoring."""
+
 
 @dataclass(frozen=True)
 class RewardUpdate:
@@ -24,13 +27,14 @@ class RewardUpdate:
 
 @dataclass(frozen=True)
 class ScoredSteps:
-    """Rewards of agent steps by their number in the run."""
+    """Rewards of the agent steps whose frames are cached. All others have to be scored from frames drawn again."""
 
     indices: np.ndarray
-    """[N] int64."""
+    """[N] int64: the steps' numbers in the run, in order."""
     rewards: np.ndarray
     """[N] float32."""
     version: int
+    """Version of the reward model that gave them."""
 
 
 class RewardLearner:
@@ -39,47 +43,57 @@ class RewardLearner:
     def __init__(
         self, settings: RewardModelSettings, num_ratings: int, observation_size: int | None, seed: int
     ) -> None:
-        """`observation_size` may be absent for a frame reward model."""
-        device = "cuda" if settings.num_gpus > 0 else "cpu"
-        if device == "cpu":
+        """`observation_size` may be absent for a frame reward model.
+
+        Raises RuntimeError if the settings ask for a GPU that this process cannot see.
+        """
+        if settings.num_gpus > 0 and not torch.cuda.is_available():
+            raise RuntimeError(
+                f"reward_model.num_gpus {settings.num_gpus:g}: torch sees no GPU in the reward learner's process; "
+                "set it to 0, or run where a GPU is"
+            )
+        if settings.num_gpus == 0:
+            # The actor has one core; with more threads than that, processes fight.
             torch.set_num_threads(1)
         self._num_ratings = num_ratings
-        self._model = RewardModel(settings, observation_size, seed, device)
+        self._model = RewardModel(settings, observation_size, seed, "cuda" if settings.num_gpus > 0 else "cpu")
         self._rng = np.random.default_rng(seed)
         self._version = 0
         self._inputs: list[np.ndarray] = []
-        self._ratings: list[np.ndarray] = []
+        self._ratings = np.zeros(0, dtype=np.int64)
         self._cache = FrameCache(int(settings.frame_cache_gb * 1e9))
 
     def add_ratings(self, inputs: np.ndarray, ratings: np.ndarray) -> None:
-        """Add rated segments: frames uint8 [N, F, px, px, 3] or states float32 [N, F, observation], and int64 [N].
+        """Remember rated segments for all trainings to come.
 
-        Raises TypeError unless `ratings` are integers: an answer that failed has none. Raises ValueError for a level
-        outside the scale.
+        Args:
+            inputs: Frames uint8 [N, px, px, 3] or states float32 [N, observation]; [N, F, ...] for segments of F.
+            ratings: Integers [N] in [0, num_ratings). Raises TypeError for anything else, such as a `RatingFailure`:
+                a question without an answer teaches nothing. Raises ValueError if a rating is not on the scale, or if
+                numbers or shapes of inputs do not agree.
         """
-        ratings = np.asarray(ratings)
-        if ratings.dtype.kind not in "iu":
-            raise TypeError(f"ratings must be integers, not {ratings.dtype}: a failed question is never a rating")
-        if len(inputs) != len(ratings):
-            raise ValueError(f"{len(inputs)} segments, but {len(ratings)} ratings")
-        if len(ratings) and not (0 <= ratings.min() and ratings.max() < self._num_ratings):
-            raise ValueError(f"ratings must lie in [0, {self._num_ratings}), got {ratings.min()} to {ratings.max()}")
-        if len(ratings):
-            self._inputs.append(np.array(inputs))
-            self._ratings.append(ratings.astype(np.int64))
+        checked = self._checked(ratings)
+        if len(inputs) != len(checked):
+            raise ValueError(f"{len(inputs)} rated segments, but {len(checked)} ratings; give one rating for each")
+        if self._inputs and inputs.shape[1:] != self._inputs[0].shape[1:]:
+            raise ValueError(f"rated segments of shape {inputs.shape[1:]} cannot join {self._inputs[0].shape[1:]}")
+        # Copied: what Ray hands over lives in shared memory that others need.
+        self._inputs.append(np.array(inputs))
+        self._ratings = np.concatenate([self._ratings, checked])
 
     def train(self, ratings: np.ndarray | None = None) -> RewardUpdate:
         """Fit the model to all ratings and raise its version.
 
-        `ratings` int64 [N] replace those added, for this time, in the order of adding: a control deals them out anew.
+        `ratings` [N] stand in for those added, for this time, in the order of adding: a control deals them out anew.
+        Raises ValueError if there are none, or not as many as were added.
         """
-        if not self._ratings:
+        labels = self._ratings if ratings is None else self._checked(ratings)
+        if not len(labels):
             raise ValueError("train: no ratings have been added")
-        known = np.concatenate(self._ratings)
-        if ratings is not None and len(ratings) != len(known):
-            raise ValueError(f"train: {len(ratings)} ratings were given for {len(known)} segments")
-        targets = known if ratings is None else np.asarray(ratings, dtype=np.int64)
-        metrics = self._model.fit(np.concatenate(self._inputs), targets, self._num_ratings, self._rng)
+        if len(labels) != len(self._ratings):
+            raise ValueError(f"train: {len(labels)} ratings were given for {len(self._ratings)} segments")
+        self._inputs = [np.concatenate(self._inputs)]
+        metrics = self._model.fit(self._inputs[0], labels, self._num_ratings, self._rng)
         self._version += 1
         return RewardUpdate(self._version, metrics)
 
@@ -97,27 +111,37 @@ class RewardLearner:
     def relabel(self, oldest_index: int = 0) -> ScoredSteps:
         """Score every cached frame of agent steps from `oldest_index` on; older ones are forgotten."""
         self._cache.drop_before(oldest_index)
-        blocks = self._cache.blocks()
-        if not blocks:
-            return ScoredSteps(np.zeros(0, np.int64), np.zeros(0, np.float32), self._version)
-        indices = np.concatenate([np.arange(first, first + len(frames)) for first, frames in blocks])
-        rewards = np.concatenate([self._model.score(frames) for _, frames in blocks])
-        held = indices >= oldest_index
-        return ScoredSteps(indices[held], rewards[held], self._version)
+        indices, rewards = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.float32)]
+        for steps, frames in self._cache.groups(RELABEL_FRAMES):
+            held = steps >= oldest_index
+            indices.append(steps[held])
+            rewards.append(self._model.score(frames[held]))
+        return ScoredSteps(np.concatenate(indices), np.concatenate(rewards), self._version)
 
     def publish(self) -> tuple[dict[str, np.ndarray], int]:
         """Copies of the model's weights by name, and its version."""
         return self._model.weights(), self._version
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs beside the ratings, which the store holds, and the frames, which can be drawn."""
+        """What a resumed run needs beside the ratings, which the store holds, and the frames, which can be drawn.
+
+        Tensors, numbers and strings only, so that `torch.load(weights_only=True)` reads it back.
+        """
         return {"model": self._model.state_dict(), "rng": self._rng.bit_generator.state, "version": self._version}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Go on from what `state` returned; with the same ratings added in the same order, training is bit-exact."""
         self._model.load_state_dict(state["model"])
         self._rng.bit_generator.state = state["rng"]
         self._version = state["version"]
+
+    def _checked(self, ratings: np.ndarray) -> np.ndarray:
+        array = np.asarray(ratings)
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"ratings must be integers, not {array.dtype}: a failed question is never a rating")
+        if array.ndim != 1 or (len(array) and not 0 <= array.min() <= array.max() < self._num_ratings):
+            raise ValueError(f"ratings must be a list of levels from 0 to {self._num_ratings - 1}")
+        return array.astype(np.int64)
 
 
 def _joined(arrays: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
