@@ -28,7 +28,7 @@ from ray.rllib.utils.metrics import (
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.policies.sac_learner import METRICS, RatedSACLearner
 from algorithms.policies.sac_losses import CriticLoss
-from algorithms.policies.sac_module import RatedSACModule
+from algorithms.policies.sac_module import RatedSACModule, check_space
 from algorithms.replay import ColumnarReplay
 from algorithms.settings import PolicySettings
 
@@ -140,9 +140,11 @@ class RatedSACConfig(AlgorithmConfig):
             )
         if self.critic_loss not in ("mse", "huber"):
             raise ValueError(f"critic_loss {self.critic_loss!r}: use 'mse' or 'huber'")
+        if self.target_network_update_freq < 1:
+            raise ValueError(f"target_network_update_freq {self.target_network_update_freq}: at least 1 update")
         for name, space in (("observation_space", self.observation_space), ("action_space", self.action_space)):
             if space is not None:
-                _check_space(name, space)
+                check_space(name, space)
 
     @property
     def is_online(self) -> bool:
@@ -189,7 +191,10 @@ class RatedSAC(Algorithm):
 
     def setup(self, config: RatedSACConfig) -> None:
         super().setup(config)
-        observation_space, action_space = self._spaces()
+        if self.env_runner_group is None:
+            observation_space, action_space = self.config.observation_space, self.config.action_space
+        else:
+            observation_space, action_space = self.spaces[DEFAULT_MODULE_ID]
         self.replay = ColumnarReplay(self.config.replay_capacity, observation_space.shape[0], action_space.shape[0])
         self._rng = np.random.default_rng(self.config.seed_of_learning)
         self._updates_owed = 0.0
@@ -251,7 +256,7 @@ class RatedSAC(Algorithm):
                 _return_metrics=True,
             )
         self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
-        for chunk in map(_chunk_of, filter(len, episodes)):
+        for chunk in map(chunk_of, filter(len, episodes)):
             self.add_chunk(chunk, chunk.env_rewards, ENV_REWARD_VERSION)
             self._updates_owed += len(chunk) * self.config.updates_per_agent_step
         if self.replay.next_index < self.config.num_steps_sampled_before_learning_starts:
@@ -310,15 +315,6 @@ class RatedSAC(Algorithm):
         (result,) = self.learner_group.foreach_learner(function)
         return result.get()
 
-    def _spaces(self) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
-        if self.env_runner_group is None:
-            spaces = self.config.observation_space, self.config.action_space
-        else:
-            spaces = self.spaces[DEFAULT_MODULE_ID]
-        for name, space in zip(("observation_space", "action_space"), spaces, strict=True):
-            _check_space(name, space)
-        return spaces
-
     def _setup_logdir(self) -> None:
         """Under Tune the trial's folder; else none, where RLlib would leave an empty one in the home directory."""
         if self._storage:
@@ -353,17 +349,12 @@ def build_rated_sac(policy: PolicySettings, observation_size: int, action_size: 
     return config.build_algo()
 
 
-def _check_space(name: str, space: gymnasium.Space) -> None:
-    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-        raise ValueError(f"{name} {space}: RatedSAC needs a gymnasium.spaces.Box of one dimension; flatten it")
-
-
 def _shares(total: int, largest: int) -> list[int]:
     """`total` in parts of at most `largest`."""
     return [min(largest, total - start) for start in range(0, total, largest)]
 
 
-def _chunk_of(episode: SingleAgentEpisode) -> EpisodeChunk:
+def chunk_of(episode: SingleAgentEpisode) -> EpisodeChunk:
     """RLlib's episode, or its part since the last call, without frames."""
     num_steps = len(episode)
     return EpisodeChunk(

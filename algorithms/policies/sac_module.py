@@ -4,6 +4,7 @@ import copy
 import math
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
@@ -41,6 +42,8 @@ class RatedSACModule(TorchRLModule, InferenceOnlyAPI):
             self._build_networks()
 
     def _build_networks(self) -> None:
+        check_space("observation_space", self.observation_space)
+        check_space("action_space", self.action_space)
         observation_size, action_size = self.observation_space.shape[0], self.action_space.shape[0]
         hidden = tuple(self.model_config["hidden"])
         self.noise_generator: torch.Generator | None = None
@@ -99,3 +102,9 @@ class RatedSACModule(TorchRLModule, InferenceOnlyAPI):
 
     def _normalised(self, obs: torch.Tensor) -> torch.Tensor:
         return (obs - self.actor.obs_shift) * self.actor.obs_scale
+
+
+def check_space(name: str, space: gymnasium.Space) -> None:
+    """Raise ValueError unless the space is that of a flat vector of real numbers."""
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+        raise ValueError(f"{name} {space}: RatedSAC needs a gymnasium.spaces.Box of one dimension; flatten it")
