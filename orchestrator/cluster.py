@@ -12,14 +12,11 @@ from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from actors.rating.vllm_engine import engine_environment
 from actors.rollout.worker import RolloutWorker
+from orchestrator.errors import SettingsError
 from orchestrator.settings import Experiment
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Each process computes on one thread: with more, the processes of one machine fight for its cores."""
-
-
-class PlacementError(RuntimeError):
-    """The cluster lacks what the settings ask for."""
 
 
 def connect(demands: Sequence[dict[str, float]]) -> None:
@@ -29,8 +26,9 @@ def connect(demands: Sequence[dict[str, float]]) -> None:
     ask for; a small machine then shares its cores among them.
     """
     if not ray.is_initialized():
-        logging.getLogger("ray").setLevel(logging.ERROR)
-        # The driver changes neither Ray's accelerator variables nor its log format; say so, or Ray warns each time.
+        for name in ("ray", "ray.rllib", "ray.tune"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        # An actor without GPUs keeps the variables that hide them as they are; unsaid, Ray warns of it in each run.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if not os.environ.get("RAY_ADDRESS"):
@@ -41,12 +39,12 @@ def connect(demands: Sequence[dict[str, float]]) -> None:
 
 
 def check_placement(demands: Sequence[dict[str, float]]) -> None:
-    """Raise PlacementError, naming what is missing, if the cluster's nodes can never hold `demands`."""
+    """Raise SettingsError, naming what is missing, if the cluster's nodes can never hold `demands`."""
     total = ray.cluster_resources()
     for resource in sorted({name for demand in demands for name in demand}):
         asked = sum(demand.get(resource, 0.0) for demand in demands)
         if asked > total.get(resource, 0.0):
-            raise PlacementError(
+            raise SettingsError(
                 f"The cluster has {total.get(resource, 0.0):g} {resource}, the settings need {asked:g}: "
                 "add nodes, or lower num_workers, num_replicas, num_cpus, num_gpus or resources in the settings"
             )
