@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from actors.rating.pocket import checkpoint
+from actors.rating.pocket import IMAGE_PX, checkpoint
 from actors.rating.pocket.evaluation import analyses_of, balanced_accuracy, confusion
 from actors.rating.pocket.model import IMAGE_TOKENS, image_features, new_model, next_token_states, patches
 from actors.rating.pocket.questions import PocketTask, Questions, all_texts, analyses, token_batch
 from actors.rating.pocket.tokenizer import END_OF_TURN, train_tokenizer
 from actors.rating.pocket.training import TaskFrames, Trainer, TrainingPlan
 from actors.rating.pocket.words import TaskWords
+from actors.rating.settings import RaterSettings
 from algorithms.ratings import TaskText
 
 TASK = PocketTask(
@@ -80,6 +81,12 @@ def test_padding_changes_no_answer(model, questions):
         one = next_token_states(model, alone.tokens, alone.positions, None)[0, at]
         other = next_token_states(model, padded.tokens, padded.positions, None)[0, at]
     torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_the_server_gives_the_pocket_rater_pictures_of_its_size():
+    assert RaterSettings().max_pixels == RaterSettings().min_pixels == IMAGE_PX**2
+    assert RaterSettings(model="Qwen/Qwen2-VL-7B-Instruct").max_pixels > IMAGE_PX**2
+    assert RaterSettings(max_pixels=50_000).max_pixels == 50_000
 
 
 def test_levels_are_single_tokens_and_any_text_survives(tokenizer):

@@ -1,6 +1,6 @@
 """Settings of the rating server. Importing them loads no model code."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -9,6 +9,8 @@ from algorithms.settings import PositiveFloat, PositiveInt, Settings
 
 POCKET = "pocket"
 """Name of the small rater that ships with the package."""
+POCKET_PIXELS = 112 * 112
+"""It learnt from pictures of this size, so every picture is brought to it."""
 
 
 class RaterSettings(Settings):
@@ -54,9 +56,9 @@ class RaterSettings(Settings):
     max_model_len: PositiveInt = 4096
     """Context length in tokens; shorter needs less memory."""
     min_pixels: PositiveInt = 3136
-    """Images below this many pixels are enlarged."""
+    """Images below this many pixels are enlarged. The pocket rater's default is its own 112 x 112."""
     max_pixels: PositiveInt = 1_003_520
-    """Images above this many pixels are reduced."""
+    """Images above this many pixels are reduced. The pocket rater's default is its own 112 x 112."""
     enforce_eager: bool = False
     """Skip graph capture: starts faster, runs slower on a GPU. Always on on a processor."""
     cpu_kv_cache_gb: PositiveInt = 1
@@ -67,6 +69,13 @@ class RaterSettings(Settings):
     """GPUs that Ray reserves for a replica; absent: `tensor_parallel_size` where the cluster has GPUs, else 0."""
     resources: dict[str, float] = Field(default_factory=dict)
     """Custom Ray resources that a replica needs, to place it on certain nodes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pocket_pixels(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("model", POCKET) == POCKET and given.get("endpoint") is None:
+            return {"min_pixels": POCKET_PIXELS, "max_pixels": POCKET_PIXELS} | given
+        return given
 
     @model_validator(mode="after")
     def _pixels_in_order(self) -> "RaterSettings":
