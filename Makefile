@@ -20,6 +20,16 @@ $(INSTALLED): pyproject.toml requirements/$(FLAVOUR).txt scripts/install.sh
 demo: $(INSTALLED) ## learn to close a drawer from the ratings of a vision-language model, on this machine
 	$(BIN)/likert run tune_configs/demo.yaml
 
+evidence: $(INSTALLED) ## seeds 0, 1, 2 of two tasks with controls; tables and figures into docs/evidence (about 2 hours)
+	scripts/evidence.sh tune_configs/demo.yaml docs/evidence/drawer_close
+	scripts/evidence.sh tune_configs/window_close.yaml docs/evidence/window_close
+
+pocket: $(INSTALLED) ## train the pocket rater anew (about 40 minutes)
+	$(BIN)/likert pocket train
+
+bench: $(INSTALLED) ## the benchmarks; each prints a ratio
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
 test: $(INSTALLED) ## the tests
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest

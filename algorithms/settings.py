@@ -156,6 +156,8 @@ class PolicySettings(Settings):
     """Environment steps of state-entropy exploration after them (PEBBLE)."""
     entropy_neighbours: PositiveInt = 5
     """k of the k-nearest-neighbour entropy estimate."""
+    entropy_dimensions: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Entries of the observation whose entropy counts, such as the hand's and the object's position; empty: all."""
     reset_critic: bool = True
     """Start the critics anew once the first reward model exists."""
     critic_reset_updates: Annotated[int, Field(ge=0)] = 100

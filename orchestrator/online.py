@@ -155,7 +155,9 @@ class OnlineLoop:
         settings = self.experiment.policy
         if not settings.unsupervised_env_steps or not len(self.policy.replay):
             return np.zeros(len(observations), dtype=np.float32)
-        return self._entropy.reward(observations, self.policy.replay.stored_next_observations())
+        stored = self.policy.replay.stored_next_observations()
+        columns = list(settings.entropy_dimensions) or slice(None)
+        return self._entropy.reward(observations[:, columns], stored[:, columns])
 
     # ---------------------------------------------------------------------------------------------- policy
 

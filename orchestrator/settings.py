@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from actors.rating.settings import RaterSettings
-from actors.rollout.settings import RolloutSettings, TaskSettings
+from actors.rollout.settings import OBSERVATION_SIZE, RolloutSettings, TaskSettings
 from algorithms.settings import (
     FeedbackSettings,
     PolicySettings,
@@ -77,6 +77,11 @@ class Experiment(Settings):
         if self.reward_model.input == "frame" and self.reward_model.image_px > self.task.image_px:
             raise ValueError(
                 f"reward_model.image_px {self.reward_model.image_px} is above task.image_px {self.task.image_px}"
+            )
+        outside = [entry for entry in self.policy.entropy_dimensions if entry >= OBSERVATION_SIZE]
+        if outside:
+            raise ValueError(
+                f"policy.entropy_dimensions {outside}: an observation has {OBSERVATION_SIZE} entries, counted from 0"
             )
         if self.feedback.first_env_steps >= self.total_env_steps:
             raise ValueError(
