@@ -49,7 +49,7 @@ class FrameRewardNetwork(nn.Module):
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Rewards float32 [N] of frames uint8 [N, px, px, 3]."""
         # A permuted view of channels-last images is the layout in which a processor convolves fastest.
-        return self.layers(frames.permute(0, 3, 1, 2).float() / 255.0).squeeze(1)
+        return self.layers(frames.permute(0, 3, 1, 2).float().div_(255.0)).squeeze(1)
 
 
 class StateRewardNetwork(nn.Module):

@@ -68,7 +68,9 @@ class FeedbackSettings(Settings):
     def _budget_holds_a_session(self) -> "FeedbackSettings":
         largest = max(self.per_session, self.first_session or 0)
         if self.budget < largest:
-            raise ValueError(f"budget {self.budget} is below one session of {largest}; raise budget or lower per_session")
+            raise ValueError(
+                f"budget {self.budget} is below one session of {largest}; raise budget or lower per_session"
+            )
         return self
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
-from actors.reward.learner import RewardLearner
 
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from actors.rating.vllm_engine import engine_environment
+from actors.reward.learner import RewardLearner
 from actors.rollout.worker import RolloutWorker
 from orchestrator.errors import SettingsError
 from orchestrator.settings import Experiment

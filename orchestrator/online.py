@@ -44,6 +44,8 @@ AUDITED_STEPS = 4000
 class Progress:
     """Where a run stands; all of it goes into a checkpoint."""
 
+    next_evaluation: int
+    next_checkpoint: int
     env_steps: int = 0
     rounds: int = 0
     reward_version: int = 0
@@ -52,8 +54,6 @@ class Progress:
     reward_deviation: float = 1.0
     """Scale of the learned reward; the identity unless `reward_model.standardise`."""
     observations_scaled: bool = False
-    next_evaluation: int = 0
-    next_checkpoint: int = 0
     best_success: float = -1.0
     num_asked: int = 0
     num_failed: int = 0
@@ -72,7 +72,7 @@ class OnlineLoop:
     sessions: FeedbackSessions
     folder: RunFolder = field(init=False)
     """What the run writes and shows; known once it runs."""
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = field(init=False)
     session: OpenSession | None = None
 
     def __post_init__(self) -> None:
@@ -83,6 +83,10 @@ class OnlineLoop:
         self._round_agent_steps = workers * settings.rollout.chunk_agent_steps
         self._rounds_per_episode = settings.task.episode_agent_steps // settings.rollout.chunk_agent_steps
         self._updates_owed = 0.0
+        self.progress = Progress(
+            next_evaluation=settings.evaluation.interval_env_steps,
+            next_checkpoint=settings.checkpoint.interval_env_steps,
+        )
 
     # ---------------------------------------------------------------------------------------------- the line
 
@@ -347,7 +351,8 @@ class OnlineLoop:
         learner_state, worker_states = ray.get(self.learner.state.remote()), self.rollouts.state()
 
         def write(folder: Path) -> None:
-            self.policy.save_to_path(str(folder / "policy"))
+            # RLlib takes a relative path for an address without a scheme.
+            self.policy.save_to_path(str(folder.resolve() / "policy"))
             torch.save(learner_state, folder / "reward_model.pt")
             write_arrays(folder / "labels.npz", {"observations": self.sessions.labels.observations})
             write_json(
@@ -366,7 +371,7 @@ class OnlineLoop:
     def restore(self, folder: Path) -> None:
         """Go back to a checkpoint. Frames come from the rating store, and replayed ones are drawn when next needed."""
         state = json.loads((folder / "loop.json").read_text())
-        self.policy.restore_from_path(str(folder / "policy"))
+        self.policy.restore_from_path(str(folder.resolve() / "policy"))
         self.progress = Progress(**state["progress"])
         self._updates_owed = state["updates_owed"]
         self._entropy.set_state(state["entropy"])

@@ -132,7 +132,7 @@ def test_two_learners_are_refused():
     ("change", "message"),
     [
         ({"critic_loss": "mae"}, "critic_loss 'mae': use 'mse' or 'huber'"),
-        ({"target_network_update_freq": 0}, "target_network_update_freq 0"),
+        ({"target_update_interval": 0}, "target_update_interval 0"),
     ],
 )
 def test_a_wrong_setting_is_named(change, message):

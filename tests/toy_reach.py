@@ -24,7 +24,7 @@ def draw(position: float) -> np.ndarray:
     """uint8 [28, 28, 3]: a bright column where the dot is, and the exact position in one pixel: no two are equal."""
     frame = np.zeros((IMAGE_PX, IMAGE_PX, 3), np.uint8)
     frame[:, column_of(position)] = 255
-    frame[-1, 0] = divmod(round((position + 1.0) * 30_000), 256) + (0,)
+    frame[-1, 0] = (*divmod(round((position + 1.0) * 30_000), 256), 0)
     return frame
 
 

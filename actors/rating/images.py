@@ -26,5 +26,8 @@ def prepare_images(images: tuple[bytes, ...], min_pixels: int, max_pixels: int, 
             raise Refused(f"image {number} of {len(images)} is no readable PNG file: {error}") from error
     limits = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     content = [{"type": "image", "image": picture, **limits} for picture in pictures]
-    prepared, _ = process_vision_info([{"role": "user", "content": content}], image_patch_size=patch_size)
+    try:
+        prepared, _ = process_vision_info([{"role": "user", "content": content}], image_patch_size=patch_size)
+    except ValueError as error:  # one side many times longer than the other
+        raise Refused(f"an image does not fit the model: {error}") from error
     return prepared or []

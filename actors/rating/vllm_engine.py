@@ -22,7 +22,8 @@ from algorithms.ratings import RaterIdentity
 from algorithms.scales import SCALE_WORDS, RatingScale
 
 if TYPE_CHECKING:
-    from vllm import AsyncLLM, RequestOutput, SamplingParams
+    from vllm import RequestOutput, SamplingParams
+    from vllm.v1.engine.async_llm import AsyncLLM
 
 ENGINE_SITE = Path(__file__).parent / "engine_site"
 
@@ -85,8 +86,9 @@ class VllmEngine:
 
         if self._llm is None:
             raise EngineDead("the engine is not running")
+        tokens = [self._label_tokens[choice] for choice in choices]
         try:
-            output = await self._ask(self._llm, prompt, images, choices)
+            output = await self._ask(self._llm, prompt, images, tokens)
         except EngineDeadError as error:
             raise EngineDead("the engine's process ended") from error
         except VLLMClientError as error:
@@ -99,7 +101,6 @@ class VllmEngine:
         num_tokens = len(output.prompt_token_ids), len(answer.token_ids)
         if not choices:
             return Reply(answer.text, None, *num_tokens)
-        tokens = [self._label_tokens[choice] for choice in choices]
         # The engine reports log probabilities over the whole vocabulary, taken before the mask.
         probabilities = renormalised([answer.logprobs[0][token].logprob for token in tokens])
         return Reply(choices[tokens.index(answer.token_ids[0])], probabilities, *num_tokens)
@@ -127,7 +128,7 @@ class VllmEngine:
         gc.collect()
 
     async def _ask(
-        self, llm: "AsyncLLM", prompt: Prompt, images: tuple[bytes, ...], choices: tuple[str, ...]
+        self, llm: "AsyncLLM", prompt: Prompt, images: tuple[bytes, ...], tokens: Sequence[int]
     ) -> "RequestOutput":
         question: dict[str, Any] = {"prompt": chat_text(llm.get_tokenizer(), prompt, len(images))}
         if images:
@@ -135,42 +136,30 @@ class VllmEngine:
             pictures = await asyncio.to_thread(prepare_images, images, *limits, self._patch_size)
             question["multi_modal_data"] = {"image": pictures}
         latest: RequestOutput | None = None
-        async for output in llm.generate(question, self._sampling(choices), str(next(self._request_numbers))):
+        sampling = sampling_parameters(self._settings, tokens)
+        async for output in llm.generate(question, sampling, str(next(self._request_numbers))):
             self.num_outputs += 1
             latest = output
         assert latest is not None, "vLLM ends by a last output or an error"
         return latest
-
-    def _sampling(self, choices: tuple[str, ...]) -> "SamplingParams":
-        from vllm import SamplingParams
-
-        settings = self._settings
-        common = {"temperature": settings.temperature, "seed": settings.seed if settings.temperature else None}
-        if not choices:
-            return SamplingParams(
-                **common, max_tokens=settings.max_analysis_tokens, stream_interval=REPORT_EVERY_TOKENS
-            )
-        # Every choice is one token, so the choice is enforced by a mask over one step, without a grammar.
-        tokens = [self._label_tokens[choice] for choice in choices]
-        return SamplingParams(**common, max_tokens=1, allowed_token_ids=tokens, logprob_token_ids=tokens)
 
     def _build(self) -> "AsyncLLM":
         checkpoint = resolve_model(self._settings)
         revision = load_revision(self._settings)
         self._patch_size = vision_patch_size(checkpoint, revision)
         self._others = set(multiprocessing.active_children())
-        os.environ["PYTHONPATH"] = engine_environment()["PYTHONPATH"]
-        for name, value in engine_environment().items():
-            os.environ.setdefault(name, value)
-        mend_torchvision()
+        on_cpu = prepare_process(self._settings)
         from vllm import AsyncEngineArgs
-        from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        arguments = engine_arguments(self._settings, str(checkpoint), revision, current_platform.is_cpu())
-        if current_platform.is_cpu():
-            os.environ["OMP_NUM_THREADS"] = str(max(1, int(self._settings.num_cpus)))
-        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        arguments = engine_arguments(self._settings, str(checkpoint), revision, on_cpu)
+        try:
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"vLLM could not start an engine for rater.model {self._settings.model!r}: {error} "
+                "The root cause stands in the output of this process (of a Ray actor: in its log file)."
+            ) from error
 
     async def _warm_up(self) -> None:
         """Both kinds of question once, so that the first real one does not wait for kernels."""
@@ -180,6 +169,31 @@ class VllmEngine:
         Image.new("RGB", (56, 56), "grey").save(file, format="PNG")
         await self.generate(Prompt("Describe the picture.", with_images=True), (file.getvalue(),), ())
         await self.generate(Prompt("Answer 1 or 2.", with_images=False), (), ("1", "2"))
+
+
+def prepare_process(settings: RaterSettings) -> bool:
+    """Make this process, and those it will spawn, fit to import vllm. Returns whether engines run on a processor."""
+    environment = engine_environment()
+    os.environ["PYTHONPATH"] = environment["PYTHONPATH"]
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    mend_torchvision()
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        os.environ["OMP_NUM_THREADS"] = str(max(1, int(settings.num_cpus)))
+    return current_platform.is_cpu()
+
+
+def sampling_parameters(settings: RaterSettings, tokens: Sequence[int]) -> "SamplingParams":
+    """How to decode: free text, or with `tokens` one of them and the probability of each."""
+    from vllm import SamplingParams
+
+    common = {"temperature": settings.temperature, "seed": settings.seed if settings.temperature else None}
+    if not tokens:
+        return SamplingParams(**common, max_tokens=settings.max_analysis_tokens, stream_interval=REPORT_EVERY_TOKENS)
+    # Every choice is one token, so the choice is enforced by a mask over one step, without a grammar.
+    return SamplingParams(**common, max_tokens=1, allowed_token_ids=list(tokens), logprob_token_ids=list(tokens))
 
 
 def engine_arguments(settings: RaterSettings, model: str, revision: str | None, on_cpu: bool) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class RatedSACConfig(AlgorithmConfig):
         self.target_entropy: float | Literal["auto"] = "auto"
         self.critic_loss: CriticLoss = "mse"
         self.tau = 0.005
-        self.target_network_update_freq = 1
+        self.target_update_interval = 1
         self.replay_capacity = 1_000_000
         self.updates_per_agent_step = 1.0
         self.num_steps_sampled_before_learning_starts = 1_000
@@ -84,7 +84,7 @@ class RatedSACConfig(AlgorithmConfig):
         target_entropy: float | Literal["auto"] = NotProvided,
         critic_loss: CriticLoss = NotProvided,
         tau: float = NotProvided,
-        target_network_update_freq: int = NotProvided,
+        target_update_interval: int = NotProvided,
         replay_capacity: int = NotProvided,
         updates_per_agent_step: float = NotProvided,
         num_steps_sampled_before_learning_starts: int = NotProvided,
@@ -102,7 +102,7 @@ class RatedSACConfig(AlgorithmConfig):
             target_entropy: In nats; `auto` is minus the number of action dimensions.
             critic_loss: `mse`, as published, or `huber`, as in RLlib's own SAC.
             tau: Polyak step of the target critics.
-            target_network_update_freq: Gradient steps between two Polyak steps.
+            target_update_interval: Gradient steps between two Polyak steps.
             replay_capacity: Agent steps that the replay holds.
             updates_per_agent_step: Gradient steps per agent step that RLlib's env runners collect.
             num_steps_sampled_before_learning_starts: Agent steps that they collect before the first.
@@ -121,7 +121,7 @@ class RatedSACConfig(AlgorithmConfig):
             "target_entropy": target_entropy,
             "critic_loss": critic_loss,
             "tau": tau,
-            "target_network_update_freq": target_network_update_freq,
+            "target_update_interval": target_update_interval,
             "replay_capacity": replay_capacity,
             "updates_per_agent_step": updates_per_agent_step,
             "num_steps_sampled_before_learning_starts": num_steps_sampled_before_learning_starts,
@@ -140,8 +140,8 @@ class RatedSACConfig(AlgorithmConfig):
             )
         if self.critic_loss not in ("mse", "huber"):
             raise ValueError(f"critic_loss {self.critic_loss!r}: use 'mse' or 'huber'")
-        if self.target_network_update_freq < 1:
-            raise ValueError(f"target_network_update_freq {self.target_network_update_freq}: at least 1 update")
+        if self.target_update_interval < 1:
+            raise ValueError(f"target_update_interval {self.target_update_interval}: at least 1 update")
         for name, space in (("observation_space", self.observation_space), ("action_space", self.action_space)):
             if space is not None:
                 check_space(name, space)
@@ -212,8 +212,10 @@ class RatedSAC(Algorithm):
     def update(self, num_updates: int) -> dict[str, float]:
         """Take gradient steps on fresh batches; returns the means over them of `sac_learner.METRICS`.
 
-        Raises ValueError if the replay is empty, and FloatingPointError if a loss is no longer finite.
+        Raises ValueError without updates or experience, and FloatingPointError if a loss is no longer finite.
         """
+        if num_updates < 1:
+            raise ValueError(f"num_updates {num_updates}: at least 1")
         sums = dict.fromkeys(METRICS, 0.0)
         for count in _shares(num_updates, UPDATES_PER_CALL):
             metrics = self._learn(count)[0][DEFAULT_MODULE_ID]
@@ -338,7 +340,7 @@ def build_rated_sac(policy: PolicySettings, observation_size: int, action_size: 
             initial_alpha=policy.initial_temperature,
             target_entropy=policy.target_entropy,
             tau=policy.tau,
-            target_network_update_freq=policy.target_update_interval,
+            target_update_interval=policy.target_update_interval,
             replay_capacity=policy.replay_capacity,
             updates_per_agent_step=policy.updates_per_agent_step,
             gamma=policy.discount,

@@ -66,7 +66,7 @@ class RatedSACLearner(TorchLearner):
         for minibatch in _minibatches(batch, self.config.train_batch_size_per_learner):
             result = super()._uncompiled_update(minibatch, **kwargs)
             self._num_updates += 1
-            if self._num_updates % self.config.target_network_update_freq == 0:
+            if self._num_updates % self.config.target_update_interval == 0:
                 self._sac.update_targets(self.config.tau)
         return result
 
