@@ -40,7 +40,9 @@ def level_boundaries(normalised: torch.Tensor, counts: torch.Tensor) -> torch.Te
     """Boundaries b_0 = 0 <= b_1 <= ... <= b_n = 1 of the levels' intervals, float [n + 1], without gradient.
 
     b_i lies half-way between the two items that would part if the `counts` [n] were filled up in the order of
-    `normalised` [N]. An absent level has b_i = b_(i+1): 0 if it lacks below the lowest item, 1 above the highest.
+    `normalised` [N]. An absent level has b_i = b_(i+1): 0 if it would lie below the lowest item, 1 above the highest.
+    The published implementations cut at the item below, which leaves a lowest level of one item no interval, and read
+    the highest item as the first boundary where the lowest level is absent.
     """
     ordered = normalised.detach().sort().values
     ends = ordered.new_tensor([0.0]), ordered.new_tensor([1.0])
