@@ -305,7 +305,8 @@ class OnlineLoop:
 
     def _report_answers(self, answered: int, failed: int, from_store: int) -> None:
         self.folder.show(
-            asked=self.progress.num_asked,
+            # Those of the session under way count as asked.
+            asked=self.sessions.schedule.num_asked,
             answered=self.progress.num_asked - self.progress.num_failed + answered,
             failed=self.progress.num_failed + failed,
             from_store=self.progress.num_from_store + from_store,
@@ -401,4 +402,5 @@ class OnlineLoop:
         if self.progress.reward_version and has_stages(task):
             indices = replay.indices[:: max(1, len(replay) // AUDITED_STEPS)]
             progress = progress_of(task, replay.next_observations(indices))
-            self.folder.save_progress_audit(self.progress.env_steps, replay.learned_rewards(indices), progress)
+            env_steps = (indices + 1) * self.experiment.task.action_repeat
+            self.folder.save_progress_audit(env_steps, replay.learned_rewards(indices), progress)

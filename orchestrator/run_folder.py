@@ -67,12 +67,14 @@ class RunFolder:
             if outcome.analysis:
                 write_text(stem.with_suffix(".txt"), outcome.analysis + "\n")
 
-    def save_progress_audit(self, env_steps: int, learned_rewards: np.ndarray, true_progress: np.ndarray) -> None:
-        """Keep learned rewards beside true progress [N], for the figure; no learner reads it."""
+    def save_progress_audit(
+        self, env_steps: np.ndarray, learned_rewards: np.ndarray, true_progress: np.ndarray
+    ) -> None:
+        """Keep learned rewards beside true progress and the step of each frame [N], for the figure."""
         write_arrays(
             self.path / PROGRESS_FILE,
             {
-                "env_step": np.full(len(learned_rewards), env_steps, dtype=np.int64),
+                "env_step": env_steps.astype(np.int64),
                 "learned_reward": learned_rewards.astype(np.float32),
                 "true_progress": true_progress.astype(np.float32),
             },

@@ -5,7 +5,7 @@ SETTINGS_FILE = "settings.yaml"
 METRICS_FILE = "metrics.jsonl"
 """A JSON object per line: `env_step`, `time` (Unix seconds) and metrics by name."""
 PROGRESS_FILE = "progress.npz"
-"""Learned reward beside true progress, one entry per audited frame: `env_step` int64 [N] (when the frame was scored),
+"""Learned reward beside true progress, one entry per audited frame: `env_step` int64 [N] (when the frame was seen),
 `learned_reward` float32 [N], `true_progress` float32 [N] in [0, 1]."""
 MLFLOW_FILE = "mlflow_run.json"
 """Id of the run at MLflow, so that a resumed run goes on with it."""
