@@ -90,8 +90,8 @@ class ColumnarReplay:
     def add(self, chunk: EpisodeChunk, learned_rewards: np.ndarray, version: int) -> np.ndarray:
         """Store a chunk with the rewards [T] that reward model `version` gives its steps; the oldest steps make room.
 
-        Returns the steps' global indices, [T] int64. Raises ValueError if shapes differ from what is held, if the
-        chunk is empty, does not continue its episode, or is longer than the replay.
+        Returns the steps' global indices, [T] int64. Raises ValueError if shapes differ from what is held, or if the
+        chunk is empty, was added before, or is longer than the replay.
         """
         self._check(chunk, learned_rewards)
         if "frame_state" not in self._columns:
@@ -270,7 +270,7 @@ class ColumnarReplay:
                 "a replay holds episodes of one task"
             )
         number = self._numbers.get(chunk.episode_id)
-        if number is not None and chunk.first_step != self._episodes[number].next_step:
+        if number is not None and chunk.first_step < self._episodes[number].next_step:
             raise ValueError(
                 f"episode {chunk.episode_id}: a chunk starts at step {chunk.first_step}, but the next step to come is "
                 f"{self._episodes[number].next_step}; add each chunk once, in time order"
@@ -284,12 +284,17 @@ class ColumnarReplay:
             episode = self._episodes[int(number)]
             episode.runs = [run for run in episode.runs if run[1] > oldest]
             if not episode.runs:
-                del self._episodes[int(number)], self._numbers[episode.episode_id]
+                del self._episodes[int(number)]
+                if self._numbers[episode.episode_id] == number:
+                    del self._numbers[episode.episode_id]
 
     def _register(self, chunk: EpisodeChunk) -> int:
-        """The episode's number, after noting that its next steps are those about to be written."""
+        """The episode's number, after noting that its next steps are those about to be written.
+
+        What comes after a lost chunk counts as an episode of its own, so that an episode's steps stay consecutive.
+        """
         number = self._numbers.get(chunk.episode_id)
-        if number is None:
+        if number is None or chunk.first_step > self._episodes[number].next_step:
             number, self._next_number = self._next_number, self._next_number + 1
             self._numbers[chunk.episode_id] = number
             self._episodes[number] = _Episode(chunk.episode_id, chunk.scene, chunk.first_step)

@@ -174,13 +174,17 @@ def test_a_restored_checkpoint_goes_on_bit_for_bit(tmp_path):
     run(rebuilt, range(20, 29))
     rebuilt.restore_from_path(tmp_path / "checkpoint")
     loaded = RatedSAC.from_checkpoint(tmp_path / "checkpoint")
-    for algo in (never_stopped, rebuilt, loaded):
+    handed_over = build(seed=78, target_update_interval=3)
+    run(handed_over, range(20, 29))
+    handed_over.set_state(loaded.get_state())
+    for algo in (never_stopped, rebuilt, loaded, handed_over):
         algo.relabel(algo.replay.indices, np.linspace(-1.0, 0.0, len(algo.replay)), version=2)
         run(algo, range(8, 16))
         algo.reset_critic()
         algo.update(7)
     assert everything(rebuilt) == everything(never_stopped)
     assert everything(loaded) == everything(never_stopped)
+    assert everything(handed_over) == everything(never_stopped)
     assert loaded.config.hidden == (32, 32)
 
 

@@ -143,6 +143,23 @@ def test_a_scene_leaves_with_its_last_step():
     assert replay.nbytes < bytes_with_two_scenes
 
 
+def test_after_a_lost_chunk_the_rest_is_an_episode_of_its_own():
+    replay = ColumnarReplay(12, 2, 1)
+    replay.add(make_chunk("a"), np.zeros(3), version=1)
+    replay.add(make_chunk("a", first_step=6), np.zeros(3), version=1)
+    before, after = replay.recent_episodes(10)
+    assert (before.episode_id, after.episode_id) == ("a", "a")
+    np.testing.assert_array_equal(after.indices, [3, 4, 5])
+    np.testing.assert_array_equal(replay.frames_of(after.indices)[1][:, 0], [107, 108, 109])
+    # The first part leaves, and the second still goes on.
+    replay.add(make_chunk("b"), np.zeros(3), version=1)
+    replay.add(make_chunk("c"), np.zeros(3), version=1)
+    replay.add(make_chunk("a", first_step=9), np.zeros(3), version=1)
+    first, *others = replay.recent_episodes(10)
+    np.testing.assert_array_equal(first.indices, [3, 4, 5, 12, 13, 14])
+    assert [episode.episode_id for episode in others] == ["b", "c"]
+
+
 def test_one_chunk_may_fill_the_replay():
     replay = filled(capacity=3)
     replay.add(make_chunk("b", offset=5.0), np.zeros(3), version=2)

@@ -2,7 +2,8 @@
 
 from ray.util.debug import log_once
 
-from algorithms.policies.rated_sac import RatedSAC, RatedSACConfig, build_rated_sac
+from algorithms.policies.rated_sac import RatedSAC, build_rated_sac
+from algorithms.policies.sac_config import RatedSACConfig
 
 __all__ = ["RatedSAC", "RatedSACConfig", "build_rated_sac"]
 

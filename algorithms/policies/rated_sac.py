@@ -2,16 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.learner.learner import Learner
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
@@ -26,9 +23,8 @@ from ray.rllib.utils.metrics import (
 )
 
 from algorithms.episodes import EpisodeChunk, Scene
-from algorithms.policies.sac_learner import METRICS, RatedSACLearner
-from algorithms.policies.sac_losses import CriticLoss
-from algorithms.policies.sac_module import RatedSACModule, check_space
+from algorithms.policies.sac_config import RatedSACConfig
+from algorithms.policies.sac_learner import METRICS
 from algorithms.replay import ColumnarReplay
 from algorithms.settings import PolicySettings
 
@@ -39,140 +35,6 @@ ENV_REWARD_VERSION = 0
 
 _REPLAY = "replay"
 _SAMPLING = "rated_sac_sampling"
-
-
-class RatedSACConfig(AlgorithmConfig):
-    """Settings of `RatedSAC`.
-
-    With `environment("Name")` RLlib's env runners collect experience, and the environment's reward is learned. With
-    spaces only, experience comes from outside:
-
-        config = RatedSACConfig().environment(observation_space=..., action_space=...)
-        algo = config.build_algo()
-        algo.add_chunk(chunk, learned_rewards, version)
-        algo.update(num_updates=50)
-    """
-
-    def __init__(self, algo_class: type[Algorithm] | None = None) -> None:
-        super().__init__(algo_class=algo_class or RatedSAC)
-        self.hidden = (256, 256)
-        self.actor_lr = 3e-4
-        self.critic_lr = 3e-4
-        self.alpha_lr = 3e-4
-        self.initial_alpha = 1.0
-        self.target_entropy: float | Literal["auto"] = "auto"
-        self.critic_loss: CriticLoss = "mse"
-        self.tau = 0.005
-        self.target_update_interval = 1
-        self.replay_capacity = 1_000_000
-        self.updates_per_agent_step = 1.0
-        self.num_steps_sampled_before_learning_starts = 1_000
-        self.learning_seed: int | None = None
-        self.train_batch_size_per_learner = 256
-        self.rollout_fragment_length = 1
-        self.min_sample_timesteps_per_iteration = 200
-        self.log_sys_usage = False
-
-    def training(
-        self,
-        *,
-        hidden: tuple[int, ...] = NotProvided,
-        actor_lr: float = NotProvided,
-        critic_lr: float = NotProvided,
-        alpha_lr: float = NotProvided,
-        initial_alpha: float = NotProvided,
-        target_entropy: float | Literal["auto"] = NotProvided,
-        critic_loss: CriticLoss = NotProvided,
-        tau: float = NotProvided,
-        target_update_interval: int = NotProvided,
-        replay_capacity: int = NotProvided,
-        updates_per_agent_step: float = NotProvided,
-        num_steps_sampled_before_learning_starts: int = NotProvided,
-        learning_seed: int | None = NotProvided,
-        **kwargs: Any,
-    ) -> "RatedSACConfig":
-        """Set what concerns learning.
-
-        Args:
-            hidden: Hidden layers of actor and critics.
-            actor_lr: Adam step size of the actor.
-            critic_lr: Adam step size of the critics.
-            alpha_lr: Adam step size of the temperature.
-            initial_alpha: Entropy temperature at the start.
-            target_entropy: In nats; `auto` is minus the number of action dimensions.
-            critic_loss: `mse`, as published, or `huber`, as in RLlib's own SAC.
-            tau: Polyak step of the target critics.
-            target_update_interval: Gradient steps between two Polyak steps.
-            replay_capacity: Agent steps that the replay holds.
-            updates_per_agent_step: Gradient steps per agent step that RLlib's env runners collect.
-            num_steps_sampled_before_learning_starts: Agent steps that they collect before the first.
-            learning_seed: Seeds networks, noise and sampling, and leaves global generators alone. If None,
-                `debugging(seed=...)` does so too; that one also seeds environments and, by RLlib, all global
-                generators, and makes torch insist on deterministic operations.
-            **kwargs: What every RLlib algorithm has: `gamma`, `train_batch_size_per_learner`, `grad_clip` and others.
-        """
-        super().training(**kwargs)
-        given = {
-            "hidden": hidden,
-            "actor_lr": actor_lr,
-            "critic_lr": critic_lr,
-            "alpha_lr": alpha_lr,
-            "initial_alpha": initial_alpha,
-            "target_entropy": target_entropy,
-            "critic_loss": critic_loss,
-            "tau": tau,
-            "target_update_interval": target_update_interval,
-            "replay_capacity": replay_capacity,
-            "updates_per_agent_step": updates_per_agent_step,
-            "num_steps_sampled_before_learning_starts": num_steps_sampled_before_learning_starts,
-            "learning_seed": learning_seed,
-        }
-        for name, value in given.items():
-            if value is not NotProvided:
-                setattr(self, name, value)
-        return self
-
-    def validate(self) -> None:
-        super().validate()
-        if self.num_learners > 1:
-            raise ValueError(
-                f"num_learners {self.num_learners}: RatedSAC learns in one process; use 0 (here) or 1 (an actor)"
-            )
-        if self.critic_loss not in ("mse", "huber"):
-            raise ValueError(f"critic_loss {self.critic_loss!r}: use 'mse' or 'huber'")
-        if self.target_update_interval < 1:
-            raise ValueError(f"target_update_interval {self.target_update_interval}: at least 1 update")
-        for name, space in (("observation_space", self.observation_space), ("action_space", self.action_space)):
-            if space is not None:
-                check_space(name, space)
-
-    @property
-    def is_online(self) -> bool:
-        """Whether RLlib collects experience: with an environment, but not with spaces only."""
-        return self.env is not None
-
-    @property
-    def seed_of_learning(self) -> int | None:
-        """What seeds networks, noise and sampling; None for a different run each time."""
-        return self.seed if self.learning_seed is None else self.learning_seed
-
-    def target_entropy_of(self, action_space: gymnasium.spaces.Box) -> float:
-        """The target entropy in nats (`auto`: Haarnoja et al. 2018, appendix D)."""
-        return -float(action_space.shape[0]) if self.target_entropy == "auto" else float(self.target_entropy)
-
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        return RLModuleSpec(module_class=RatedSACModule)
-
-    def get_default_learner_class(self) -> type[Learner]:
-        return RatedSACLearner
-
-    @property
-    def _model_config_auto_includes(self) -> dict[str, Any]:
-        return super()._model_config_auto_includes | {
-            "hidden": self.hidden,
-            "initial_alpha": self.initial_alpha,
-            "seed": self.seed_of_learning,
-        }
 
 
 class RatedSAC(Algorithm):
@@ -282,7 +144,11 @@ class RatedSAC(Algorithm):
         return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
+        rest = dict(state)
+        if self.env_runner_group is None and COMPONENT_LEARNER_GROUP in rest:
+            # RLlib goes on to synchronise env runners, without asking whether there are any.
+            self.learner_group.set_state(rest.pop(COMPONENT_LEARNER_GROUP))
+        super().set_state(rest)
         if _REPLAY in state:
             self.replay.set_state(state[_REPLAY])
             self._rng.bit_generator.state = state[_SAMPLING]["rng"]
@@ -291,7 +157,7 @@ class RatedSAC(Algorithm):
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """Restore a checkpoint of `save_to_path`. Checkpoints hold pickles: restore only what you wrote yourself."""
         if self.env_runner_group is None:
-            # RLlib's override goes on to synchronise env runners, without asking whether there are any.
+            # As in `set_state`: there are no env runners to synchronise.
             Checkpointable.restore_from_path(self, path, *args, **kwargs)
         else:
             super().restore_from_path(path, *args, **kwargs)

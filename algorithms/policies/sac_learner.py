@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
@@ -129,6 +129,9 @@ class RatedSACLearner(TorchLearner):
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
+        if COMPONENT_RL_MODULE in state:
+            # RLlib keeps its own networks where they have had more updates than those of the state; we go back.
+            self.module.set_state(state[COMPONENT_RL_MODULE])
         if _PROGRESS in state:
             self._num_updates = state[_PROGRESS]["num_updates"]
             # Copied, since what comes out of an object store is read-only.
