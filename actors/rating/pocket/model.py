@@ -81,7 +81,7 @@ def features_of_patches(model: Qwen2VLForConditionalGeneration, cut: Tensor) -> 
     batch = len(cut)
     # A still picture fills both frames of a temporal patch: one product with the summed kernel gives the same.
     kernel = tower.patch_embed.proj.weight.sum(dim=2).flatten(1)
-    hidden = F.linear(cut, kernel)
+    hidden = F.linear(cut.to(kernel.dtype), kernel)
     cos, sin = tower.rotary_pos_emb(hidden, _patch_positions())
     for block in tower.blocks:
         hidden = hidden + _attention(block.attn, block.norm1(hidden), cos, sin)
