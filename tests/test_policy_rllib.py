@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+from ray import tune
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
@@ -121,6 +122,33 @@ def test_a_remote_learner_learns_what_a_local_one_does(tmp_path):
     assert metrics[1] == pytest.approx(metrics[0], rel=1e-4, abs=1e-5)
     for name, array in weights[0].items():
         np.testing.assert_allclose(weights[1][name], array, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_tune_runs_it_with_an_env_runner_in_an_actor(tmp_path):
+    config = small_config().environment(Reach).env_runners(num_env_runners=1, rollout_fragment_length=50)
+    config.reporting(min_sample_timesteps_per_iteration=200).training(critic_lr=tune.choice([1e-3]))
+    tuner = tune.Tuner(
+        RatedSAC,
+        param_space=config,
+        run_config=tune.RunConfig(
+            stop={"training_iteration": 2},
+            storage_path=str(tmp_path),
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),
+        ),
+    )
+    (result,) = tuner.fit()
+    assert result.error is None and result.metrics["env_runners"]["num_env_steps_sampled_lifetime"] == 400
+    algo = RatedSAC.from_checkpoint(result.checkpoint.path)
+    assert algo.config.critic_lr == 1e-3 and len(algo.replay) == 400
+    algo.train()
+    (acting,) = algo.env_runner_group.foreach_env_runner(
+        lambda runner: runner.module.actor.numpy_weights(), local_env_runner=False
+    )
+    for name, array in algo.actor_weights().items():
+        np.testing.assert_array_equal(acting[name], array)
+    algo.stop()
 
 
 def test_two_learners_are_refused():
