@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from actors.rating.pocket.training import TrainingPlan
 
 NUM_PROCESSES = 2
-"""Processes that draw, and threads that train. Fixed, because sums depend on how they are split."""
+"""Processes that draw."""
 VOCABULARY = 1000
 """At most; the questions need about half."""
 
@@ -46,6 +46,8 @@ class PocketRecipe:
     """Frames of a task to judge on: other starts, and partly other ways of acting."""
     num_two_turn: int = 500
     """How many of those are also judged in two turns, which takes longer."""
+    num_threads: int = 2
+    """Threads that train. Other numbers round sums otherwise, and so give slightly other weights."""
     plan: "TrainingPlan | None" = None
     """Lengths of the phases; the default's if absent."""
 
@@ -110,6 +112,7 @@ def _train_and_judge(
     progress: Progress,
 ) -> list[Judgement]:
     import torch
+    from transformers.utils import logging
 
     from actors.rating.pocket import checkpoint
     from actors.rating.pocket.model import new_model
@@ -117,7 +120,9 @@ def _train_and_judge(
     from actors.rating.pocket.tokenizer import train_tokenizer
     from actors.rating.pocket.training import Trainer, TrainingPlan
 
-    torch.set_num_threads(NUM_PROCESSES)
+    # Its bars would break into ours.
+    logging.disable_progress_bar()
+    torch.set_num_threads(recipe.num_threads)
     torch.manual_seed(seed)
     tasks = tuple(pocket_task(task) for task in settings)
     tokenizer = train_tokenizer(all_texts(tasks), VOCABULARY)

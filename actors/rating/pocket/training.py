@@ -47,11 +47,11 @@ class TaskFrames:
 class TrainingPlan:
     """How long each phase lasts and how large its steps are."""
 
-    vision_steps: int = 2000
+    vision_steps: int = 2400
     vision_batch: int = 96
-    text_steps: int = 1000
+    text_steps: int = 1400
     text_batch: int = 64
-    joint_steps: int = 600
+    joint_steps: int = 700
     joint_batch: int = 64
     learning_rate: float = 1.5e-3
     joint_learning_rate: float = 5e-4
@@ -122,7 +122,7 @@ class Trainer:
         for step in self._steps("text", parameters, self._plan.text_steps, self._plan.learning_rate):
             drawn = self._draw(self._plan.text_batch)
             features = torch.stack([self._features[task][index] for task, index in drawn]).float()
-            step(self._text_loss(drawn, features) + self._rating_loss(self._plan.text_batch // 4))
+            step(self._text_loss(drawn, features) + self._rating_loss(self._plan.text_batch // 2))
         self._features = []
 
     def fit_jointly(self) -> None:
@@ -132,7 +132,7 @@ class Trainer:
             drawn = self._draw(self._plan.joint_batch)
             features = self._see(drawn)
             seen = self._heads.loss(features, *self._truth(drawn))
-            step(0.5 * seen + self._text_loss(drawn, features) + self._rating_loss(self._plan.joint_batch // 4))
+            step(0.5 * seen + self._text_loss(drawn, features) + self._rating_loss(self._plan.joint_batch // 2))
 
     def _vision_loss(self, drawn: list[tuple[int, int]]) -> Tensor:
         return self._heads.loss(self._see(drawn), *self._truth(drawn))
@@ -152,16 +152,13 @@ class Trainer:
         return tasks, stages, torch.from_numpy(measures)
 
     def _text_loss(self, drawn: list[tuple[int, int]], features: Tensor) -> Tensor:
-        """Two halves, one kind of question each: rows of one kind have about one length, so little is padded."""
+        """Half of the pictures are rated on one scale, the others described: rows of one kind have about one length,
+        so little is padded."""
         half = len(drawn) // 2
-        asked = self._rng.choice(list(SCALE_WORDS))
-        first = [self._level_row(task, index, int(asked)) for task, index in drawn[:half]]
-        second_kind = int(self._rng.choice([0, *SCALE_WORDS]))
-        second = [
-            self._level_row(task, index, second_kind) if second_kind else self._analysis_row(task, index)
-            for task, index in drawn[half:]
-        ]
-        return self._answer_loss(first, features[:half]) + self._answer_loss(second, features[half:])
+        num_ratings = int(self._rng.choice(list(SCALE_WORDS)))
+        rated = [self._level_row(task, index, num_ratings) for task, index in drawn[:half]]
+        described = [self._analysis_row(task, index) for task, index in drawn[half:]]
+        return self._answer_loss(rated, features[:half]) + self._answer_loss(described, features[half:])
 
     def _level_row(self, task: int, index: int, num_ratings: int):
         described = self._questions.tasks[task]
