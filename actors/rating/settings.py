@@ -34,7 +34,7 @@ class RaterSettings(Settings):
 
     num_replicas: PositiveInt = 1
     """Engines that share the questions."""
-    max_in_flight: PositiveInt = 64
+    max_in_flight: PositiveInt = 128
     """Questions that one replica works on at once."""
     deadline_s: PositiveFloat = 120.0
     """Time that one question may take, retries included."""

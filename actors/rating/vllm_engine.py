@@ -33,6 +33,10 @@ REPORT_EVERY_TOKENS = 16
 """An analysis under way shows progress this often."""
 
 
+SMALL_IMAGE_BYTES = 64 * 1024
+"""Pictures up to this are decoded at once, in a millisecond or two; larger ones in a thread, so that others go on."""
+
+
 def engine_environment() -> dict[str, str]:
     """Environment of a process that holds an engine, for a Ray `runtime_env`; its children inherit it.
 
@@ -132,8 +136,11 @@ class VllmEngine:
     ) -> "RequestOutput":
         question: dict[str, Any] = {"prompt": chat_text(llm.get_tokenizer(), prompt, len(images))}
         if images:
-            limits = self._settings.min_pixels, self._settings.max_pixels
-            pictures = await asyncio.to_thread(prepare_images, images, *limits, self._patch_size)
+            arguments = images, self._settings.min_pixels, self._settings.max_pixels, self._patch_size
+            if sum(map(len, images)) > SMALL_IMAGE_BYTES:
+                pictures = await asyncio.to_thread(prepare_images, *arguments)
+            else:
+                pictures = prepare_images(*arguments)
             question["multi_modal_data"] = {"image": pictures}
         latest: RequestOutput | None = None
         sampling = sampling_parameters(self._settings, tokens)
@@ -182,6 +189,10 @@ def prepare_process(settings: RaterSettings) -> bool:
 
     if current_platform.is_cpu():
         os.environ["OMP_NUM_THREADS"] = str(max(1, int(settings.num_cpus)))
+        if settings.tensor_parallel_size == 1:
+            # The model then runs in the engine's own process. vLLM's default is a worker process beside it, and the two
+            # poll shared memory without pause while they wait for each other, on cores that others need.
+            os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return current_platform.is_cpu()
 
 
