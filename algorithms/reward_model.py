@@ -70,7 +70,7 @@ class RewardModel:
     def score(self, inputs: np.ndarray) -> np.ndarray:
         """Rewards float32 [N] of N >= 0 frames uint8 [N, px, px, 3] or states float32 [N, observation].
 
-        Zeros before the first `fit`, and as long as all ratings are equal, if `reward_scale` is `rated_range`.
+        Zeros before the first `fit`, and as long as all ratings are equal, unless `reward_scale` is `raw`.
         """
         return self._in_batches(inputs, self._ensemble).numpy()
 

@@ -1,7 +1,6 @@
 """Networks from a frame, or a state, to a reward in (-1, 1), and the ensemble that makes one reward of several."""
 
 import itertools
-from typing import Literal
 
 import torch
 from torch import nn
@@ -96,7 +95,7 @@ class RewardEnsemble(nn.Module):
     """Several networks whose mean is the reward.
 
     The rating loss sees rewards only up to a scale and an offset, so each member's are arbitrary, and in practice stay
-    near a thousandth, where they started. `reward_scale: rated_range` settles both: a member's lowest and highest
+    near a thousandth, where they started. `reward_scale` settles both unless it is `raw`: a member's lowest and highest
     output on rated inputs become 0 and 1, as inside the loss, and what lies outside is cut there. `raw` publishes the
     outputs as they are (reference code).
     """
@@ -107,7 +106,7 @@ class RewardEnsemble(nn.Module):
     def __init__(self, settings: RewardModelSettings, observation_size: int | None, seed: int) -> None:
         """Raises ValueError if the network sees states and `observation_size` is absent, or if images are too small."""
         super().__init__()
-        self._reward_scale: Literal["rated_range", "raw"] = settings.reward_scale
+        self._raw = settings.reward_scale == "raw"
         generator = torch.Generator().manual_seed(seed)
         self.members = nn.ModuleList(
             _new_member(settings, observation_size, generator) for _ in range(settings.num_members)
@@ -119,7 +118,7 @@ class RewardEnsemble(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Rewards float32 [N]: in [0, 1] under `rated_range`, in (-1, 1) under `raw`."""
         outputs = self.outputs(inputs)
-        if self._reward_scale == "rated_range":
+        if not self._raw:
             outputs = ((outputs - self.lowest[:, None]) * self.scale[:, None]).clamp(0.0, 1.0)
         return outputs.mean(dim=0)
 

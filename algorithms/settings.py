@@ -87,9 +87,10 @@ class RewardModelSettings(Settings):
     """Hidden layers of the state network."""
     num_members: PositiveInt = 3
     """Ensemble size; the reward is the members' mean."""
-    reward_scale: Literal["rated_range", "raw"] = "rated_range"
-    """The rating loss leaves each member's scale and offset free. `rated_range` maps its lowest and highest output on
-    rated inputs to 0 and 1, and cuts there. `raw`: outputs as they are, near a thousandth (reference code)."""
+    reward_scale: Literal["raw", "rated_range", "standardised"] = "rated_range"
+    """The rating loss leaves each member's scale and offset free. `raw`: outputs as they are, near a thousandth
+    (reference code). `rated_range` maps a member's lowest and highest output on rated inputs to 0 and 1, and cuts
+    there. `standardised`: then mean 0 and deviation 1 over the replay, at each relabelling."""
     loss: Literal["mae", "cross_entropy"] = "mae"
     """Mean absolute error (ERL-VLM, robust) or cross-entropy (RbRL)."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
@@ -110,9 +111,6 @@ class RewardModelSettings(Settings):
     """Passes made before `target_accuracy` may stop the session."""
     target_accuracy: Fraction = 0.97
     """A session's training stops once the mean training accuracy is above this."""
-    standardise: bool = False
-    """Shift and scale rewards to mean 0 and deviation 1 over the replay at each relabelling. The rating loss leaves
-    both free, so they would be an accident; the published method takes them as they come."""
     frame_cache_gb: Annotated[float, Field(ge=0.0)] = 4.0
     """Memory for reduced frames kept for relabelling; what does not fit is rendered again from its state."""
     num_gpus: Annotated[float, Field(ge=0.0)] = 0.0

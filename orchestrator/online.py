@@ -52,7 +52,7 @@ class Progress:
     """Version of the reward model; 0 until the first session."""
     reward_shift: float = 0.0
     reward_deviation: float = 1.0
-    """Scale of the learned reward; the identity unless `reward_model.standardise`."""
+    """Scale of the learned reward; the identity unless `reward_model.reward_scale` is `standardised`."""
     observations_scaled: bool = False
     best_success: float = -1.0
     num_asked: int = 0
@@ -231,7 +231,7 @@ class OnlineLoop:
     def _relabel(self) -> None:
         """Rewrite every reward in the replay with the newest reward model."""
         indices, scores = self._replay_scores()
-        if self.experiment.reward_model.standardise:
+        if self.experiment.reward_model.reward_scale == "standardised":
             scale = RewardScale.of(scores)
             self.progress.reward_shift, self.progress.reward_deviation = scale.shift, scale.deviation
         self.policy.relabel(indices, self._reward_scale.apply(scores), self.progress.reward_version)

@@ -61,7 +61,7 @@ def experiment(tmp_path):
                 "batch_size": 32,
                 "max_epochs": 30,
                 "learning_rate": 3e-3,
-                "standardise": True,
+                "reward_scale": "standardised",
             },
             "policy": {
                 "hidden": [32, 32],
