@@ -287,7 +287,9 @@ class OnlineLoop:
     def _log_evaluation(self, weights: Weights | None, prefix: str) -> float:
         settings = self.experiment.evaluation
         # Starts of their own, the same at every evaluation, so that points of a curve can be compared.
-        results = self.rollouts.evaluate(weights, settings.num_episodes, seed=self.experiment.seed)
+        results = self.rollouts.evaluate(
+            weights, settings.num_episodes, self.experiment.seed, settings.randomised_starts
+        )
         metrics = {
             "success": float(np.mean([result.success_any for result in results])),
             "success_last_step": float(np.mean([result.success_last for result in results])),

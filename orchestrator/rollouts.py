@@ -68,12 +68,14 @@ class Rollouts:
             ]
         )
 
-    def evaluate(self, weights: Weights | None, num_episodes: int, seed: int) -> list[EpisodeResult]:
+    def evaluate(
+        self, weights: Weights | None, num_episodes: int, seed: int, randomised_starts: bool
+    ) -> list[EpisodeResult]:
         """Episodes with deterministic actions (None: random ones). The same seed gives the same starts."""
         shared = ray.put(dict(weights)) if weights is not None else None
         shares = np.array_split(np.arange(num_episodes), len(self._workers))
         parts = [
-            worker.evaluate.remote(shared, len(share), seed, int(share[0]))
+            worker.evaluate.remote(shared, len(share), seed, int(share[0]), randomised_starts or None)
             for worker, share in zip(self._workers, shares, strict=True)
             if len(share)
         ]

@@ -23,6 +23,9 @@ class EvaluationSettings(Settings):
     """Environment steps between evaluations."""
     num_episodes: PositiveInt = 10
     """Episodes in an evaluation."""
+    randomised_starts: bool = True
+    """Draw a start for every episode, also where the task itself has a fixed one: with fixed starts, ten episodes are
+    ten copies of one. False judges the task's own starts."""
 
 
 class CheckpointSettings(Settings):

@@ -78,7 +78,7 @@ class ToyWorker:
         frames = None if render_px is None else [self.render_reduced(chunk.scene, column[1:], render_px)]
         return [chunk], frames
 
-    def evaluate(self, weights, num_episodes, seed, first_episode=0):
+    def evaluate(self, weights, num_episodes, seed, first_episode=0, randomised_starts=None):
         actor = None if weights is None else SquashedGaussianActor.from_numpy(weights)
         results = []
         for episode in range(first_episode, first_episode + num_episodes):

@@ -74,7 +74,12 @@ class RolloutWorker:
         return chunks, [self.render_reduced(chunk.scene, chunk.frame_states[1:], render_px) for chunk in chunks]
 
     def evaluate(
-        self, actor_weights: ActorWeights | None, num_episodes: int, seed: int, first_episode: int = 0
+        self,
+        actor_weights: ActorWeights | None,
+        num_episodes: int,
+        seed: int,
+        first_episode: int = 0,
+        randomised_starts: bool | None = None,
     ) -> list[EpisodeResult]:
         """Play whole episodes with the most likely actions, apart from what is being collected.
 
@@ -83,10 +88,14 @@ class RolloutWorker:
             num_episodes: how many episodes to play.
             seed: of the starts; the same seed gives the same starts on every worker.
             first_episode: number of the first one, so that several workers can share one evaluation.
+            randomised_starts: whether starts are drawn; None leaves it to the task.
         """
         actor = None if actor_weights is None else SquashedGaussianActor.from_numpy(actor_weights)
-        if self._evaluation_env is None:
-            self._evaluation_env = TaskEnvironment(self._task)
+        task = self._task
+        if randomised_starts is not None:
+            task = task.model_copy(update={"randomised_starts": randomised_starts})
+        if self._evaluation_env is None or self._evaluation_env.task != task:
+            self._evaluation_env = TaskEnvironment(task)
         episodes = range(first_episode, first_episode + num_episodes)
         return [_play(self._evaluation_env, actor, _generator(seed, _EVALUATION, episode)) for episode in episodes]
 
