@@ -1,4 +1,4 @@
-"""`likert run` as a user gives it: real processes, the real simulator, vLLM with the pocket rater, kills and failures."""
+"""`likert run` as a user gives it: real processes, simulator and vLLM with the pocket rater; kills and failures."""
 
 import contextlib
 import http.server
