@@ -6,10 +6,11 @@ set -euo pipefail
 settings=$1 out=$2
 name=$(sed -n 's/^name: *//p' "$settings")
 folders=()
-for seed in 0 1 2; do
-  .venv/bin/likert run "$settings" "seed=$seed" runs_folder=runs/evidence
-  .venv/bin/likert run "$settings" "seed=$seed" runs_folder=runs/evidence \
-    "name=$name-shuffled" feedback.control=shuffled
-  folders+=("runs/evidence/$name-seed$seed" "runs/evidence/$name-shuffled-seed$seed")
+for control in none shuffled; do
+  if [ "$control" = none ]; then group=$name; else group=$name-$control; fi
+  for seed in 0 1 2; do
+    .venv/bin/likert run "$settings" "seed=$seed" "name=$group" "feedback.control=$control" runs_folder=runs/evidence
+    folders+=("runs/evidence/$group-seed$seed")
+  done
 done
 .venv/bin/likert report "${folders[@]}" --out "$out"
