@@ -32,7 +32,8 @@ def _expert(policy: ScriptedPolicy, rng: np.random.Generator, num_steps: int) ->
 
 def _late_expert(policy: ScriptedPolicy, rng: np.random.Generator, num_steps: int) -> Behaviour:
     """The expert, from wherever a drift has led the hand."""
-    return _switch(_corners(policy, rng, num_steps), _expert(policy, rng, num_steps), int(rng.integers(3, 40)))
+    drift = rng.choice([_corners, _smooth, _network])(policy, rng, num_steps)
+    return _switch(drift, _expert(policy, rng, num_steps), int(rng.integers(3, 40)))
 
 
 def _drifting_expert(policy: ScriptedPolicy, rng: np.random.Generator, num_steps: int) -> Behaviour:
