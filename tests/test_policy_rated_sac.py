@@ -10,6 +10,7 @@ import torch
 from algorithms.actor_network import SquashedGaussianActor
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.policies import RatedSAC, build_rated_sac
+from algorithms.policies.rated_sac import rated_sac_config
 from algorithms.policies.sac_learner import METRICS
 from algorithms.settings import PolicySettings
 
@@ -121,6 +122,12 @@ def test_no_ray_is_started_for_it(trained):
     assert not ray.is_initialized()
 
 
+def test_with_a_gpu_the_learner_is_an_actor_that_ray_places():
+    with_gpu, without = (rated_sac_config(settings(num_gpus=gpus), 2, 1, seed=0) for gpus in (0.5, 0.0))
+    assert (with_gpu.num_learners, with_gpu.num_gpus_per_learner) == (1, 0.5)
+    assert (without.num_learners, without.num_gpus_per_learner) == (0, 0.0)
+
+
 def test_metrics_are_named_and_finite(trained):
     _, metrics = trained
     assert set(metrics) == set(METRICS)
@@ -186,6 +193,21 @@ def test_a_restored_checkpoint_goes_on_bit_for_bit(tmp_path):
     assert everything(loaded) == everything(never_stopped)
     assert everything(handed_over) == everything(never_stopped)
     assert loaded.config.hidden == (32, 32)
+
+
+def test_a_state_from_another_kind_of_device_goes_on_with_new_noise():
+    algo = build(seed=5)
+    run(algo, range(3))
+    state = algo.get_state()
+    state["learner_group"]["learner"]["rated_sac"]["noise"] = np.zeros(16, np.uint8)  # As long as a GPU's.
+    moved, again = build(seed=5), build(seed=5)
+    for other in (moved, again):
+        other.set_state(state)
+        assert everything(other) == everything(algo)
+        other.update(3)
+    assert everything(moved) == everything(again)
+    algo.update(3)
+    assert everything(moved) != everything(algo)
 
 
 @pytest.mark.parametrize(("target_entropy", "rises"), [(2.0, True), (-6.0, False)])

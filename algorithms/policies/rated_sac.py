@@ -189,15 +189,18 @@ class RatedSAC(Algorithm):
             super()._setup_logdir()
 
 
-def build_rated_sac(policy: PolicySettings, observation_size: int, action_size: int, seed: int) -> RatedSAC:
-    """A `RatedSAC` that is fed from outside, in this process. It needs no running Ray, and starts none."""
-    config = (
+def rated_sac_config(policy: PolicySettings, observation_size: int, action_size: int, seed: int) -> RatedSACConfig:
+    """Settings of a `RatedSAC` that is fed from outside.
+
+    Without a GPU it learns in this process. With one its learner is an actor, which Ray puts where a GPU is free.
+    """
+    return (
         RatedSACConfig()
         .environment(
             observation_space=gymnasium.spaces.Box(-np.inf, np.inf, (observation_size,), np.float32),
             action_space=gymnasium.spaces.Box(-1.0, 1.0, (action_size,), np.float32),
         )
-        .learners(num_learners=0, num_gpus_per_learner=policy.num_gpus)
+        .learners(num_learners=1 if policy.num_gpus else 0, num_gpus_per_learner=policy.num_gpus)
         .training(
             hidden=policy.hidden,
             actor_lr=policy.actor_learning_rate,
@@ -214,7 +217,11 @@ def build_rated_sac(policy: PolicySettings, observation_size: int, action_size: 
             learning_seed=seed,
         )
     )
-    return config.build_algo()
+
+
+def build_rated_sac(policy: PolicySettings, observation_size: int, action_size: int, seed: int) -> RatedSAC:
+    """A `RatedSAC` that is fed from outside. Without a GPU it needs no running Ray, and starts none."""
+    return rated_sac_config(policy, observation_size, action_size, seed).build_algo()
 
 
 def _shares(total: int, largest: int) -> list[int]:

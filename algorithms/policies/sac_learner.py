@@ -1,5 +1,6 @@
 """The gradient step of soft actor-critic as an RLlib learner."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,7 +121,8 @@ class RatedSACLearner(TorchLearner):
     # ------------------------------------------------------------------------------------------------ saving
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        state = super().get_state(*args, **kwargs)
+        # RLlib's arrays are the live tensors' own memory: without a copy the state would go on learning.
+        state = copy.deepcopy(super().get_state(*args, **kwargs))
         state[_PROGRESS] = {
             "num_updates": self._num_updates,
             "noise": self._sac.noise_generator.get_state().numpy(),
@@ -128,14 +130,22 @@ class RatedSACLearner(TorchLearner):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
+        super().set_state(copy.deepcopy(state))
         if COMPONENT_RL_MODULE in state:
             # RLlib keeps its own networks where they have had more updates than those of the state; we go back.
             self.module.set_state(state[COMPONENT_RL_MODULE])
         if _PROGRESS in state:
             self._num_updates = state[_PROGRESS]["num_updates"]
+            self._set_noise(state[_PROGRESS]["noise"])
+
+    def _set_noise(self, state: np.ndarray) -> None:
+        generator = self._sac.noise_generator
+        if len(state) == len(generator.get_state()):
             # Copied, since what comes out of an object store is read-only.
-            self._sac.noise_generator.set_state(torch.from_numpy(state[_PROGRESS]["noise"].copy()))
+            generator.set_state(torch.from_numpy(state.copy()))
+        else:
+            # Written on another kind of device, whose generator is another one: a new stream, the same every time.
+            generator.manual_seed((self.config.seed_of_learning or 0) + self._num_updates)
 
     def _note(self, *values: torch.Tensor) -> None:
         new = torch.stack([value.detach() for value in values])
