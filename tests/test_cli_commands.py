@@ -132,7 +132,12 @@ def test_ctrl_c_and_sigterm_stop_in_order_with_130(likert, file, launched, numbe
 
     launched.act = act
     before = signal.getsignal(signal.SIGTERM)
-    done = likert("run", file)
+    # A shell starts background jobs with Ctrl-C ignored, and the tests may be one.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        done = likert("run", file)
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
     assert done.exit_code == 130
     assert "the same command goes on" in done.stderr
     assert ended == ["saved"]
