@@ -68,9 +68,9 @@ def test_tokens_of_both_turns_are_counted():
 
 
 def test_key_is_that_of_the_request():
-    settings = RaterSettings(temperature=0.5, max_pixels=50_000)
+    settings = RaterSettings(temperature=0.5, min_pixels=4_000, max_pixels=50_000)
     (rating,) = rate(Script("1"), [request()], settings)
-    sampling = Sampling(temperature=0.5, max_pixels=50_000)
+    sampling = Sampling(temperature=0.5, min_pixels=4_000, max_pixels=50_000)
     assert rating.key == rating_key(request(), RaterIdentity("function", "fake"), sampling, PROMPT_VERSION)
 
 
