@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## learn to close a drawer from the ratings of a vision-langu
 
 evidence: $(INSTALLED) ## seeds 0, 1, 2 of two tasks with controls; tables and figures into docs/evidence (about 2 hours)
 	scripts/evidence.sh tune_configs/demo.yaml docs/evidence/drawer_close
-	scripts/evidence.sh tune_configs/window_close.yaml docs/evidence/window_close
+	scripts/evidence.sh tune_configs/button_press.yaml docs/evidence/button_press
 
 pocket: $(INSTALLED) ## train the pocket rater anew (about 40 minutes)
 	$(BIN)/likert pocket train

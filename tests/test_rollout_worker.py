@@ -180,8 +180,8 @@ def test_evaluation_leaves_collection_alone(workers, actor_weights):
 class ScriptedEnv:
     """Succeeds at given steps, pays one a step, and remembers the actions."""
 
-    def __init__(self, successes):
-        self.successes, self.actions = successes, []
+    def __init__(self, successes, task):
+        self.successes, self.actions, self.task = successes, [], task
 
     def reset(self, seed):
         return np.zeros(39, dtype=np.float32)
@@ -202,8 +202,22 @@ class ScriptedEnv:
     ],
 )
 def test_success_at_any_step_and_at_the_last(workers, actor_weights, monkeypatch, successes, result):
-    env = ScriptedEnv(successes)
+    env = ScriptedEnv(successes, TASK)
     monkeypatch.setattr(workers[0], "_evaluation_env", env)
     assert workers[0].evaluate(actor_weights, num_episodes=1, seed=0) == [result]
     # The most likely action, so the same for the same observation.
     np.testing.assert_array_equal(env.actions[0], env.actions[1])
+
+
+def test_an_evaluation_may_draw_starts_where_the_task_has_a_fixed_one():
+    fixed = TASK.model_copy(update={"randomised_starts": False, "episode_env_steps": 4, "action_repeat": 2})
+    worker = RolloutWorker(fixed, RolloutSettings(chunk_agent_steps=2), seed=0)
+
+    def num_starts(randomised_starts):
+        worker.evaluate(None, 1, seed=1, randomised_starts=randomised_starts)
+        starts = [worker._evaluation_env.reset(seed) for seed in range(3)]
+        return len(np.unique(np.stack(starts), axis=0))
+
+    assert num_starts(None) == 1
+    assert num_starts(True) == 3
+    worker.close()
