@@ -105,14 +105,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--env-steps", type=int, default=8_000)
-    parser.add_argument("--output", type=Path, help="also write all curves as JSON")
+    parser.add_argument("--output", type=Path, help="write all curves as JSON; what it already holds is not run again")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     runs: dict[str, list[dict[str, Any]]] = {"RatedSAC": [], "RLlib SAC": []}
+    if arguments.output and arguments.output.exists():
+        runs = json.loads(arguments.output.read_text())
     for seed in arguments.seeds:
         for name, settings in (("RatedSAC", rated_sac), ("RLlib SAC", rllib_sac)):
+            if any(done["seed"] == seed for done in runs[name]):
+                continue
             runs[name].append(run(settings(), seed, arguments.env_steps))
             last = runs[name][-1]
             print(f"{name}, seed {seed}: final {last['final']:.0f}, {last['processor_s']:.0f} s", flush=True)
