@@ -44,6 +44,9 @@ from algorithms.scales import RatingScale
 SCALE = RatingScale.likert(3)
 TASK = TaskText("close the drawer", "the drawer")
 
+IDLE_S = 2.0
+"""vLLM's processes poll for a second after their last work; a turn begins when the other side's have gone to sleep."""
+
 
 def process_seconds() -> float:
     """Processor time of this process and of all that it started, which for an actor are its engine's."""
@@ -139,6 +142,7 @@ class Turn:
 
 def take_turn(actor: Any, ask: Callable[[], list[int]]) -> Turn:
     """Ask, and measure."""
+    time.sleep(IDLE_S)
     cpu_s = ray.get(actor.process_seconds.remote()) + time.process_time()
     started = time.perf_counter()
     levels = ask()
