@@ -199,7 +199,7 @@ def test_a_state_from_another_kind_of_device_goes_on_with_new_noise():
     algo = build(seed=5)
     run(algo, range(3))
     state = algo.get_state()
-    state["learner_group"]["learner"]["rated_sac"]["noise"] = np.zeros(16, np.uint8)  # As long as a GPU's.
+    state["learner_group"]["learner"]["progress_of_learning"]["noise"] = np.zeros(16, np.uint8)  # As long as a GPU's.
     moved, again = build(seed=5), build(seed=5)
     for other in (moved, again):
         other.set_state(state)

@@ -1,18 +1,15 @@
 """Soft actor-critic on a learned, changing reward, as an RLlib algorithm (new API stack)."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
-from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
-from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     ENV_RUNNER_SAMPLING_TIMER,
@@ -23,13 +20,12 @@ from ray.rllib.utils.metrics import (
 )
 
 from algorithms.episodes import EpisodeChunk, Scene
+from algorithms.policies.fed_algorithm import UPDATES_PER_CALL, FedAlgorithm, shares
 from algorithms.policies.sac_config import RatedSACConfig
 from algorithms.policies.sac_learner import METRICS
 from algorithms.replay import ColumnarReplay
 from algorithms.settings import PolicySettings
 
-UPDATES_PER_CALL = 64
-"""Gradient steps that one call to the learner takes at most: what a call costs is then shared, and memory bounded."""
 ENV_REWARD_VERSION = 0
 """Version of rewards that come from a Gymnasium environment itself."""
 
@@ -37,7 +33,7 @@ _REPLAY = "replay"
 _SAMPLING = "rated_sac_sampling"
 
 
-class RatedSAC(Algorithm):
+class RatedSAC(FedAlgorithm):
     """SAC that learns from a `ColumnarReplay` whose rewards a reward model writes, and writes anew.
 
     A checkpoint (`save_to_path`, `restore_from_path`, `from_checkpoint`) holds all that learning depends on: networks,
@@ -76,19 +72,7 @@ class RatedSAC(Algorithm):
 
         Raises ValueError without updates or experience, and FloatingPointError if a loss is no longer finite.
         """
-        if num_updates < 1:
-            raise ValueError(f"num_updates {num_updates}: at least 1")
-        sums = dict.fromkeys(METRICS, 0.0)
-        for count in _shares(num_updates, UPDATES_PER_CALL):
-            metrics = self._learn(count)[0][DEFAULT_MODULE_ID]
-            for name in METRICS:
-                sums[name] += count * float(metrics[name].peek())
-        means = {name: total / num_updates for name, total in sums.items()}
-        if not math.isfinite(means["critic_loss"] + means["actor_loss"]):
-            raise FloatingPointError(
-                f"the policy's losses are no longer finite ({means}); lower its learning rates or look at the rewards"
-            )
-        return means
+        return self._mean_metrics(num_updates, METRICS, ("critic_loss", "actor_loss"), "the rewards")
 
     def actor_weights(self) -> dict[str, np.ndarray]:
         """The actor's weights, for `SquashedGaussianActor.load_numpy` wherever it acts."""
@@ -129,7 +113,7 @@ class RatedSAC(Algorithm):
         due = int(self._updates_owed)
         self._updates_owed -= due
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            for count in _shares(due, UPDATES_PER_CALL):
+            for count in shares(due, UPDATES_PER_CALL):
                 self.metrics.aggregate(self._learn(count), key=LEARNER_RESULTS)
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
@@ -144,23 +128,11 @@ class RatedSAC(Algorithm):
         return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        rest = dict(state)
-        if self.env_runner_group is None and COMPONENT_LEARNER_GROUP in rest:
-            # RLlib goes on to synchronise env runners, without asking whether there are any.
-            self.learner_group.set_state(rest.pop(COMPONENT_LEARNER_GROUP))
-        super().set_state(rest)
+        super().set_state(state)
         if _REPLAY in state:
             self.replay.set_state(state[_REPLAY])
             self._rng.bit_generator.state = state[_SAMPLING]["rng"]
             self._updates_owed = state[_SAMPLING]["updates_owed"]
-
-    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """Restore a checkpoint of `save_to_path`. Checkpoints hold pickles: restore only what you wrote yourself."""
-        if self.env_runner_group is None:
-            # As in `set_state`: there are no env runners to synchronise.
-            Checkpointable.restore_from_path(self, path, *args, **kwargs)
-        else:
-            super().restore_from_path(path, *args, **kwargs)
 
     # ------------------------------------------------------------------------------------------------ inside
 
@@ -178,15 +150,6 @@ class RatedSAC(Algorithm):
         )
         batch = MultiAgentBatch({DEFAULT_MODULE_ID: columns}, env_steps=num_rows)
         return self.learner_group.update(batch=batch, timesteps={})
-
-    def _on_learner(self, function: Any) -> Any:
-        (result,) = self.learner_group.foreach_learner(function)
-        return result.get()
-
-    def _setup_logdir(self) -> None:
-        """Under Tune the trial's folder; else none, where RLlib would leave an empty one in the home directory."""
-        if self._storage:
-            super()._setup_logdir()
 
 
 def rated_sac_config(policy: PolicySettings, observation_size: int, action_size: int, seed: int) -> RatedSACConfig:
@@ -222,11 +185,6 @@ def rated_sac_config(policy: PolicySettings, observation_size: int, action_size:
 def build_rated_sac(policy: PolicySettings, observation_size: int, action_size: int, seed: int) -> RatedSAC:
     """A `RatedSAC` that is fed from outside. Without a GPU it needs no running Ray, and starts none."""
     return rated_sac_config(policy, observation_size, action_size, seed).build_algo()
-
-
-def _shares(total: int, largest: int) -> list[int]:
-    """`total` in parts of at most `largest`."""
-    return [min(largest, total - start) for start in range(0, total, largest)]
 
 
 def chunk_of(episode: SingleAgentEpisode) -> EpisodeChunk:
