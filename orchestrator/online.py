@@ -243,13 +243,12 @@ class OnlineLoop:
             return replay.indices, self._scores(replay.stored_next_observations())
         scored = ray.get(self.learner.relabel.remote(int(replay.indices[0])))
         indices, scores = [scored.indices], [scored.rewards]
-        # What the frame cache has forgotten is drawn again from its state.
-        forgotten = np.setdiff1d(replay.indices, scored.indices)
-        for start in range(0, len(forgotten), RENDER_AGAIN_STEPS):
-            part = forgotten[start : start + RENDER_AGAIN_STEPS]
+        # What the frame cache has forgotten, or lost in a restart, is drawn again from its state.
+        for part in _runs(np.setdiff1d(replay.indices, scored.indices), RENDER_AGAIN_STEPS):
             frames = np.concatenate(
                 self.rollouts.render_reduced([replay.frames_of(part[[i]]) for i in range(len(part))])
             )
+            self.learner.cache_frames.remote(int(part[0]), frames)
             indices.append(part)
             scores.append(self._scores(frames))
         return np.concatenate(indices), np.concatenate(scores)
@@ -406,3 +405,9 @@ class OnlineLoop:
             progress = progress_of(task, replay.next_observations(indices))
             env_steps = (indices + 1) * self.experiment.task.action_repeat
             self.folder.save_progress_audit(env_steps, replay.learned_rewards(indices), progress)
+
+
+def _runs(indices: np.ndarray, longest: int) -> list[np.ndarray]:
+    """Rising `indices` [N] cut where one is left out, and after `longest`."""
+    gaps = np.flatnonzero(np.diff(indices) > 1) + 1
+    return [run[start : start + longest] for run in np.split(indices, gaps) for start in range(0, len(run), longest)]

@@ -186,22 +186,36 @@ def test_a_broken_rater_stops_the_run_writes_no_rating_and_the_run_goes_on_when_
     assert mended.num_asked == len(set(mended.labels.keys))
 
 
-def test_frames_that_the_cache_forgot_are_drawn_again(experiment):
+def seeing_frames(experiment, total_env_steps, frame_cache_gb):
     settings = experiment.reward_model.model_dump() | {
         "input": "frame",
         "network": "small",
         "image_px": 28,
         "max_epochs": 2,
-        "frame_cache_gb": 0.0,
+        "frame_cache_gb": frame_cache_gb,
     }
-    frames = Experiment.model_validate(
-        experiment.model_dump() | {"reward_model": settings, "total_env_steps": 480, "name": "frames"}
+    return Experiment.model_validate(
+        experiment.model_dump() | {"reward_model": settings, "total_env_steps": total_env_steps, "name": "frames"}
     )
-    run = ToyRun(frames).run()
+
+
+def test_frames_that_the_cache_forgot_are_drawn_again(experiment):
+    run = ToyRun(seeing_frames(experiment, total_env_steps=480, frame_cache_gb=0.0)).run()
     replay = run.loop.policy.replay
     # Every step held was relabelled by the newest model, or scored by it when it came.
     assert set(replay.reward_versions(replay.indices)) == {2}
     assert np.isfinite(replay.learned_rewards(replay.indices)).all()
+
+
+def test_after_a_resume_lost_frames_are_drawn_once_and_kept(experiment, monkeypatch):
+    ToyRun(seeing_frames(experiment, total_env_steps=400, frame_cache_gb=1.0)).run()
+    resumed = ToyRun(seeing_frames(experiment, total_env_steps=800, frame_cache_gb=1.0))
+    rollouts, drawn = resumed.loop.rollouts, []
+    draw = rollouts.render_reduced
+    monkeypatch.setattr(rollouts, "render_reduced", lambda segments: drawn.append(len(segments)) or draw(segments))
+    resumed.run(resume=True)
+    relabelled = [count for count in drawn if count > experiment.feedback.per_session]
+    assert relabelled == [400]
 
 
 def test_late_ratings_are_learned_from_within_the_lag(experiment):
