@@ -12,6 +12,9 @@ import numpy as np
 from actors.rollout.environment import ScriptedPolicy
 from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE
 
+WORKSPACE_M = np.array([-0.5, 0.4, 0.05]), np.array([0.5, 1.0, 0.5])
+"""Corners of the box that MetaWorld keeps the hand in."""
+
 Action = np.ndarray
 Behaviour = Callable[[np.ndarray], Action]
 """From an observation [39] to an action [4]; it may remember what it did before."""
@@ -89,6 +92,20 @@ def _smooth(policy: ScriptedPolicy, rng: np.random.Generator, num_steps: int) ->
     return act
 
 
+def _waypoints(policy: ScriptedPolicy, rng: np.random.Generator, num_steps: int) -> Behaviour:
+    """Straight to one place after another, anywhere in the workspace and against its walls."""
+    low, high = WORKSPACE_M
+    margin = 0.2 * (high - low)
+    return _visit(rng, lambda thing: rng.uniform(low - margin, high + margin))
+
+
+def _hovering(policy: ScriptedPolicy, rng: np.random.Generator, num_steps: int) -> Behaviour:
+    """The expert for a while, then about the object without purpose, as a policy that was paid for being near."""
+    spread = rng.choice([0.06, 0.12, 0.2])
+    about = _visit(rng, lambda thing: thing + rng.normal(scale=spread, size=3))
+    return _switch(_expert(policy, rng, num_steps), about, int(rng.integers(0, max(1, num_steps * 2 // 3))))
+
+
 def _random(policy: ScriptedPolicy, rng: np.random.Generator, num_steps: int) -> Behaviour:
     return lambda observation: rng.uniform(-1.0, 1.0, size=ACTION_SIZE)
 
@@ -135,6 +152,8 @@ TRAINING = (
     BehaviourKind("corners", _corners),
     BehaviourKind("network", _network),
     BehaviourKind("smooth", _smooth),
+    BehaviourKind("waypoints", _waypoints),
+    BehaviourKind("hovering", _hovering),
     BehaviourKind("random", _random),
 )
 """What the pocket rater learns from."""
@@ -163,6 +182,21 @@ def _switch(first: Behaviour, second: Behaviour, at_step: int) -> Behaviour:
         nonlocal step
         step += 1
         return first(observation) if step <= at_step else second(observation)
+
+    return act
+
+
+def _visit(rng: np.random.Generator, place: Callable[[np.ndarray], np.ndarray]) -> Behaviour:
+    """Move the hand to one `place` after another; a place is drawn from where the object is, in metres."""
+    target, left, grip = np.zeros(3), 0, 0.0
+
+    def act(observation: np.ndarray) -> Action:
+        nonlocal target, left, grip
+        if left == 0:
+            target, left, grip = place(observation[4:7]), int(rng.integers(6, 30)), rng.choice([-1.0, 1.0])
+        left -= 1
+        move = np.clip(10.0 * (target - observation[:3]), -1.0, 1.0)
+        return np.append(move + 0.2 * rng.normal(size=3), grip)
 
     return act
 
