@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("algorithms", "actors", "orchestrator")
-ACTORS = ("rollout", "rating", "reward")
+ACTORS = ("babyai", "rollout", "rating", "reward")
 
 
 def modules() -> dict[str, Path]:
@@ -84,6 +84,7 @@ def test_actors_do_not_know_one_another(actor):
         ("qwen_vl_utils", ["actors.rating"]),
         ("metaworld", ["actors.rollout"]),
         ("mujoco", ["actors.rollout"]),
+        ("minigrid", ["actors.babyai"]),
         ("mlflow", ["orchestrator.tracking"]),
         ("pyarrow", ["orchestrator"]),
         ("matplotlib", ["orchestrator"]),
@@ -137,7 +138,10 @@ def test_algorithms_draw_from_generators_they_are_given():
 def test_rating_settings_and_command_line_load_nothing_heavy():
     """What `--help` and a check of settings need: no torch, no Ray, no simulator."""
     light = ["orchestrator.cli", "orchestrator.settings", "orchestrator.loading", "orchestrator.errors"]
-    heavy = {"torch", "ray", "mlflow", "vllm", "metaworld", "mujoco", "matplotlib", "pyarrow", "transformers", "scipy"}
+    heavy = {
+        "torch", "ray", "mlflow", "vllm", "metaworld", "mujoco", "minigrid", "matplotlib", "pyarrow", "transformers",
+        "scipy",
+    }  # fmt: skip
     program = f"import sys, {', '.join(light)}; print(*sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == []

@@ -1,0 +1,181 @@
+"""One BabyAI level: rooms, objects and a chain of sub-tasks, all drawn from one seed."""
+
+import numpy as np
+from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
+from minigrid.core.grid import Grid
+from minigrid.envs.babyai.core.roomgrid_level import RejectSampling, RoomGridLevel
+from minigrid.envs.babyai.core.verifier import (
+    ActionInstr,
+    GoToInstr,
+    ObjDesc,
+    OpenInstr,
+    PickupInstr,
+    PutNextInstr,
+)
+from minigrid.minigrid_env import MiniGridEnv
+
+from actors.babyai.settings import COLOURS, OBJECTS, BabyAISettings, Split
+
+MAX_LAYOUTS = 1_000
+MAX_DRAWS = 100
+CARRIED_CELL = (0, 0)
+"""Cell of the symbolic observation that shows what is carried; a wall otherwise."""
+
+
+class ChainLevel(RoomGridLevel):
+    """Rooms and a chain of sub-tasks. `instrs` is the current sub-task, as BabyAI's bot and verifiers want it.
+
+    Objects are never named by where they are: such words are understood from where the agent stands when a sub-task
+    begins, which nobody knows when the chain is worded.
+    """
+
+    def __init__(self, settings: BabyAISettings, chain_length: int, split: Split) -> None:
+        self._settings = settings
+        self._chain_length = chain_length
+        self._split = split
+        self._blind = False
+        self.chain: list[ActionInstr] = []
+        # No limit of BabyAI's own: whoever runs an episode limits it.
+        super().__init__(
+            room_size=settings.room_size, num_rows=settings.num_rows, num_cols=settings.num_cols, max_steps=10**9
+        )
+
+    def reset_level(self) -> None:
+        """Draw everything anew from `np_random`, which the caller has set."""
+        self.agent_pos, self.agent_dir = (-1, -1), -1
+        self.carrying = None
+        self.step_count = 0
+        self._gen_grid(self.width, self.height)
+
+    def _gen_grid(self, width: int, height: int) -> None:
+        # BabyAI's own prints each layout that it rejects.
+        for _ in range(MAX_LAYOUTS):
+            try:
+                super(RoomGridLevel, self)._gen_grid(width, height)
+                self.gen_mission()
+                return
+            except (RejectSampling, RecursionError):
+                continue
+        raise ValueError(
+            f"no chain of {self._chain_length} sub-tasks was found in {MAX_LAYOUTS} layouts: take more objects, more "
+            "rooms or more kinds of sub-tasks"
+        )
+
+    def gen_mission(self) -> None:
+        """Draw doors, objects, the agent's start and the chain."""
+        self.connect_all()
+        pairs = self._pairs()
+        for _ in range(self._settings.num_objects):
+            colour, kind = pairs[self._rand_int(0, len(pairs))]
+            self.add_object(self._rand_int(0, self.num_cols), self._rand_int(0, self.num_rows), kind, colour)
+        self.place_agent()
+        self.check_objs_reachable()
+        self.chain = self._draw_chain()
+        self.instrs = self.chain[0]
+        self.mission = ", then ".join(instr.surface(self) for instr in self.chain)
+
+    def move_agent(self, rng: np.random.Generator) -> None:
+        """Put the agent somewhere else; all else stays. It does not face an object."""
+        self.np_random = rng
+        self.place_agent()
+
+    def move(self, action: int) -> None:
+        """Take an action, without drawing what the agent would see."""
+        self._blind = True
+        try:
+            MiniGridEnv.step(self, action)
+        finally:
+            self._blind = False
+        if action == self.actions.drop:
+            self.update_objs_poss()
+
+    def gen_obs(self) -> dict:
+        """BabyAI's own observation; not while `move` is at work, because nobody would look at it."""
+        return {} if self._blind else super().gen_obs()
+
+    def changeable(self) -> tuple:
+        """All but the agent's place: what lies where, which doors are open, what is carried."""
+        cells = [None if cell is None or cell.type == "wall" else (id(cell), cell.encode()) for cell in self.grid.grid]
+        return (*cells, id(self.carrying))
+
+    def symbolic(self) -> np.ndarray:
+        """uint8 [height, width, 3]: kind, colour and state of each cell, as MiniGrid numbers them.
+
+        The agent's cell holds (agent, 0, direction); the cell at (0, 0) what is carried.
+        """
+        cells = self.grid.encode()
+        cells[tuple(self.agent_pos)] = (OBJECT_TO_IDX["agent"], 0, self.agent_dir)
+        if self.carrying is not None:
+            cells[CARRIED_CELL] = (OBJECT_TO_IDX[self.carrying.type], COLOR_TO_IDX[self.carrying.color], 0)
+        return np.ascontiguousarray(cells.transpose(1, 0, 2))
+
+    def frame(self) -> np.ndarray:
+        """uint8 [H, W, 3]: the grid from above, with a black column on its left and a black row above it.
+
+        What is carried is drawn at the row's right end. The top left corner stays free, for a number.
+        """
+        tile = self._settings.tile_px
+        grid = self.grid.render(tile, self.agent_pos, self.agent_dir)
+        height, width, _ = grid.shape
+        picture = np.zeros((height + tile, width + tile, 3), dtype=np.uint8)
+        picture[tile:, tile:] = grid
+        if self.carrying is not None:
+            picture[:tile, -tile:] = Grid.render_tile(self.carrying, tile_size=tile)
+        return picture
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        held_out = set(self._settings.held_out_pairs)
+        return [
+            (colour, kind)
+            for colour in COLOURS
+            for kind in OBJECTS
+            if self._split == "held_out_pairs" or (colour, kind) not in held_out
+        ]
+
+    def _draw_chain(self) -> list[ActionInstr]:
+        chain: list[ActionInstr] = []
+        said: set[str] = set()
+        for _ in range(MAX_DRAWS):
+            instr = self._draw_subtask()
+            text = instr.surface(self)
+            if text in said:
+                continue
+            said.add(text)
+            chain.append(instr)
+            if len(chain) == self._chain_length:
+                if self._split == "held_out_pairs" and not any(self._names_held_out(instr) for instr in chain):
+                    raise RejectSampling("the chain names no held-out pair")
+                return chain
+        raise RejectSampling("too few different sub-tasks")
+
+    def _draw_subtask(self) -> ActionInstr:
+        kind = self._rand_elem(self._settings.subtasks)
+        if kind == "open":
+            instr: ActionInstr = OpenInstr(self._draw_object(("door",)))
+        elif kind == "pickup":
+            instr = PickupInstr(self._draw_object(OBJECTS))
+        elif kind == "goto":
+            instr = GoToInstr(self._draw_object((*OBJECTS, *self._doors())))
+        else:
+            instr = PutNextInstr(self._draw_object(OBJECTS), self._draw_object((*OBJECTS, *self._doors())))
+        self.validate_instrs(instr)
+        return instr
+
+    def _draw_object(self, kinds: tuple[str, ...]) -> ObjDesc:
+        for _ in range(MAX_DRAWS):
+            desc = ObjDesc(self._rand_elem(kinds), self._rand_elem((None, *COLOURS)))
+            if desc.find_matching_objs(self)[0]:
+                return desc
+        raise RejectSampling("no such object")
+
+    def _doors(self) -> tuple[str, ...]:
+        return ("door",) if self.num_rows * self.num_cols > 1 else ()
+
+    def _names_held_out(self, instr: ActionInstr) -> bool:
+        held_out = set(self._settings.held_out_pairs)
+        return any((desc.color, desc.type) in held_out for desc in descriptions(instr))
+
+
+def descriptions(instr: ActionInstr) -> list[ObjDesc]:
+    """The objects that a sub-task names."""
+    return [getattr(instr, name) for name in ("desc", "desc_move", "desc_fixed") if hasattr(instr, name)]
