@@ -28,14 +28,28 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
     value is YAML. Raises SettingsError with field, value, rule and remedy.
     """
     path = Path(path)
+    return experiment_from(read_settings(path, overrides), path.parent, f"Settings of {path} cannot be used")
+
+
+def read_settings(path: Path, overrides: Sequence[str] = ()) -> Tree:
+    """A settings file over those it starts from, and overrides over all; not validated. Raises SettingsError."""
     tree = _read_with_bases(path, ())
     for override in overrides:
-        keys, value = _split(override)
-        if keys[0] == "task" and len(keys) > 1:
-            _expand_task_in(tree, path.parent)
-        _set(tree, keys, value)
-    _expand_task_in(tree, path.parent)
-    return _validate(Experiment, tree, f"Settings of {path} cannot be used")
+        set_field(tree, *_split(override), path.parent)
+    return tree
+
+
+def set_field(tree: Tree, keys: Sequence[Any], value: Any, folder: Path) -> None:
+    """Set the field at `keys` in the tree of an experiment whose file lies in `folder`."""
+    if keys[0] == "task" and len(keys) > 1:
+        _expand_task_in(tree, folder)
+    _set(tree, list(keys), value)
+
+
+def experiment_from(tree: Tree, folder: Path, title: str) -> Experiment:
+    """Validate the tree of an experiment whose file lies in `folder`. Raises SettingsError under `title`."""
+    _expand_task_in(tree, folder)
+    return validate(Experiment, tree, title)
 
 
 def load_rater(overrides: Sequence[str] = ()) -> RaterSettings:
@@ -43,7 +57,7 @@ def load_rater(overrides: Sequence[str] = ()) -> RaterSettings:
     tree: Tree = {}
     for override in overrides:
         _set(tree, *_split(override))
-    return _validate(RaterSettings, tree, "These settings of the rating server cannot be used")
+    return validate(RaterSettings, tree, "These settings of the rating server cannot be used")
 
 
 def settings_as_yaml(experiment: Experiment) -> str:
@@ -59,7 +73,8 @@ def packaged_tasks() -> list[str]:
     return sorted(path.stem for path in TASKS_FOLDER.glob("*.yaml"))
 
 
-def _validate(model: Any, tree: Tree, title: str) -> Any:
+def validate(model: Any, tree: Tree, title: str) -> Any:
+    """The settings of class `model` in `tree`. Raises SettingsError, with every error in it, under `title`."""
     try:
         settings = model.model_validate(tree)
     except ValidationError as error:
@@ -125,6 +140,11 @@ def _overlay(under: Tree, over: Tree) -> Tree:
     return joined
 
 
+def field_keys(path: str) -> list[Any]:
+    """Keys of a dotted path. Those such as the number of levels in task.rubrics.3 are numbers."""
+    return [int(key) if key.isdigit() else key for key in path.split(".")]
+
+
 def _split(override: str) -> tuple[list[Any], Any]:
     path, equals, text = override.partition("=")
     if not equals or not all(path.split(".")):
@@ -133,8 +153,7 @@ def _split(override: str) -> tuple[list[Any], Any]:
         value = parse_yaml(text)
     except yaml.YAMLError:
         raise SettingsError(f"override {override!r}: the value {text!r} is not valid YAML; quote it") from None
-    # Keys such as the number of levels in task.rubrics.3 are numbers.
-    return [int(key) if key.isdigit() else key for key in path.split(".")], value
+    return field_keys(path), value
 
 
 def _set(tree: Tree, keys: list[Any], value: Any) -> None:
