@@ -31,11 +31,16 @@ PROMPT_VERSION = hashlib.sha256("\n".join(_TEMPLATES).encode()).hexdigest()[:12]
 
 @dataclass(frozen=True)
 class Prompt:
-    """One user turn after the system text. `with_images` says whether the request's pictures precede `text`."""
+    """One user turn after the system text, and what was said before it."""
 
     text: str
     with_images: bool
+    """Whether the request's pictures precede the first user turn."""
     system: str = SYSTEM
+    earlier: tuple[tuple[str, str], ...] = ()
+    """Turns of the same conversation before this one: what the user said and what the model answered."""
+    schema: str = ""
+    """JSON schema that the answer must obey; empty for free text, or where choices are given."""
 
 
 def analysis_prompt(request: RatingRequest) -> Prompt:

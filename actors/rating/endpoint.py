@@ -1,6 +1,7 @@
 """A backend that asks an OpenAI-compatible server that someone already runs."""
 
 import base64
+import json
 import math
 import os
 from typing import Any
@@ -20,6 +21,9 @@ CONNECT_TIMEOUT_S = 10.0
 
 CHOICE_TOKENS = 4
 """A level and an end; a server that ignores the constraint and chats is cut short and found unparsable."""
+
+JSON_TOKENS = 512
+"""Bounds an answer of a server that ignores the schema and goes on."""
 
 TOP_LOGPROBS = 20
 """As many as such servers commonly give."""
@@ -96,14 +100,13 @@ class EndpointBackend:
         ]
         question: dict[str, Any] = {
             "model": self._model,
-            "messages": [
-                {"role": "system", "content": prompt.system},
-                {"role": "user", "content": [*pictures, {"type": "text", "text": prompt.text}]},
-            ],
+            "messages": _messages(prompt, pictures),
             "temperature": settings.temperature,
             "seed": settings.seed,
-            "max_tokens": CHOICE_TOKENS if choices else settings.max_analysis_tokens,
+            "max_tokens": CHOICE_TOKENS if choices else JSON_TOKENS if prompt.schema else settings.max_analysis_tokens,
         }
+        if prompt.schema:
+            question["structured_outputs"] = {"json": json.loads(prompt.schema)}
         if choices:
             question |= {
                 "structured_outputs": {"choice": list(choices)},
@@ -150,6 +153,16 @@ class EndpointBackend:
             return response.json()
         except ValueError as error:
             raise Unparsable(f"{self._settings.endpoint} answers with something else than JSON") from error
+
+
+def _messages(prompt: Prompt, pictures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The conversation in OpenAI's form; pictures precede the first user turn."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": prompt.system}]
+    for said, answered in prompt.earlier:
+        messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": said}]})
+        messages.append({"role": "assistant", "content": answered})
+        pictures = []
+    return [*messages, {"role": "user", "content": [*pictures, {"type": "text", "text": prompt.text}]}]
 
 
 def label_probabilities(logprobs: Any, labels: tuple[str, ...]) -> tuple[float, ...] | None:

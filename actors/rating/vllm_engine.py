@@ -29,6 +29,9 @@ ENGINE_SITE = Path(__file__).parent / "engine_site"
 
 LONGEST_SCALE = RatingScale.likert(max(SCALE_WORDS))
 
+MAX_JSON_TOKENS = 512
+"""A constrained answer ends by itself; this only bounds what its schema leaves open."""
+
 REPORT_EVERY_TOKENS = 16
 """An analysis under way shows progress this often."""
 
@@ -90,7 +93,7 @@ class VllmEngine:
 
         if self._llm is None:
             raise EngineDead("the engine is not running")
-        tokens = [self._label_tokens[choice] for choice in choices]
+        tokens = self._tokens_of(choices)
         try:
             output = await self._ask(self._llm, prompt, images, tokens)
         except EngineDeadError as error:
@@ -108,6 +111,15 @@ class VllmEngine:
         # The engine reports log probabilities over the whole vocabulary, taken before the mask.
         probabilities = renormalised([answer.logprobs[0][token].logprob for token in tokens])
         return Reply(choices[tokens.index(answer.token_ids[0])], probabilities, *num_tokens)
+
+    def _tokens_of(self, choices: tuple[str, ...]) -> list[int]:
+        assert self._llm is not None
+        if any(choice not in self._label_tokens for choice in choices):
+            try:
+                self._label_tokens |= label_tokens(self._llm.get_tokenizer(), choices)
+            except ValueError as error:
+                raise Refused(str(error)) from error
+        return [self._label_tokens[choice] for choice in choices]
 
     def identity(self) -> RaterIdentity:
         """Name and revision of the weights, or the digest of a local folder."""
@@ -143,7 +155,7 @@ class VllmEngine:
                 pictures = prepare_images(*arguments)
             question["multi_modal_data"] = {"image": pictures}
         latest: RequestOutput | None = None
-        sampling = sampling_parameters(self._settings, tokens)
+        sampling = sampling_parameters(self._settings, tokens, prompt.schema)
         async for output in llm.generate(question, sampling, str(next(self._request_numbers))):
             self.num_outputs += 1
             latest = output
@@ -196,11 +208,15 @@ def prepare_process(settings: RaterSettings) -> bool:
     return current_platform.is_cpu()
 
 
-def sampling_parameters(settings: RaterSettings, tokens: Sequence[int]) -> "SamplingParams":
-    """How to decode: free text, or with `tokens` one of them and the probability of each."""
+def sampling_parameters(settings: RaterSettings, tokens: Sequence[int], schema: str = "") -> "SamplingParams":
+    """How to decode: free text, with `tokens` one of them and the probability of each, or JSON that obeys `schema`."""
     from vllm import SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
 
     common = {"temperature": settings.temperature, "seed": settings.seed if settings.temperature else None}
+    if schema:
+        constraint = StructuredOutputsParams(json=schema, disable_any_whitespace=True)
+        return SamplingParams(**common, max_tokens=MAX_JSON_TOKENS, structured_outputs=constraint)
     if not tokens:
         return SamplingParams(**common, max_tokens=settings.max_analysis_tokens, stream_interval=REPORT_EVERY_TOKENS)
     # Every choice is one token, so the choice is enforced by a mask over one step, without a grammar.
@@ -240,9 +256,14 @@ def engine_arguments(settings: RaterSettings, model: str, revision: str | None, 
 
 
 def chat_text(tokenizer: Any, prompt: Prompt, num_images: int) -> str:
-    """The prompt in the model's own chat format, up to where its answer begins."""
-    user = [*[{"type": "image"}] * num_images, {"type": "text", "text": prompt.text}]
-    messages = [{"role": "system", "content": prompt.system}, {"role": "user", "content": user}]
+    """The prompt in the model's own chat format, up to where its answer begins. Pictures precede the first turn."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": prompt.system}]
+    pictures = [{"type": "image"}] * num_images
+    for said, answered in prompt.earlier:
+        messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": said}]})
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answered}]})
+        pictures = []
+    messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": prompt.text}]})
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 
