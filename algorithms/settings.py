@@ -115,6 +115,10 @@ class RewardModelSettings(Settings):
     """Memory for reduced frames kept for relabelling; what does not fit is rendered again from its state."""
     num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
     """GPUs (or a fraction of one) that the learner actor takes."""
+    accelerator_type: str | None = None
+    """Kind of GPU that the learner actor needs, as Ray names it, such as `A100` or `L4`."""
+    resources: dict[str, float] = Field(default_factory=dict)
+    """Custom Ray resources that the learner actor needs, to place it on certain nodes."""
 
     @model_validator(mode="after")
     def _epochs_in_order(self) -> "RewardModelSettings":
@@ -165,4 +169,18 @@ class PolicySettings(Settings):
     normalise_observations: bool = False
     """Scale observations by the mean and deviation of the seed steps, and keep that scaling."""
     num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
-    """GPUs (or a fraction of one) for the RLlib learner."""
+    """GPUs (or a fraction of one) for the RLlib learner, which then is an actor of its own; 0: it learns in the run's
+    own process."""
+    accelerator_type: str | None = None
+    """Kind of GPU that the learner needs, as Ray names it."""
+    resources: dict[str, float] = Field(default_factory=dict)
+    """Custom Ray resources that the learner needs, to place it on certain nodes."""
+
+    @model_validator(mode="after")
+    def _placed_where_it_is_an_actor(self) -> "PolicySettings":
+        if not self.num_gpus and (self.accelerator_type or self.resources):
+            raise ValueError(
+                "accelerator_type and resources place a learner with num_gpus above 0; with num_gpus 0 it learns in "
+                "the run's own process. Set num_gpus, or leave them out"
+            )
+        return self

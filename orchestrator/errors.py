@@ -17,3 +17,17 @@ class RatingsFailing(LikertError, RuntimeError):
     """More of a session's questions failed than the settings tolerate. The run can be resumed."""
 
     exit_code = 3
+
+
+class DiskFailing(LikertError, OSError):
+    """Something could not be written: a full disk, or one that went away. The run can be resumed."""
+
+    exit_code = 4
+
+    @classmethod
+    def writing(cls, what: object, error: OSError) -> "DiskFailing":
+        """`error` came while writing `what`."""
+        return cls(
+            f"{what} could not be written ({error.strerror or error}). Make room or mend the disk, then give the same "
+            "command again: the run goes on from its last checkpoint and asks only what is missing"
+        )

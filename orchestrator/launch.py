@@ -9,10 +9,11 @@ import torch
 
 from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE
 from algorithms.policies import build_rated_sac
-from orchestrator import cluster
+from orchestrator import cluster, shared_rater
 from orchestrator.checkpoints import Checkpoints
 from orchestrator.errors import LikertError, SettingsError
 from orchestrator.online import OnlineLoop
+from orchestrator.placement import demands_of
 from orchestrator.progress import RunProgress
 from orchestrator.rating_service import RatingService
 from orchestrator.rating_store import RatingStore
@@ -39,7 +40,7 @@ def run_experiment(experiment: Experiment) -> None:
         torch.set_num_threads(1)
     with RunProgress(experiment.run_folder.name, experiment.total_env_steps) as progress:
         progress.update(phase="starting")
-        cluster.connect(cluster.demands_of(experiment))
+        cluster.connect(demands_of(experiment))
         try:
             _run_on_cluster(experiment, progress)
         finally:
@@ -47,9 +48,10 @@ def run_experiment(experiment: Experiment) -> None:
 
 
 def _run_on_cluster(experiment: Experiment, progress: RunProgress) -> None:
-    servers = cluster.start_rating_servers(experiment.rater)
+    rater = experiment.rater
+    servers = shared_rater.attach(rater) if rater.server else cluster.start_rating_servers(rater)
     store = RatingStore(experiment.ratings_folder)
-    service = RatingService(store, servers, experiment.rater, experiment.run_folder.name)
+    service = RatingService(store, servers, rater, experiment.run_folder.name)
     try:
         # The model loads while the rest is made.
         service.begin_start()
@@ -70,7 +72,7 @@ def _run_on_cluster(experiment: Experiment, progress: RunProgress) -> None:
 
 
 def _make_loop(experiment: Experiment, store: RatingStore, service: RatingService) -> OnlineLoop:
-    workers = cluster.start_rollout_workers(experiment)
+    workers = [cluster.start_rollout_worker(experiment, index) for index in range(experiment.rollout.num_workers)]
     learner = cluster.start_reward_learner(experiment, OBSERVATION_SIZE)
     reward_image_px = experiment.reward_model.image_px if experiment.reward_model.input == "frame" else None
     rollouts = Rollouts(workers, reward_image_px)

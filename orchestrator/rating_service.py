@@ -1,26 +1,30 @@
-"""Asking: the store first, then the rating servers; every answer is on disk before the run hears of it."""
+"""Asking: the store first, then the rating server; every answer is on disk before the run hears of it."""
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import cycle
+from threading import Thread
 from typing import Any
 
-import ray
-from ray.exceptions import RayActorError
-
+from actors.rating.front import Answer, RatingFront, UnknownClient
 from actors.rating.settings import RaterSettings
 from algorithms.prompts import PROMPT_VERSION
 from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, rating_key
-from orchestrator.errors import SettingsError
+from orchestrator.errors import DiskFailing, LikertError, RatingsFailing, SettingsError
 from orchestrator.questions import Question
+from orchestrator.rating_actors import ActorReplica, Front, FrontLost
 from orchestrator.rating_store import RatingStore
 
 FLUSH_ANSWERS = 32
-"""Answers written as one part of the store."""
+"""Answers written as one part of the store, at least, while more are to come within FLUSH_S."""
 FLUSH_S = 1.0
 """Seconds that an answer waits for its part at most."""
+SUBMIT_QUESTIONS = 64
+"""Questions that travel to the rating server together."""
+REJOIN_S = 1.0
+"""Pause before a server whose front died is asked again."""
 
 Report = Callable[[int, int, int], None]
 """Called with the numbers answered, failed and found in the store so far in a session."""
@@ -33,6 +37,8 @@ class SessionAnswers:
     outcomes: list[Rating | RatingFailure]
     num_from_store: int
     duration_s: float
+    num_shared: int = 0
+    """Answers that the model gave to another run which wanted the same at the same time."""
 
     @property
     def num_failed(self) -> int:
@@ -41,40 +47,52 @@ class SessionAnswers:
 
 
 class RatingService:
-    """Gets ratings for a run: from the store where the same question was answered before, else from the servers.
+    """Gets ratings for a run: from the store where the same question was answered before, else from the server.
 
-    `servers` are handles of `RatingServer` actors. Answers are appended to the store as they arrive, so a run that is
-    killed loses at most those of the last second, and asks none of the others again.
+    `servers` are handles of `RatingServer` actors of the run's own, or a `Front` that it shares with other runs.
+    Answers are appended to the store as they arrive, so a run that is killed loses at most those of the last second,
+    and asks none of the others again.
     """
 
-    def __init__(self, store: RatingStore, servers: Sequence[Any], settings: RaterSettings, run: str) -> None:
+    def __init__(self, store: RatingStore, servers: "Sequence[Any] | Front", settings: RaterSettings, run: str) -> None:
         self._store = store
-        self._servers = list(servers)
+        self._front: Front
+        if isinstance(servers, Sequence):
+            self._front = RatingFront(settings, [ActorReplica(server) for server in servers])
+        else:
+            self._front = servers
         self._settings = settings
         self._run = run
         self._sampling = settings.sampling
-        self._starting: list[Any] = []
+        self._starting: Future[RaterIdentity] | None = None
         self._identity: RaterIdentity | None = None
-        # One thread: sessions are answered in the order in which they were asked.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ratings")
+        self._client: str | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="ratings", daemon=True)
+        self._thread.start()
+        # Sessions are answered in the order in which they were asked.
+        self._in_turn = asyncio.Lock()
 
     def begin_start(self) -> None:
-        """Let the servers load their model, and return at once."""
-        self._starting = [server.start.remote() for server in self._servers]
+        """Let the replicas load their model, and return at once."""
+        self._starting = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
 
     def finish_start(self) -> RaterIdentity:
-        """Wait until every server is up. Raises SettingsError with what keeps one from starting."""
+        """Wait until every replica is up. Raises SettingsError with what keeps one from starting."""
+        if self._starting is None:
+            self.begin_start()
+        assert self._starting is not None
         try:
-            ray.get(self._starting, timeout=self._settings.start_timeout_s)
-        except ray.exceptions.GetTimeoutError:
+            self._identity = self._starting.result()
+        except LikertError:
+            raise
+        except TimeoutError:
             raise SettingsError(
                 f"the rating server was not ready after rater.start_timeout_s = {self._settings.start_timeout_s:g} s; "
                 "a large model on a slow disk may need more"
             ) from None
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause if isinstance(error.cause, Exception) else error
-            raise SettingsError(f"the rating server did not start: {cause}") from cause
-        self._identity = ray.get(self._servers[0].identity.remote())
+        except Exception as error:  # engines fail to start with errors of every type
+            raise SettingsError(f"the rating server did not start: {error}") from error
         return self._identity
 
     def key(self, request: RatingRequest) -> str:
@@ -84,72 +102,120 @@ class RatingService:
         return rating_key(request, self._identity, self._sampling, PROMPT_VERSION)
 
     def ask(self, questions: Sequence[Question], report: Report | None = None) -> "Future[SessionAnswers]":
-        """Ask in the background. The future holds the answers once all are in the store."""
-        return self._thread.submit(self._ask, list(questions), report or (lambda *_: None))
+        """Ask in the background. The future holds the answers once all are in the store.
 
-    def statistics(self) -> list[dict[str, Any]]:
-        """Each server's counters."""
-        return ray.get([server.statistics.remote() for server in self._servers])
+        Its result raises DiskFailing if the store cannot be written.
+        """
+        asking = self._ask(list(questions), report or (lambda *_: None))
+        return asyncio.run_coroutine_threadsafe(asking, self._loop)
+
+    def statistics(self) -> dict[str, Any]:
+        """The server's counters: see `RatingFront.statistics`."""
+        return asyncio.run_coroutine_threadsafe(self._front.statistics(), self._loop).result()
 
     def close(self) -> None:
-        """Stop the engines. Waits for a session in progress."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
-        stops = [server.shutdown.remote() for server in self._servers]
-        ray.wait(stops, num_returns=len(stops), timeout=30.0)
+        """Stop engines of our own, or leave the shared server. Waits for a session in progress."""
+        try:
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
 
-    def _ask(self, questions: list[Question], report: Report) -> SessionAnswers:
-        started = time.monotonic()
-        keys = [self.key(question.request) for question in questions]
-        outcomes: dict[str, Rating | RatingFailure] = dict(self._store.lookup(keys))
-        num_from_store = sum(key in outcomes for key in keys)
-        # Equal questions of one session are asked once.
-        missing = {key: question for key, question in zip(keys, questions, strict=True) if key not in outcomes}
-        num_failed = 0
-        report(0, 0, num_from_store)
-        for answered in self._stream(missing):
-            self._write(missing, answered)
-            outcomes |= {outcome.key: outcome for outcome in answered}
-            num_failed += sum(isinstance(outcome, RatingFailure) for outcome in answered)
-            report(len(outcomes) - num_failed, num_failed, num_from_store)
-        return SessionAnswers([outcomes[key] for key in keys], num_from_store, time.monotonic() - started)
+    # ------------------------------------------------------------------------------------------- inside the thread
 
-    def _stream(self, missing: dict[str, Question]):
-        """Yield lists of answers to `missing`, each small enough to be written at once."""
-        window = 2 * self._settings.max_in_flight * len(self._servers)
-        servers = cycle(self._servers)
-        waiting = list(reversed(missing.items()))
-        running: dict[Any, str] = {}
-        ready: list[Rating | RatingFailure] = []
+    async def _start(self) -> RaterIdentity:
+        async with asyncio.timeout(self._settings.start_timeout_s):
+            while True:
+                try:
+                    identity = await self._front.start()
+                    self._client = await self._front.join(self._run, self._settings.server_weight)
+                    return identity
+                except FrontLost:
+                    await asyncio.sleep(REJOIN_S)
+
+    async def _close(self) -> None:
+        async with self._in_turn:
+            if self._starting is not None:
+                self._starting.cancel()
+            try:
+                if self._client is not None:
+                    await self._front.leave(self._client)
+                await self._front.shutdown()
+            except (FrontLost, TimeoutError):
+                pass  # It is gone, or does not react: the run's end takes its processes with it.
+
+    async def _ask(self, questions: list[Question], report: Report) -> SessionAnswers:
+        async with self._in_turn:
+            started = time.monotonic()
+            keys = [self.key(question.request) for question in questions]
+            outcomes: dict[str, Rating | RatingFailure] = dict(self._store.lookup(keys))
+            num_from_store = sum(key in outcomes for key in keys)
+            # Equal questions of one session are asked once.
+            missing = {key: question for key, question in zip(keys, questions, strict=True) if key not in outcomes}
+            num_failed = num_shared = 0
+            report(0, 0, num_from_store)
+            async for answers in self._answers(missing):
+                await asyncio.to_thread(self._write, missing, [answer.outcome for answer in answers])
+                outcomes |= {answer.outcome.key: answer.outcome for answer in answers}
+                num_failed += sum(isinstance(answer.outcome, RatingFailure) for answer in answers)
+                num_shared += sum(answer.shared for answer in answers)
+                report(len(outcomes) - num_failed, num_failed, num_from_store)
+            ordered = [outcomes[key] for key in keys]
+            return SessionAnswers(ordered, num_from_store, time.monotonic() - started, num_shared)
+
+    async def _answers(self, missing: dict[str, Question]) -> AsyncIterator[list[Answer]]:
+        """Yield lists of answers to `missing`, each to be written at once."""
+        waiting = dict(missing)
+        ready: list[Answer] = []
         flushed = time.monotonic()
-        while waiting or running:
-            while waiting and len(running) < window:
-                key, question = waiting.pop()
-                running[next(servers).rate.remote([question.request])] = key
-            done, _ = ray.wait(list(running), num_returns=1, timeout=FLUSH_S)
-            done, _ = ray.wait(list(running), num_returns=len(running), timeout=0) if done else ([], None)
-            ready += [_outcome(reference, running.pop(reference)) for reference in done]
-            if ready and (len(ready) >= FLUSH_ANSWERS or time.monotonic() - flushed > FLUSH_S):
-                yield ready
-                ready, flushed = [], time.monotonic()
-        if ready:
-            yield ready
+        sending = asyncio.create_task(self._send(waiting))
+        try:
+            while waiting:
+                try:
+                    arrived = await self._front.take(self._client, FLUSH_S)
+                    if sending.done():
+                        sending.result()
+                except (FrontLost, UnknownClient):
+                    # What it had is lost; what is in the store is not asked again.
+                    sending.cancel()
+                    await self._rejoin()
+                    sending = asyncio.create_task(self._send(waiting))
+                    continue
+                ready += [answer for answer in arrived if waiting.pop(answer.outcome.key, None) is not None]
+                if ready and (len(ready) >= FLUSH_ANSWERS or time.monotonic() - flushed > FLUSH_S or not waiting):
+                    yield ready
+                    ready, flushed = [], time.monotonic()
+        finally:
+            sending.cancel()
+
+    async def _send(self, questions: dict[str, Question]) -> None:
+        pairs = [(key, question.request) for key, question in questions.items()]
+        for start in range(0, len(pairs), SUBMIT_QUESTIONS):
+            await self._front.submit(self._client, pairs[start : start + SUBMIT_QUESTIONS])
+
+    async def _rejoin(self) -> None:
+        await asyncio.sleep(REJOIN_S)
+        try:
+            identity = await self._start()
+        except TimeoutError:
+            raise RatingsFailing(
+                "the rating server was lost and did not come back within rater.start_timeout_s = "
+                f"{self._settings.start_timeout_s:g} s; give the same command again once it is there"
+            ) from None
+        if identity != self._identity:
+            raise SettingsError(
+                f"the rating server came back with other weights: {identity.model} {identity.revision} in place of "
+                f"{self._identity.model} {self._identity.revision}; give it the model it had, and start again"
+            )
 
     def _write(self, questions: dict[str, Question], answered: list[Rating | RatingFailure]) -> None:
         assert self._identity is not None
         ratings = [(questions[a.key], a) for a in answered if isinstance(a, Rating)]
         failures = [(questions[a.key], a) for a in answered if isinstance(a, RatingFailure)]
-        if ratings:
-            self._store.append(ratings, self._identity, self._sampling, self._run)
-        if failures:
-            self._store.append_failures(failures, self._identity, self._sampling, self._run)
-
-
-def _outcome(reference: Any, key: str) -> Rating | RatingFailure:
-    """The answer behind a reference, under the key that the run knows it by."""
-    try:
-        (outcome,) = ray.get(reference)
-    except RayActorError as error:
-        return RatingFailure(key, "engine_dead", f"the rating server's actor died: {type(error).__name__}", 1)
-    if outcome.key != key:
-        raise RuntimeError(f"a rating server answered {outcome.key[:12]} to question {key[:12]}: versions differ")
-    return outcome
+        try:
+            if ratings:
+                self._store.append(ratings, self._identity, self._sampling, self._run)
+            if failures:
+                self._store.append_failures(failures, self._identity, self._sampling, self._run)
+        except OSError as error:
+            raise DiskFailing.writing(self._store.folder, error) from error

@@ -12,7 +12,7 @@ from algorithms.images import decode_png, reduce_image
 from algorithms.ratings import Rating, RatingFailure
 from algorithms.replay import ColumnarReplay
 from algorithms.segments import Segment, select_segments
-from orchestrator.errors import RatingsFailing
+from orchestrator.errors import LikertError, RatingsFailing
 from orchestrator.questions import Question, QuestionMaker
 from orchestrator.rating_service import RatingService, Report, SessionAnswers
 from orchestrator.rating_store import RatingStore
@@ -85,12 +85,15 @@ class FeedbackSessions:
 
     def close(self, session: OpenSession) -> tuple[Labels, SessionAnswers]:
         """Wait for the answers and keep their labels. Raises RatingsFailing if too many failed."""
-        answers = session.answers.result()
         tolerated = self.experiment.feedback.tolerated_failure_share
-        if answers.num_failed > tolerated * len(answers.outcomes):
+        try:
+            answers = session.answers.result()
+            if answers.num_failed > tolerated * len(answers.outcomes):
+                raise RatingsFailing(_failing_message(answers, tolerated))
+        except LikertError:
             # As if it had not been opened: a resumed run draws the same segments and finds their answers in the store.
             self.set_state(self._before, self.labels.observations)
-            raise RatingsFailing(_failing_message(answers, tolerated))
+            raise
         answered = [index for index, outcome in enumerate(answers.outcomes) if isinstance(outcome, Rating)]
         ratings = np.array([answers.outcomes[index].rating for index in answered], dtype=np.int64)
         new = Labels([answers.outcomes[index].key for index in answered], ratings, session.observations[answered])

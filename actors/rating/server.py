@@ -9,6 +9,7 @@ from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
+from actors.rating.answer_box import AnswerBox
 from actors.rating.backend import Backend, RaterError, Reply, TransientError, Unparsable
 from actors.rating.settings import RaterSettings
 from actors.rating.statistics import StatisticsRecorder
@@ -50,6 +51,9 @@ class RatingServer:
         self._starting: asyncio.Task[None] | None = None
         self._places = asyncio.Semaphore(settings.max_in_flight)
         self._recorder = StatisticsRecorder()
+        self._asked_by = ""
+        self._box: AnswerBox[Rating | RatingFailure] = AnswerBox()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Load and warm up what answers. Later calls return at once.
@@ -85,6 +89,21 @@ class RatingServer:
             for task in tasks:
                 task.cancel()
 
+    async def submit(self, front: str, questions: Sequence[tuple[str, RatingRequest]]) -> None:
+        """Rate (key, request) pairs in the background, for `front` to `take`.
+
+        One front at a time: what an earlier one has not taken is dropped, for nobody would ask for it.
+        """
+        box = self._box_of(front)
+        for key, request in questions:
+            task = asyncio.create_task(self._rate_into(box, key, request))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def take(self, front: str, timeout_s: float) -> list[Rating | RatingFailure]:
+        """Answers to what `front` submitted, in no order; none after `timeout_s`."""
+        return await self._box_of(front).take(timeout_s)
+
     async def rate_one(self, request: RatingRequest) -> Rating | RatingFailure:
         """Rate one segment."""
         await self.start()
@@ -116,6 +135,23 @@ class RatingServer:
         await self._backend.start()
         # Naming local weights reads them whole.
         self._identity = await asyncio.to_thread(self._backend.identity)
+
+    def _box_of(self, front: str) -> AnswerBox[Rating | RatingFailure]:
+        if self._asked_by != front:
+            self._asked_by, self._box = front, AnswerBox()
+        return self._box
+
+    async def _rate_into(self, box: AnswerBox[Rating | RatingFailure], key: str, request: RatingRequest) -> None:
+        try:
+            outcome = await self.rate_one(request)
+            if outcome.key != key:
+                detail = (
+                    f"versions differ: the rating server calls this question {outcome.key[:12]}, the run {key[:12]}"
+                )
+                outcome = RatingFailure(key, "refused", detail, 1)
+        except Exception as error:  # noqa: BLE001 - an engine that cannot be started fails in many ways
+            outcome = RatingFailure(key, "engine_dead", f"{type(error).__name__}: {error}", 1)
+        box.put(outcome)
 
     async def _rate_within_deadline(self, question: "_Question") -> Rating | RatingFailure:
         started = time.perf_counter()

@@ -1,5 +1,6 @@
 """Settings of the rating server. Importing them loads no model code."""
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -32,6 +33,12 @@ class RaterSettings(Settings):
     seed: Annotated[int, Field(ge=0)] = 0
     """Sampling seed, when the temperature is above 0."""
 
+    server: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
+    """Name of a rating server that runs share: found in the cluster, or started by the first run that names it, with
+    that run's settings of this block. It outlives runs; `likert rater stop NAME` ends it. Absent: engines of the run's
+    own, which end with it."""
+    server_weight: PositiveFloat = 1.0
+    """The run's share of a shared server, against those of other runs, while several have questions waiting."""
     num_replicas: PositiveInt = 1
     """Engines that share the questions."""
     max_in_flight: PositiveInt = 128
@@ -67,6 +74,8 @@ class RaterSettings(Settings):
     """Processors that Ray reserves for a replica."""
     num_gpus: Annotated[float, Field(ge=0.0)] | None = None
     """GPUs that Ray reserves for a replica; absent: `tensor_parallel_size` where the cluster has GPUs, else 0."""
+    accelerator_type: str | None = None
+    """Kind of GPU that a replica needs, as Ray names it, such as `A100` or `L4`."""
     resources: dict[str, float] = Field(default_factory=dict)
     """Custom Ray resources that a replica needs, to place it on certain nodes."""
 
@@ -94,3 +103,11 @@ class RaterSettings(Settings):
             max_pixels=self.max_pixels,
             precision=f"{self.dtype}+{self.quantization}" if self.quantization else self.dtype,
         )
+
+    def other_answers(self, asked: "RaterSettings") -> list[str]:
+        """Settings by which a server with these would answer otherwise than `asked` wants; each names both values."""
+        own, other = (
+            {"model": rater.model, "revision": rater.revision, "endpoint": rater.endpoint} | asdict(rater.sampling)
+            for rater in (self, asked)
+        )
+        return [f"{name} {own[name]!r} (asked for: {other[name]!r})" for name in own if own[name] != other[name]]

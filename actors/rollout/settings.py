@@ -171,5 +171,9 @@ class RolloutSettings(Settings):
     """Agent steps of each environment between two hand-overs of policy weights; divides the episode's length."""
     num_cpus: PositiveFloat = 1.0
     """Processors that Ray reserves for an actor."""
+    num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
+    """GPUs (or a fraction of one) that Ray reserves for an actor, to draw frames with."""
+    accelerator_type: str | None = None
+    """Kind of GPU that an actor needs, as Ray names it."""
     resources: dict[str, float] = Field(default_factory=dict)
     """Custom Ray resources that an actor needs, such as {env: 1}, to place it on certain nodes."""

@@ -1,0 +1,81 @@
+"""Rating actors as `actors.rating.front` sees them: calls over Ray, with Ray's errors put into our words."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from actors.rating.front import TAKE_S, Answer, ReplicaLost
+from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest
+
+SHUTDOWN_S = 30.0
+"""Time that a replica gets to end its engine."""
+
+
+class FrontLost(Exception):
+    """The process of a shared rating server's front died, or its node did. Ray starts it again; join again."""
+
+
+class Front(Protocol):
+    """What a run asks: a `RatingFront` in this process, or one in an actor."""
+
+    async def start(self) -> RaterIdentity:
+        """Wait until all replicas are loaded."""
+
+    async def join(self, trial: str, weight: float) -> str:
+        """As `RatingFront.join`."""
+
+    async def submit(self, client: str, questions: Sequence[tuple[str, RatingRequest]]) -> None:
+        """As `RatingFront.submit`."""
+
+    async def take(self, client: str, timeout_s: float = TAKE_S) -> list[Answer]:
+        """As `RatingFront.take`."""
+
+    async def leave(self, client: str) -> None:
+        """As `RatingFront.leave`."""
+
+    async def statistics(self) -> dict[str, Any]:
+        """As `RatingFront.statistics`."""
+
+    async def shutdown(self) -> None:
+        """Let go of it: replicas of our own end, a shared server stays."""
+
+
+class ActorReplica:
+    """A `RatingServer` in an actor that Ray restarts."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def start(self) -> None:
+        await answer_of(self._actor.start.remote(), ReplicaLost)
+
+    async def identity(self) -> RaterIdentity:
+        return await answer_of(self._actor.identity.remote(), ReplicaLost)
+
+    async def submit(self, front: str, questions: Sequence[tuple[str, RatingRequest]]) -> None:
+        await answer_of(self._actor.submit.remote(front, list(questions)), ReplicaLost)
+
+    async def take(self, front: str, timeout_s: float) -> list[Rating | RatingFailure]:
+        return await answer_of(self._actor.take.remote(front, timeout_s), ReplicaLost)
+
+    async def statistics(self) -> dict[str, Any]:
+        return await answer_of(self._actor.statistics.remote(), ReplicaLost)
+
+    async def kill(self) -> None:
+        ray.kill(self._actor, no_restart=False)
+
+    async def shutdown(self) -> None:
+        await asyncio.wait_for(answer_of(self._actor.shutdown.remote(), ReplicaLost), SHUTDOWN_S)
+
+
+async def answer_of(call: Awaitable[Any], lost: type[Exception]) -> Any:
+    """What a call brings. Raises what the method raised, or `lost` if its process is gone."""
+    try:
+        return await call
+    except RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, Exception) else error) from None
+    except RayError as error:
+        raise lost(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from None
