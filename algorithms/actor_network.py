@@ -10,6 +10,8 @@ from torch.nn import functional
 
 LOG_STD_MIN = -5.0
 LOG_STD_MAX = 2.0
+LARGEST_ACTION = 0.999
+"""Recorded actions beyond are learned as this."""
 
 
 class SquashedGaussianActor(nn.Module):
@@ -49,6 +51,18 @@ class SquashedGaussianActor(nn.Module):
         # log(1 - tanh(u)^2) in the form that does not lose all digits for large u.
         squash = 2.0 * (math.log(2.0) - unsquashed - functional.softplus(-2.0 * unsquashed))
         return torch.tanh(unsquashed), (gaussian - squash).sum(dim=-1)
+
+    def log_prob(self, obs: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities [B] of recorded actions [B, action].
+
+        Actions at the ends of their range count as `LARGEST_ACTION`: at 1 the density of a squashed Gaussian, and its
+        gradient, are without bound, and scripted controllers sit there most of the time.
+        """
+        mean, log_std = self.distribution_parameters(obs)
+        actions = actions.clamp(-LARGEST_ACTION, LARGEST_ACTION)
+        noise = (torch.atanh(actions) - mean) * (-log_std).exp()
+        gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2.0 * math.pi)
+        return (gaussian - torch.log1p(-actions.square())).sum(dim=-1)
 
     @torch.no_grad()
     def act(self, obs: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:

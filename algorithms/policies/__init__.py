@@ -2,11 +2,24 @@
 
 from ray.util.debug import log_once
 
+from algorithms.policies.iql_config import LanguageIQLConfig
+from algorithms.policies.language_iql import LanguageIQL, build_language_iql
 from algorithms.policies.rated_sac import RatedSAC, build_rated_sac
 from algorithms.policies.sac_config import RatedSACConfig
 
-__all__ = ["RatedSAC", "RatedSACConfig", "build_rated_sac"]
+__all__ = [
+    "LanguageIQL",
+    "LanguageIQLConfig",
+    "RatedSAC",
+    "RatedSACConfig",
+    "build_language_iql",
+    "build_rated_sac",
+]
 
 # RLlib remarks on these once in every process, whatever one does; a remark that counts as made is not made again.
-for _remark in ("RatedSAC_on_new_api_stack", "RLModule(config=[RLModuleConfig object])"):
+for _remark in (
+    "RatedSAC_on_new_api_stack",
+    "LanguageIQL_on_new_api_stack",
+    "RLModule(config=[RLModuleConfig object])",
+):
     log_once(_remark)

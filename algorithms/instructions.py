@@ -1,0 +1,51 @@
+"""Instructions as numbers: words of a vocabulary that the training data defines."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+PADDING = 0
+"""Id that fills a row behind its last word."""
+UNKNOWN = 1
+"""Id of every word that the training data does not have."""
+_FIRST_WORD = 2
+_WORDS = re.compile(r"[^\W_]+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that a policy knows, in a fixed order."""
+
+    words: tuple[str, ...]
+
+    @classmethod
+    def of(cls, instructions: Iterable[str]) -> "Vocabulary":
+        """All words of `instructions`, sorted."""
+        return cls(tuple(sorted({word for text in instructions for word in split(text)})))
+
+    @property
+    def num_ids(self) -> int:
+        """Ids that a row may hold: words, padding and unknown."""
+        return len(self.words) + _FIRST_WORD
+
+    def encode(self, instructions: Sequence[str], length: int | None = None) -> np.ndarray:
+        """Ids int32 [N, length] of N instructions; by default as long as the longest.
+
+        Raises ValueError for an instruction without a word, and for one that is longer than `length`.
+        """
+        rows = [split(text) for text in instructions]
+        length = max(map(len, rows), default=1) if length is None else length
+        ids = {word: index for index, word in enumerate(self.words, start=_FIRST_WORD)}
+        encoded = np.full((len(rows), length), PADDING, dtype=np.int32)
+        for number, (text, row) in enumerate(zip(instructions, rows, strict=True)):
+            if not 0 < len(row) <= length:
+                raise ValueError(f"instruction {text!r} has {len(row)} words; 1 to {length} can be read")
+            encoded[number, : len(row)] = [ids.get(word, UNKNOWN) for word in row]
+        return encoded
+
+
+def split(text: str) -> list[str]:
+    """Words and punctuation marks of a text, in lower case."""
+    return _WORDS.findall(text.lower())

@@ -1,0 +1,71 @@
+"""The gradient step of implicit Q-learning as an RLlib learner."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+
+from algorithms.policies.batched_learner import BatchedLearner
+from algorithms.policies.iql_losses import (
+    advantage_weights,
+    bellman_target,
+    expectile_loss,
+    twin_critic_loss,
+    weighted_imitation_loss,
+)
+from algorithms.policies.iql_module import LOG_PROB, NEXT_VALUE, Q_PREDICTED, Q_TARGET, VALUE, LanguageIQLModule
+
+METRICS = ("actor_loss", "critic_loss", "value_loss", "q_mean", "value_mean", "weight_mean", "cut_share", "log_prob")
+"""Means over the updates of a call and over their batches; `cut_share` is that of weights at their largest. With
+cloning all but the first and the last are 0."""
+REWARD_KNOWN = "reward_known"
+"""Column of 1.0 for a row with a reward, 0.0 for one without."""
+
+
+class LanguageIQLLearner(BatchedLearner):
+    """Expectile value, twin critics and advantage-weighted actor in one step, many steps a call."""
+
+    metric_names = METRICS
+
+    @property
+    def _iql(self) -> LanguageIQLModule:
+        return self.module[DEFAULT_MODULE_ID].unwrapped()
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        params = [param for param in self._module[module_id].unwrapped().parameters() if param.requires_grad]
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer_name="all",
+            optimizer=torch.optim.AdamW(params, lr=config.lr, weight_decay=config.weight_decay, fused=True),
+            params=params,
+        )
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> torch.Tensor:
+        log_prob = fwd_out[LOG_PROB]
+        if config.actor_loss == "cloning":
+            loss = weighted_imitation_loss(log_prob, torch.ones_like(log_prob))
+            nothing = torch.zeros_like(loss)
+            self.note(loss, *[nothing] * (len(METRICS) - 2), log_prob.mean())
+            return loss
+        q, value = fwd_out[Q_PREDICTED], fwd_out[VALUE]
+        target = bellman_target(batch[Columns.REWARDS], batch[Columns.TERMINATEDS], fwd_out[NEXT_VALUE], config.gamma)
+        weights = advantage_weights(fwd_out[Q_TARGET] - value, config.beta, config.largest_weight)
+        of_value = expectile_loss(fwd_out[Q_TARGET], value, config.expectile)
+        of_critic = twin_critic_loss(q, target, batch[REWARD_KNOWN])
+        of_actor = weighted_imitation_loss(log_prob, weights)
+        cut = (weights >= 0.999 * config.largest_weight).float().mean()
+        self.note(of_actor, of_critic, of_value, q.mean(), value.mean(), weights.mean(), cut, log_prob.mean())
+        # The actor shares no parameter with the critics, so that one backward pass gives each loss its gradient.
+        return of_value + of_critic + of_actor
+
+    def after_update(self, num_updates: int) -> None:
+        if self.config.actor_loss != "cloning":
+            self._iql.update_targets(self.config.tau)
+
+    def set_observation_normalisation(self, shift: np.ndarray, scale: np.ndarray) -> None:
+        """See `LanguageIQLModule.set_observation_normalisation`."""
+        self._iql.set_observation_normalisation(shift, scale)
