@@ -9,6 +9,7 @@ from orchestrator.run_files import fsync_folder
 
 _PREFIX = "env-steps-"
 _WRITING = ".writing"
+_DAMAGED = "damaged-"
 
 
 class Checkpoints:
@@ -39,6 +40,12 @@ class Checkpoints:
         for old in self.newest_first()[self._keep :]:
             shutil.rmtree(old)
         return final
+
+    def set_aside(self, folder: Path) -> None:
+        """Take a checkpoint that cannot be read out of the list, and keep it for people to look at."""
+        aside = folder.with_name(f"{_DAMAGED}{folder.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
 
     def newest_first(self) -> list[Path]:
         """Complete checkpoints, newest first."""

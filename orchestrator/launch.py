@@ -22,7 +22,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.run_layout import CHECKPOINTS_FOLDER
 from orchestrator.sessions import FeedbackSessions
 from orchestrator.settings import Experiment
-from orchestrator.tracking import open_tracker
+from orchestrator.tracking import ParentRun, open_tracker
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +35,20 @@ def run_experiment(experiment: Experiment) -> None:
 
     Raises SettingsError if the cluster or the model does not fit, and RatingsFailing if the rater fails.
     """
-    if not experiment.policy.num_gpus:
-        # The policy learns in this process, beside the actors: one thread each.
-        torch.set_num_threads(1)
     with RunProgress(experiment.run_folder.name, experiment.total_env_steps) as progress:
         progress.update(phase="starting")
         cluster.connect(demands_of(experiment))
         try:
-            _run_on_cluster(experiment, progress)
+            run_on_cluster(experiment, progress)
         finally:
             ray.shutdown()
 
 
-def _run_on_cluster(experiment: Experiment, progress: RunProgress) -> None:
+def run_on_cluster(experiment: Experiment, progress: RunProgress, parent: ParentRun | None = None) -> None:
+    """`run_experiment` where Ray is connected; with `parent`, as a trial of a sweep that MLflow shows below it."""
+    if not experiment.policy.num_gpus:
+        # The policy learns in this process, beside the actors: one thread each.
+        torch.set_num_threads(1)
     rater = experiment.rater
     servers = shared_rater.attach(rater) if rater.server else cluster.start_rating_servers(rater)
     store = RatingStore(experiment.ratings_folder)
@@ -60,7 +61,7 @@ def _run_on_cluster(experiment: Experiment, progress: RunProgress) -> None:
         service.finish_start()
         checkpoints = Checkpoints(experiment.run_folder / CHECKPOINTS_FOLDER, experiment.checkpoint.keep)
         restored = _restore_newest(loop, checkpoints)
-        with open_tracker(experiment, loop.progress.env_steps) as tracker:
+        with open_tracker(experiment, loop.progress.env_steps, parent) as tracker:
             folder = RunFolder(experiment, tracker, progress, checkpoints)
             if restored is not None:
                 folder.note(f"going on from {restored}")
@@ -93,6 +94,9 @@ def _restore_newest(loop: OnlineLoop, checkpoints: Checkpoints) -> Path | None:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a damaged checkpoint, an older one may do.
             log.warning("checkpoint %s cannot be restored (%s: %s)", folder, type(error).__name__, error)
             continue
+        # Else they would count among those kept, and push out one that can be read.
+        for damaged in found[: found.index(folder)]:
+            checkpoints.set_aside(damaged)
         return folder
     if found:
         raise SettingsError(

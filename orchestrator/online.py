@@ -67,8 +67,7 @@ class OnlineLoop:
     experiment: Experiment
     rollouts: Rollouts
     policy: RatedSAC
-    learner: Any
-    """Handle of the `RewardLearner` actor."""
+    learner: RewardTraining
     sessions: FeedbackSessions
     folder: RunFolder = field(init=False)
     """What the run writes and shows; known once it runs."""
@@ -131,7 +130,7 @@ class OnlineLoop:
         replay = self.policy.replay
         for part in collected:
             observations = np.concatenate([chunk.observations[1:] for chunk in part.chunks])
-            rewards = self._rewards_of_new(observations, part.frames, first_index=replay.next_index)
+            rewards = self._rewards_of_new(observations, part, first_index=replay.next_index)
             version = self.progress.reward_version or PRETRAINING
             start = 0
             for chunk in part.chunks:
@@ -145,14 +144,22 @@ class OnlineLoop:
             self.progress.env_steps,
         )
 
-    def _rewards_of_new(self, observations: np.ndarray, frames: Any, first_index: int) -> np.ndarray:
+    def _rewards_of_new(self, observations: np.ndarray, part: Collected, first_index: int) -> np.ndarray:
         if self._sees_frames:
             # The frames go from worker to learner; only the rewards come here.
-            self.learner.cache_frames.remote(first_index, frames)
+            self.learner.cache_frames(first_index, part.frames)
         if self.progress.reward_version == 0:
             return self._exploration_bonus(observations)
-        inputs = frames if self._sees_frames else observations
-        return self._reward_scale.apply(self._scores(inputs))
+        return self._reward_scale.apply(self._scores_of_new(observations, part))
+
+    def _scores_of_new(self, observations: np.ndarray, part: Collected) -> np.ndarray:
+        if not self._sees_frames:
+            return self._scores(observations)
+        try:
+            return self._scores(part.frames)
+        except FramesLost:
+            again = self.rollouts.render_reduced([(chunk.scene, chunk.frame_states[1:]) for chunk in part.chunks])
+            return self._scores(again)
 
     def _exploration_bonus(self, observations: np.ndarray) -> np.ndarray:
         """State-entropy reward while exploring without a reward model (PEBBLE); zero during the seed steps."""
@@ -218,8 +225,7 @@ class OnlineLoop:
         if not len(labels):
             return
         self._show("reward model")
-        ray.get(self.learner.add_ratings.remote(self.sessions.inputs(labels), labels.ratings))
-        update = ray.get(self.learner.train.remote(self.sessions.ratings_to_learn()))
+        update = self.learner.learn(self.sessions.inputs(labels), labels.ratings, self.sessions.ratings_to_learn())
         first = self.progress.reward_version == 0
         self.progress.reward_version = update.version
         self._relabel()
@@ -241,21 +247,21 @@ class OnlineLoop:
         replay = self.policy.replay
         if not self._sees_frames:
             return replay.indices, self._scores(replay.stored_next_observations())
-        scored = ray.get(self.learner.relabel.remote(int(replay.indices[0])))
+        scored = self.learner.relabel(int(replay.indices[0]))
         indices, scores = [scored.indices], [scored.rewards]
         # What the frame cache has forgotten, or lost in a restart, is drawn again from its state.
         for part in _runs(np.setdiff1d(replay.indices, scored.indices), RENDER_AGAIN_STEPS):
             frames = np.concatenate(
                 self.rollouts.render_reduced([replay.frames_of(part[[i]]) for i in range(len(part))])
             )
-            self.learner.cache_frames.remote(int(part[0]), frames)
+            self.learner.cache_frames(int(part[0]), frames)
             indices.append(part)
             scores.append(self._scores(frames))
         return np.concatenate(indices), np.concatenate(scores)
 
     def _scores(self, inputs: Any) -> np.ndarray:
         """The reward model's scores [N] of states or frames, or of a reference to them."""
-        rewards, version = ray.get(self.learner.score.remote(inputs))
+        rewards, version = self.learner.score(inputs)
         assert version == self.progress.reward_version, "only this loop trains the reward model"
         return rewards
 
@@ -350,7 +356,7 @@ class OnlineLoop:
     def save(self) -> None:
         """Write a checkpoint: with the rating store, all that the rest of the run depends on."""
         self._show("checkpoint")
-        learner_state, worker_states = ray.get(self.learner.state.remote()), self.rollouts.state()
+        learner_state, worker_states = self.learner.state(), self.rollouts.state()
 
         def write(folder: Path) -> None:
             # RLlib takes a relative path for an address without a scheme.
@@ -372,18 +378,21 @@ class OnlineLoop:
 
     def restore(self, folder: Path) -> None:
         """Go back to a checkpoint. Frames come from the rating store, and replayed ones are drawn when next needed."""
+        # All is read before anything is changed: a damaged checkpoint leaves the parts as they are for an older one.
         state = json.loads((folder / "loop.json").read_text())
+        observations = read_arrays(folder / "labels.npz")["observations"]
+        learner_state = torch.load(folder / "reward_model.pt", weights_only=True)
         self.policy.restore_from_path(str(folder.resolve() / "policy"))
         self.progress = Progress(**state["progress"])
         self._updates_owed = state["updates_owed"]
         self._entropy.set_state(state["entropy"])
-        self.sessions.set_state(state["sessions"], read_arrays(folder / "labels.npz")["observations"])
+        self.sessions.set_state(state["sessions"], observations)
         self.rollouts.set_state(state["workers"])
         labels = self.sessions.labels
         if len(labels):
             ray.get(self.learner.add_ratings.remote(self.sessions.inputs(labels), labels.ratings))
         # After the ratings, because adding them may draw random numbers.
-        ray.get(self.learner.set_state.remote(torch.load(folder / "reward_model.pt", weights_only=True)))
+        ray.get(self.learner.set_state.remote(learner_state))
 
     def _finish(self) -> None:
         """Evaluate and save what the last episode left, and keep what people want to look at."""

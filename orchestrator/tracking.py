@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,18 @@ _SENT = "likert.env_step"
 """Tag with the environment step up to which MLflow has the metrics."""
 _TOKEN = "likert.token"
 """Tag that joins a run at MLflow to a run's folder."""
+PARENT = "mlflow.parentRunId"
+"""Tag by which MLflow shows a run below another."""
+
+
+@dataclass(frozen=True)
+class ParentRun:
+    """The run at MLflow that the runs of a sweep's trials hang under."""
+
+    run_id: str
+    experiment_id: str
+    uri: str = field(repr=False)
+    """Where MLflow is. It may hold a password, so it is shown nowhere."""
 
 
 class Tracker:
@@ -81,8 +94,10 @@ class Tracker:
         self.finish("FINISHED" if kind is None else "KILLED" if stopped else "FAILED")
 
 
-def open_tracker(experiment: Experiment, resume_env_step: int = 0) -> Tracker:
+def open_tracker(experiment: Experiment, resume_env_step: int = 0, parent: ParentRun | None = None) -> Tracker:
     """The tracker of a run that starts, or goes on from a checkpoint at `resume_env_step`.
+
+    With `parent` it is a trial of a sweep, and MLflow shows it below the sweep.
 
     Rows of the metrics file beyond that step are dropped: the run will write them again. Raises SettingsError if
     MLflow is enabled and cannot be reached.
@@ -95,7 +110,7 @@ def open_tracker(experiment: Experiment, resume_env_step: int = 0) -> Tracker:
     write_json_lines(folder / METRICS_FILE, rows)
     if not experiment.tracking.enabled:
         return Tracker(folder)
-    return Tracker(folder, connect_mlflow(experiment, rows))
+    return Tracker(folder, connect_mlflow(experiment, rows, parent))
 
 
 class MlflowRun:
@@ -189,23 +204,21 @@ class MlflowRun:
             log.warning("MLflow failed (%s); the run goes on, and its metrics stay in %s", reason, METRICS_FILE)
 
 
-def connect_mlflow(experiment: Experiment, rows: list[Mapping[str, float]]) -> MlflowRun:
+def connect_mlflow(
+    experiment: Experiment, rows: list[Mapping[str, float]], parent: ParentRun | None = None
+) -> MlflowRun:
     """Find this run at MLflow, or make it, and send it those of `rows` that it lacks. Raises SettingsError."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or _local_uri(experiment.runs_folder)
+    uri = parent.uri if parent else mlflow_uri(experiment.runs_folder)
     try:
-        # Its import takes seconds, so it comes before the lock.
-        _load_mlflow()
-        # Processes that make the database at the same moment disturb each other.
-        with waiting_lock(experiment.runs_folder / ".mlflow.lock"):
-            client = _client(uri)
-            experiment_id = _experiment_id(client, experiment, local="MLFLOW_TRACKING_URI" not in os.environ)
-        run = _find_or_make_run(client, experiment_id, experiment.run_folder, _public(uri))
-        _log_settings(client, run, experiment)
+        if parent is None:
+            client, experiment_id = open_experiment(uri, experiment)
+        else:
+            client, experiment_id = _client(uri), parent.experiment_id
+        tags = {PARENT: parent.run_id} if parent else {}
+        run = find_or_make_run(client, experiment_id, experiment.run_folder, _public(uri), tags)
+        log_settings(client, run, experiment.model_dump(mode="json"), settings_as_yaml(experiment))
     except Exception as error:  # noqa: BLE001 - whatever a server lacks, the remedy is the user's.
-        raise SettingsError(
-            f"MLflow at {_public(uri)} cannot be used ({_public(str(error))}). "
-            "Check MLFLOW_TRACKING_URI, or set tracking.enabled=false"
-        ) from None
+        raise unusable(uri, error) from None
     tracked = MlflowRun(client, run.info.run_id, int(run.data.tags.get(_SENT, -1)))
     for row in rows:
         tracked.log(row)
@@ -228,8 +241,31 @@ def _client(uri: str) -> Any:
     return _load_mlflow().MlflowClient(tracking_uri=uri)
 
 
+def mlflow_uri(runs_folder: Path) -> str:
+    """Where MLflow is: the server that MLFLOW_TRACKING_URI names, or a file beside the runs."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or _local_uri(runs_folder)
+
+
 def _local_uri(runs_folder: Path) -> str:
     return f"sqlite:///{(runs_folder / 'mlflow.db').resolve()}"
+
+
+def open_experiment(uri: str, experiment: Experiment) -> tuple[Any, str]:
+    """A client of MLflow, and the id of the MLflow experiment that `experiment` names, made if need be."""
+    # Its import takes seconds, so it comes before the lock.
+    _load_mlflow()
+    # Processes that make the database at the same moment disturb each other.
+    with waiting_lock(experiment.runs_folder / ".mlflow.lock"):
+        client = _client(uri)
+        return client, _experiment_id(client, experiment, local="MLFLOW_TRACKING_URI" not in os.environ)
+
+
+def unusable(uri: str, error: Exception) -> SettingsError:
+    """What to tell the user of an MLflow that does not answer."""
+    return SettingsError(
+        f"MLflow at {_public(uri)} cannot be used ({_public(str(error))}). "
+        "Check MLFLOW_TRACKING_URI, or set tracking.enabled=false"
+    )
 
 
 def _public(text: str) -> str:
@@ -253,8 +289,10 @@ def _experiment_id(client: Any, experiment: Experiment, local: bool) -> str:
     return found.experiment_id
 
 
-def _find_or_make_run(client: Any, experiment_id: str, run_folder: Path, uri: str) -> Any:
-    """The run that this folder is tracked as, open again, or a new one.
+def find_or_make_run(
+    client: Any, experiment_id: str, run_folder: Path, uri: str, tags: Mapping[str, str] | None = None
+) -> Any:
+    """The run that this folder is tracked as, open again, or a new one with `tags`.
 
     A token, kept in the folder before the run exists and on the run ever after, joins the two: a kill at any moment
     leaves no second run behind.
@@ -268,16 +306,16 @@ def _find_or_make_run(client: Any, experiment_id: str, run_folder: Path, uri: st
         run = found[0]
         client.update_run(run.info.run_id, status="RUNNING")
     else:
-        run = client.create_run(experiment_id, run_name=run_folder.name, tags={_TOKEN: token})
+        run = client.create_run(experiment_id, run_name=run_folder.name, tags={_TOKEN: token, **(tags or {})})
     write_json(path, {"token": token, "run_id": run.info.run_id, "tracking_uri": uri})
     return run
 
 
-def _log_settings(client: Any, run: Any, experiment: Experiment) -> None:
-    """The resolved settings, as parameters and as a file. A parameter never changes, so a new value becomes a tag."""
+def log_settings(client: Any, run: Any, settings: Mapping[str, Any], text: str) -> None:
+    """Resolved settings, as parameters and as a file. A parameter never changes, so a new value becomes a tag."""
     from mlflow.entities import Param, RunTag
 
-    values = _flat(experiment.model_dump(mode="json"))
+    values = _flat(settings)
     new = [Param(name, value) for name, value in values.items() if name not in run.data.params]
     changed = [
         RunTag(f"resumed_with.{name}", value)
@@ -287,7 +325,7 @@ def _log_settings(client: Any, run: Any, experiment: Experiment) -> None:
     for start in range(0, len(new), 100):
         client.log_batch(run.info.run_id, params=new[start : start + 100])
     client.log_batch(run.info.run_id, tags=changed)
-    client.log_text(run.info.run_id, settings_as_yaml(experiment), "settings.yaml")
+    client.log_text(run.info.run_id, text, "settings.yaml")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
