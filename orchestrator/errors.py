@@ -31,3 +31,9 @@ class DiskFailing(LikertError, OSError):
             f"{what} could not be written ({error.strerror or error}). Make room or mend the disk, then give the same "
             "command again: the run goes on from its last checkpoint and asks only what is missing"
         )
+
+
+class ActorsLost(LikertError, RuntimeError):
+    """Actors died and cannot be replaced. The run can be resumed."""
+
+    exit_code = 5

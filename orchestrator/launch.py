@@ -1,6 +1,7 @@
 """Starting a run: everything it needs is made here, handed to the loop, and put away again."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from orchestrator import cluster, shared_rater
 from orchestrator.checkpoints import Checkpoints
 from orchestrator.errors import LikertError, SettingsError
 from orchestrator.online import OnlineLoop
-from orchestrator.placement import demands_of
+from orchestrator.placement import as_text, demands_of, learner_demand, worker_demand
 from orchestrator.progress import RunProgress
 from orchestrator.rating_service import RatingService
 from orchestrator.rating_store import RatingStore
+from orchestrator.reward_training import RewardTraining
 from orchestrator.rollouts import Rollouts
 from orchestrator.run_folder import RunFolder
 from orchestrator.run_layout import CHECKPOINTS_FOLDER
@@ -73,12 +75,23 @@ def run_on_cluster(experiment: Experiment, progress: RunProgress, parent: Parent
 
 
 def _make_loop(experiment: Experiment, store: RatingStore, service: RatingService) -> OnlineLoop:
-    workers = [cluster.start_rollout_worker(experiment, index) for index in range(experiment.rollout.num_workers)]
-    learner = cluster.start_reward_learner(experiment, OBSERVATION_SIZE)
     reward_image_px = experiment.reward_model.image_px if experiment.reward_model.input == "frame" else None
-    rollouts = Rollouts(workers, reward_image_px)
+    patience_s = experiment.rollout.lost_timeout_s
+    rollouts = Rollouts(
+        partial(cluster.start_rollout_worker, experiment),
+        experiment.rollout.num_workers,
+        reward_image_px,
+        as_text(worker_demand(experiment)),
+        patience_s,
+    )
     rng = np.random.default_rng(np.random.SeedSequence(experiment.seed, spawn_key=(_SEGMENTS,)))
     sessions = FeedbackSessions(experiment, rollouts, service, store, rng)
+    learner = RewardTraining(
+        partial(cluster.start_reward_learner, experiment, OBSERVATION_SIZE),
+        sessions.first_inputs,
+        as_text(learner_demand(experiment)),
+        patience_s,
+    )
     policy = build_rated_sac(experiment.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
     return OnlineLoop(experiment, rollouts, policy, learner, sessions)
 

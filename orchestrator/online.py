@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 
 from actors.rollout.stages import has_stages, progress_of
@@ -25,6 +24,7 @@ from algorithms.scaling import RewardScale, observation_scale
 from algorithms.state_entropy import StateEntropy
 from orchestrator.errors import RatingsFailing
 from orchestrator.rating_service import SessionAnswers
+from orchestrator.reward_training import FramesLost, RewardTraining
 from orchestrator.rollouts import Collected, Pending, Rollouts, Weights
 from orchestrator.run_files import read_arrays, write_arrays, write_json
 from orchestrator.run_folder import RunFolder
@@ -388,11 +388,7 @@ class OnlineLoop:
         self._entropy.set_state(state["entropy"])
         self.sessions.set_state(state["sessions"], observations)
         self.rollouts.set_state(state["workers"])
-        labels = self.sessions.labels
-        if len(labels):
-            ray.get(self.learner.add_ratings.remote(self.sessions.inputs(labels), labels.ratings))
-        # After the ratings, because adding them may draw random numbers.
-        ray.get(self.learner.set_state.remote(learner_state))
+        self.learner.restore(learner_state, len(self.sessions.labels))
 
     def _finish(self) -> None:
         """Evaluate and save what the last episode left, and keep what people want to look at."""
@@ -401,7 +397,7 @@ class OnlineLoop:
         self.progress.next_evaluation = min(self.progress.next_evaluation, self.progress.env_steps)
         self._evaluate_if_due()
         self.save()
-        weights, version = ray.get(self.learner.publish.remote())
+        weights, version = self.learner.publish()
         self.folder.save_reward_model(weights, version)
         self._audit_progress()
         self._show("done")

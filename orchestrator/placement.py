@@ -146,7 +146,7 @@ def _refuse(left: Counter[str], demands: Sequence[Demand], nodes: Sequence[Mappi
     names = list(dict.fromkeys(asked))
     have = "; ".join(
         f"{count} x ({text})" if count > 1 else f"({text})"
-        for text, count in Counter(_text({name: node.get(name, 0.0) for name in names}) for node in nodes).items()
+        for text, count in Counter(as_text({name: node.get(name, 0.0) for name in names}) for node in nodes).items()
     )
     for demand in demands:
         if demand.kind not in left:
@@ -155,7 +155,7 @@ def _refuse(left: Counter[str], demands: Sequence[Demand], nodes: Sequence[Mappi
         missing = f"; no node has {' or '.join(_plain(name) for name in nowhere)}" if nowhere else ""
         raise SettingsError(
             f"{left[demand.kind]} of {demand.count} {demand.kind}{'s' * (demand.count > 1)} cannot be placed: each "
-            f"needs {_text(demand.resources)}{missing}. {whose} {have or 'no node'}. Add nodes, or change "
+            f"needs {as_text(demand.resources)}{missing}. {whose} {have or 'no node'}. Add nodes, or change "
             f"{demand.remedy}"
         )
 
@@ -209,7 +209,8 @@ def _rarity(resources: Mapping[str, float]) -> tuple[float, float, float]:
     return resources.get("GPU", 0.0), custom, resources.get("CPU", 0.0)
 
 
-def _text(resources: Mapping[str, float]) -> str:
+def as_text(resources: Mapping[str, float]) -> str:
+    """Resources for people: '1 CPU, 1 env, GPU of type A100'."""
     amounts = [f"{amount:g} {name}" for name, amount in resources.items() if not _is_label(name)]
     return ", ".join(amounts + [_plain(name) for name, amount in resources.items() if _is_label(name) and amount])
 

@@ -28,6 +28,7 @@ CHANGEABLE = (
     "tracking",
     "feedback.budget",
     "feedback.tolerated_failure_share",
+    "rollout.lost_timeout_s",
     "rollout.num_cpus",
     "rollout.num_gpus",
     "rollout.accelerator_type",

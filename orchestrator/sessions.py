@@ -138,6 +138,12 @@ class FeedbackSessions:
             [reduce_image(np.stack([decode_png(png) for png in pngs]), settings.image_px) for pngs in frames]
         )
 
+    def first_inputs(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """`inputs` of the run's first `number` labels, and their ratings [number]."""
+        labels = self.labels
+        first = Labels(labels.keys[:number], labels.ratings[:number], labels.observations[:number])
+        return self.inputs(first), first.ratings
+
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs; the frames stay in the store."""
         return {

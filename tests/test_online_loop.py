@@ -13,6 +13,7 @@ from orchestrator.online import OnlineLoop
 from orchestrator.progress import RunProgress
 from orchestrator.rating_service import RatingService
 from orchestrator.rating_store import RatingStore
+from orchestrator.reward_training import RewardTraining
 from orchestrator.rollouts import Rollouts
 from orchestrator.run_data import RunData
 from orchestrator.run_folder import RunFolder
@@ -93,17 +94,29 @@ class ToyRun:
         self.service = RatingService(store, [self.server], experiment.rater, experiment.run_folder.name)
         self.service.begin_start()
         self.service.finish_start()
-        worker = ray.remote(ToyWorker).remote(experiment.task, experiment.rollout, experiment.seed, 0)
-        learner = ray.remote(RewardLearner).remote(
-            experiment.reward_model, experiment.feedback.num_ratings, OBSERVATION_SIZE, experiment.seed
-        )
         px = experiment.reward_model.image_px if experiment.reward_model.input == "frame" else None
-        rollouts = Rollouts([worker], px)
+        self.workers, self.learners = [], []
+        rollouts = Rollouts(self._start_worker, experiment.rollout.num_workers, px)
         rng = np.random.default_rng(experiment.seed)
         sessions = FeedbackSessions(experiment, rollouts, self.service, store, rng)
+        learner = RewardTraining(self._start_learner, sessions.first_inputs)
         policy = build_rated_sac(experiment.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
         self.loop = OnlineLoop(experiment, rollouts, policy, learner, sessions)
         self.checkpoints = Checkpoints(experiment.run_folder / "checkpoints", experiment.checkpoint.keep)
+
+    def _start_worker(self, index):
+        settings = self.experiment
+        self.workers.append(ray.remote(ToyWorker).remote(settings.task, settings.rollout, settings.seed, index))
+        return self.workers[-1]
+
+    def _start_learner(self):
+        settings = self.experiment
+        self.learners.append(
+            ray.remote(RewardLearner).remote(
+                settings.reward_model, settings.feedback.num_ratings, OBSERVATION_SIZE, settings.seed
+            )
+        )
+        return self.learners[-1]
 
     def run(self, resume=False):
         if resume:
@@ -130,7 +143,7 @@ class ToyRun:
     def fingerprint(self):
         """What a repeated or resumed run must have in common, to the last bit."""
         replay = self.loop.policy.replay
-        weights, version = ray.get(self.loop.learner.publish.remote())
+        weights, version = self.loop.learner.publish()
         return {
             "keys": self.loop.sessions.labels.keys,
             "version": version,

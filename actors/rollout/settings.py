@@ -169,6 +169,8 @@ class RolloutSettings(Settings):
     """Environments in each actor."""
     chunk_agent_steps: PositiveInt = 50
     """Agent steps of each environment between two hand-overs of policy weights; divides the episode's length."""
+    lost_timeout_s: PositiveFloat = 3600.0
+    """Time for which a run waits for nodes that can hold its lost actors, saying so; then it stops, to be resumed."""
     num_cpus: PositiveFloat = 1.0
     """Processors that Ray reserves for an actor."""
     num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
