@@ -11,6 +11,10 @@ from pydantic import Field
 from algorithms.settings import PositiveInt, Settings
 
 
+SparseJoin = Literal["none", "sum", "replace", "max", "clip"]
+"""How a sparse reward joins a dense one; see `RewardSettings.sparse`."""
+
+
 class WindowSettings(Settings):
     """What one question shows of a trajectory."""
 
@@ -39,6 +43,6 @@ class RewardSettings(Settings):
     1, so that longer is not better; all zero stay zero."""
     dense_weight: Annotated[float, Field(gt=0.0)] = 1.0
     """Factor on the normalised scores."""
-    sparse: Literal["none", "sum", "replace", "max", "clip"] = "none"
+    sparse: SparseJoin = "none"
     """How the sparse reward of the last action joins: not at all; added (Sparse + RG-VLM); in place of the dense one
     where it is not 0; the larger of both; or added and cut at 1."""

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from algorithms.images import decode_png, encode_png
-from algorithms.label_settings import RewardSettings, WindowSettings
+from algorithms.label_settings import RewardSettings, SparseJoin, WindowSettings
 from algorithms.scores import MAX_SCORE, ScoreRequest, ScoringMode
 
 PADDING_ACTION = "nothing"
@@ -119,16 +119,20 @@ def dense_rewards(scores: np.ndarray, settings: RewardSettings) -> np.ndarray:
 
 def rewards_of(scores: np.ndarray, sparse: np.ndarray, settings: RewardSettings) -> np.ndarray:
     """A column of rewards float32 [T] from scores [T] and sparse rewards [T]; NaN where there is no score."""
-    dense = dense_rewards(scores, settings)
+    return join_sparse(dense_rewards(scores, settings), sparse, settings.sparse)
+
+
+def join_sparse(dense: np.ndarray, sparse: np.ndarray, how: SparseJoin) -> np.ndarray:
+    """Dense and sparse rewards [T] as one column float32 [T]; NaN where the dense one is not known."""
     sparse = sparse.astype(np.float32)
-    if settings.sparse == "none":
+    if how == "none":
         return dense
-    if settings.sparse == "replace":
+    if how == "replace":
         return np.where((sparse != 0) & ~np.isnan(dense), sparse, dense)
-    if settings.sparse == "max":
+    if how == "max":
         return np.maximum(dense, sparse)
     summed = dense + sparse
-    return np.minimum(summed, 1.0) if settings.sparse == "clip" else summed
+    return np.minimum(summed, 1.0) if how == "clip" else summed
 
 
 def _window(start: int, num_actions: int, settings: WindowSettings) -> Window:
