@@ -1,51 +1,13 @@
 """The command `likert`. Heavy imports stand inside the commands, so that `--help` answers at once."""
 
-import functools
-import logging
-import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from orchestrator.errors import LikertError, SettingsError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-
-
-def _plain(command: Callable[..., None]) -> Callable[..., None]:
-    """Print a `LikertError` as its message alone and exit with its code; take SIGTERM for Ctrl-C."""
-
-    @functools.wraps(command)
-    def run_plainly(*args: Any, **kwargs: Any) -> None:
-        logging.basicConfig(level=logging.WARNING, format="likert: %(message)s", handlers=[_StderrOfTheMoment()])
-        before = signal.signal(signal.SIGTERM, _interrupt)
-        try:
-            command(*args, **kwargs)
-        except LikertError as error:
-            print(f"likert: {error}", file=sys.stderr)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            print("likert: stopped; the same command goes on from where it was saved", file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from None
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-    return run_plainly
-
-
-class _StderrOfTheMoment(logging.StreamHandler):
-    """Writes where `sys.stderr` points now: live progress takes its place and prints warnings above itself."""
-
-    stream = property(lambda self: sys.stderr, lambda self, _: None)
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
-
+from orchestrator.data_cli import data
+from orchestrator.errors import SettingsError
+from orchestrator.plain_command import plain as _plain
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,6 +20,7 @@ app = typer.Typer(
 )
 pocket = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The small rater that ships with the package.")
 app.add_typer(pocket, name="pocket")
+app.add_typer(data, name="data")
 
 
 @app.command()

@@ -24,11 +24,13 @@ class Problem:
     row: int | None = None
     """Row of the part, from 0; None for the whole part."""
     episode_id: str | None = None
+    is_note: bool = False
+    """Worth knowing, but nothing is wrong."""
 
     def __str__(self) -> str:
         row = "" if self.row is None else f", row {self.row}"
         episode = "" if self.episode_id is None else f", episode {self.episode_id}"
-        return f"{self.part}{row}{episode}: {self.text}"
+        return f"{self.part}{row}{episode}: {'note: ' if self.is_note else ''}{self.text}"
 
 
 def structure_problems(part: str, first_row: int, rows: pa.Table, info: DatasetInfo) -> list[Problem]:
@@ -63,9 +65,10 @@ def value_problems(part: str, first_row: int, rows: pa.Table, info: DatasetInfo)
     """What is wrong with single values: pictures that cannot be read, actions that do not exist, and so on."""
     name = rows["episode_id"][0].as_py()
     found = [*_frame_problems(rows, info), *_action_problems(rows, info), *_number_problems(rows)]
+    problems = [Problem(part, text, first_row + index, name) for index, text in sorted(found)]
     if rows.num_rows == 2:
-        found.append((0, "the episode has one action only"))
-    return [Problem(part, text, first_row + index, name) for index, text in sorted(found)]
+        problems.append(Problem(part, "the episode has one action only", first_row, name, is_note=True))
+    return problems
 
 
 def unknown_action(action: Any, info: DatasetInfo) -> str | None:

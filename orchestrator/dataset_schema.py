@@ -62,6 +62,8 @@ class DatasetInfo(Settings):
     """Episodes in all parts."""
     num_transitions: Annotated[int, Field(ge=0)] = 0
     """Actions in all parts."""
+    num_parts: Annotated[int, Field(ge=0)] = 0
+    """Files that hold them."""
     complete: bool = False
     """False while the set is being written."""
     labels: dict[str, dict[str, Any]] = Field(default_factory=dict)

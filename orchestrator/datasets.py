@@ -40,43 +40,49 @@ ROWS_PER_GROUP = 128
 
 _TABLE = {b"likert.table": b"trajectories", b"likert.schema_version": str(SCHEMA_VERSION).encode()}
 _STAMP = b"likert.label"
+_NOTHING_YET = {"num_episodes": 0, "num_transitions": 0, "num_parts": 0, "complete": False}
 
 
 class DatasetWriter:
-    """Writes a data set part by part. Use it as a context manager; without an error at its end the set is complete."""
+    """Writes a data set part by part. Use it as a context manager; without an error at its end the set is complete.
+
+    A writer that was killed is followed by another: its whole parts stay, and `info.num_episodes` says how many
+    episodes they hold, so that the caller goes on with the next.
+    """
 
     def __init__(self, folder: Path, info: DatasetInfo, part_bytes: int = PART_BYTES) -> None:
-        """Begin a set, over whatever an unfinished one left. Raises SettingsError if a complete one stands there."""
+        """Begin a set, or go on with one that was begun with equal `info`; one begun otherwise is written over.
+
+        Raises SettingsError if a complete set stands there.
+        """
         self.folder = folder
-        self.info = info
+        self.info = info.model_copy(update=_NOTHING_YET)
         self._part_bytes = part_bytes
         self._rows: list[pa.Table] = []
         self._num_bytes = 0
-        self._num_parts = 0
-        if (folder / METADATA_FILE).exists() and read_info(folder).complete:
-            raise SettingsError(f"{folder} holds a complete data set already; choose another folder, or delete it")
+        if (folder / METADATA_FILE).exists():
+            found = read_info(folder)
+            if found.complete:
+                raise SettingsError(f"{folder} holds a complete data set already; choose another folder, or delete it")
+            if found.model_copy(update=_NOTHING_YET) == self.info:
+                self.info = found
         remove_stale_temporaries(folder)
-        for part in folder.glob("part-*.parquet"):
+        for part in sorted(folder.glob("part-*.parquet"))[self.info.num_parts :]:
             part.unlink()
-        self._save(complete=False)
+        _write_info(folder, self.info)
 
     def write(self, trajectory: Trajectory) -> None:
         """Add an episode. Raises ValueError if it does not fit the set."""
         self._rows.append(rows_of(trajectory, self.info))
         self._num_bytes += self._rows[-1].nbytes
-        self.info = self.info.model_copy(
-            update={
-                "num_episodes": self.info.num_episodes + 1,
-                "num_transitions": self.info.num_transitions + len(trajectory),
-            }
-        )
         if self._num_bytes >= self._part_bytes:
             self._flush()
 
     def close(self) -> None:
         """Write what is left; the set is complete."""
         self._flush()
-        self._save(complete=True)
+        self.info = self.info.model_copy(update={"complete": True})
+        _write_info(self.folder, self.info)
 
     def __enter__(self) -> "DatasetWriter":
         return self
@@ -86,13 +92,18 @@ class DatasetWriter:
             self.close()
 
     def _flush(self) -> None:
-        if self._rows:
-            _write_part(self.folder / f"part-{self._num_parts:05d}.parquet", pa.concat_tables(self._rows))
-            self._num_parts += 1
-            self._rows, self._num_bytes = [], 0
-
-    def _save(self, complete: bool) -> None:
-        self.info = self.info.model_copy(update={"complete": complete})
+        if not self._rows:
+            return
+        _write_part(self.folder / f"part-{self.info.num_parts:05d}.parquet", pa.concat_tables(self._rows))
+        num_rows = sum(rows.num_rows for rows in self._rows)
+        self.info = self.info.model_copy(
+            update={
+                "num_episodes": self.info.num_episodes + len(self._rows),
+                "num_transitions": self.info.num_transitions + num_rows - len(self._rows),
+                "num_parts": self.info.num_parts + 1,
+            }
+        )
+        self._rows, self._num_bytes = [], 0
         _write_info(self.folder, self.info)
 
 
@@ -158,6 +169,8 @@ class TrajectoryDataset:
     def problems(self) -> Iterator[Problem]:
         """Everything that is wrong with the set, row by row."""
         seen: dict[str, str] = {}
+        lost = {f"part-{number:05d}.parquet" for number in range(self.info.num_parts)} - set(self.parts)
+        yield from (Problem(part, "the file is missing") for part in sorted(lost))
         for part in self.parts:
             try:
                 for first_row, rows in self.episode_rows(part):

@@ -54,10 +54,15 @@ def experiment_from(tree: Tree, folder: Path, title: str) -> Experiment:
 
 def load_rater(overrides: Sequence[str] = ()) -> RaterSettings:
     """Settings of a rating server from `key=value` overrides alone. Raises SettingsError."""
+    return load_overrides(RaterSettings, overrides, "These settings of the rating server cannot be used")
+
+
+def load_overrides(model: Any, overrides: Sequence[str], title: str) -> Any:
+    """Settings of class `model` from `key.path=value` overrides alone. Raises SettingsError under `title`."""
     tree: Tree = {}
     for override in overrides:
         _set(tree, *_split(override))
-    return validate(RaterSettings, tree, "These settings of the rating server cannot be used")
+    return validate(model, tree, title)
 
 
 def settings_as_yaml(experiment: Experiment) -> str:

@@ -88,7 +88,7 @@ class RunProgress:
     def _print(self) -> None:
         eta_s = self._eta_s()
         parts = [f"{self._state.env_steps:,}/{self._total:,} env steps", self._state.phase, *_facts(self._state)]
-        parts += [f"{_clock(eta_s)} left"] if eta_s is not None else []
+        parts += [f"{clock(eta_s)} left"] if eta_s is not None else []
         print(f"{self._title}: {', '.join(parts)}", file=self._stream, flush=True)
         self._printed, self._printed_at = self._state, time.monotonic()
 
@@ -125,7 +125,7 @@ class _Live:
         self._live.start()
 
     def show(self, state: ProgressState, eta_s: float | None) -> None:
-        eta = "" if eta_s is None else f"{_clock(eta_s)} left"
+        eta = "" if eta_s is None else f"{clock(eta_s)} left"
         self._progress.update(self._task, completed=state.env_steps, phase=state.phase, eta=eta)
         self._facts.plain = ", ".join(_facts(state))
 
@@ -145,7 +145,8 @@ def _facts(state: ProgressState) -> list[str]:
     return facts
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds as people write them."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

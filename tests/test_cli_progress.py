@@ -90,7 +90,7 @@ def test_unknown_values_are_refused():
 
 
 def test_long_times_have_hours():
-    assert [progress._clock(seconds) for seconds in (0, 59.6, 3599, 3600, 90_061)] == [
+    assert [progress.clock(seconds) for seconds in (0, 59.6, 3599, 3600, 90_061)] == [
         "0:00",
         "1:00",
         "59:59",

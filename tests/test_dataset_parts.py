@@ -127,12 +127,18 @@ def test_an_episode_that_does_not_fit_is_refused(tmp_path, change, message):
         writer.write(replace(episode(0), **change))
 
 
-def test_a_set_that_was_not_finished_is_not_read_and_can_be_written_again(tmp_path):
+def test_a_set_that_was_not_finished_is_not_read_and_goes_on_or_is_written_over(tmp_path):
     writer = DatasetWriter(tmp_path / "set", INFO, part_bytes=1)
     writer.write(episode(0))
     with pytest.raises(SettingsError, match="not complete"):
         TrajectoryDataset(tmp_path / "set")
-    dataset = write(tmp_path / "set", [episode(7)])
+    follower = DatasetWriter(tmp_path / "set", INFO)
+    assert follower.info.num_episodes == 1
+    follower.write(episode(1))
+    follower.close()
+    assert [one.episode_id for one in TrajectoryDataset(tmp_path / "set").episodes()] == ["e000", "e001"]
+    DatasetWriter(tmp_path / "other", INFO, part_bytes=1).write(episode(0))
+    dataset = write(tmp_path / "other", [episode(7)], INFO.model_copy(update={"settings": {"seed": 1}}))
     assert [one.episode_id for one in dataset.episodes()] == ["e007"]
     with pytest.raises(SettingsError, match="complete data set already"):
         DatasetWriter(tmp_path / "set", INFO)
@@ -180,7 +186,7 @@ def test_everything_that_is_wrong_is_told_with_its_row(tmp_path):
         8: ("e002", "instruction is missing"),
         12: ("e003", "action 9 is unknown: there are 0 to 1"),
         17: ("e004", "t is 5, but must be 1"),
-        20: ("e005", "one action only"),
+        20: ("e005", "note: the episode has one action only"),
     }.items():
         place = f"part-00000.parquet, row {row}, episode {name}: "
         assert any(line.startswith(place) and text in line for line in told), told

@@ -11,8 +11,8 @@ from actors.babyai.settings import ACTION_NAMES, DROP, LEFT, BabyAISettings
 from algorithms.images import encode_png
 from algorithms.trajectories import Trajectory
 
-_EXPERT = 2
-"""Sets the random stream of demonstrators apart from that of levels."""
+_EXPERT, _SHARE = 2, 3
+"""Set the random streams of demonstrators apart from those of levels."""
 MAX_STEPS_PER_SUBTASK = 64
 """Nothing longer is kept."""
 
@@ -80,6 +80,12 @@ def demonstrate(environment: ChainEnvironment, seed: int, demonstration: Demonst
         if truncated:
             return None
     return None
+
+
+def random_share(seed: int, index: int, bounds: tuple[float, float]) -> float:
+    """The share of random actions of a demonstration, drawn evenly between `bounds`."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SHARE, index)))
+    return float(rng.uniform(*bounds))
 
 
 def solvable_tasks(

@@ -1,0 +1,37 @@
+"""`likert data ...`: trajectory data sets. Heavy imports stand inside the commands."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.plain_command import plain
+
+data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Trajectory data sets: make, import and check.")
+
+Out = Annotated[Path, typer.Argument(help="Folder for the data set.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY.PATH=VALUE", help="Settings.")]
+
+
+@data.command()
+@plain
+def check(
+    folder: Annotated[Path, typer.Argument(help="A data set.")],
+    limit: Annotated[int, typer.Option(min=1, help="Print this many problems.")] = 100,
+) -> None:
+    """Say what is wrong with a data set, row by row. Exit code 1 if anything is."""
+    from orchestrator import data_command
+
+    data_command.check(folder, limit)
+
+
+@data.command()
+@plain
+def babyai(out: Out, settings: Overrides = None) -> None:
+    """Make demonstrations of BabyAI chains, such as `likert data babyai data/babyai num_episodes=1000`.
+
+    Stopped, the same command goes on. The settings stand in docs/datasets.md.
+    """
+    from orchestrator import data_command
+
+    data_command.make_babyai(out, settings or [])
