@@ -10,7 +10,6 @@ from pydantic import Field
 
 from algorithms.settings import PositiveInt, Settings
 
-
 SparseJoin = Literal["none", "sum", "replace", "max", "clip"]
 """How a sparse reward joins a dense one; see `RewardSettings.sparse`."""
 
