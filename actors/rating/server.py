@@ -2,19 +2,17 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from actors.rating.answer_box import AnswerBox
-from actors.rating.backend import Backend, RaterError, Reply, TransientError, Unparsable
+from actors.rating.asking import Answer, Question, Request, question_about, request_key
+from actors.rating.backend import Backend, RaterError, TransientError
 from actors.rating.settings import RaterSettings
 from actors.rating.statistics import StatisticsRecorder
-from algorithms.prompts import PROMPT_VERSION, analysis_prompt, answer_labels, answer_only_prompt, rating_prompt
-from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, rating_key
+from algorithms.ratings import RaterIdentity, RatingFailure
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +50,7 @@ class RatingServer:
         self._places = asyncio.Semaphore(settings.max_in_flight)
         self._recorder = StatisticsRecorder()
         self._asked_by = ""
-        self._box: AnswerBox[Rating | RatingFailure] = AnswerBox()
+        self._box: AnswerBox[Answer | RatingFailure] = AnswerBox()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -71,14 +69,14 @@ class RatingServer:
                 self._starting = None
             raise
 
-    async def rate(self, requests: Sequence[RatingRequest]) -> list[Rating | RatingFailure]:
+    async def rate(self, requests: Sequence[Request]) -> list[Answer | RatingFailure]:
         """Rate all, in the order of the requests. Starts the server if that was not done."""
         return list(await asyncio.gather(*(self.rate_one(request) for request in requests)))
 
-    async def rate_each(self, requests: Sequence[RatingRequest]) -> AsyncIterator[tuple[int, Rating | RatingFailure]]:
+    async def rate_each(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, Answer | RatingFailure]]:
         """Yield (index of the request, outcome) as answers come, so that each can be stored at once."""
 
-        async def numbered(index: int) -> tuple[int, Rating | RatingFailure]:
+        async def numbered(index: int) -> tuple[int, Answer | RatingFailure]:
             return index, await self.rate_one(requests[index])
 
         tasks = [asyncio.create_task(numbered(index)) for index in range(len(requests))]
@@ -89,7 +87,7 @@ class RatingServer:
             for task in tasks:
                 task.cancel()
 
-    async def submit(self, front: str, questions: Sequence[tuple[str, RatingRequest]]) -> None:
+    async def submit(self, front: str, questions: Sequence[tuple[str, Request]]) -> None:
         """Rate (key, request) pairs in the background, for `front` to `take`.
 
         One front at a time: what an earlier one has not taken is dropped, for nobody would ask for it.
@@ -100,19 +98,19 @@ class RatingServer:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def take(self, front: str, timeout_s: float) -> list[Rating | RatingFailure]:
+    async def take(self, front: str, timeout_s: float) -> list[Answer | RatingFailure]:
         """Answers to what `front` submitted, in no order; none after `timeout_s`."""
         return await self._box_of(front).take(timeout_s)
 
-    async def rate_one(self, request: RatingRequest) -> Rating | RatingFailure:
-        """Rate one segment."""
+    async def rate_one(self, request: Request) -> Answer | RatingFailure:
+        """Rate one segment, or score one window's actions."""
         await self.start()
-        key = rating_key(request, await self.identity(), self._settings.sampling, PROMPT_VERSION)
+        key = request_key(request, await self.identity(), self._settings.sampling)
         async with self._places:
             outcome = None
             self._recorder.begin()
             try:
-                outcome = await self._rate_within_deadline(_Question(request, key))
+                outcome = await self._ask_within_deadline(question_about(request, key))
             finally:
                 self._recorder.end(outcome)
             return outcome
@@ -136,12 +134,12 @@ class RatingServer:
         # Naming local weights reads them whole.
         self._identity = await asyncio.to_thread(self._backend.identity)
 
-    def _box_of(self, front: str) -> AnswerBox[Rating | RatingFailure]:
+    def _box_of(self, front: str) -> AnswerBox[Answer | RatingFailure]:
         if self._asked_by != front:
             self._asked_by, self._box = front, AnswerBox()
         return self._box
 
-    async def _rate_into(self, box: AnswerBox[Rating | RatingFailure], key: str, request: RatingRequest) -> None:
+    async def _rate_into(self, box: AnswerBox[Answer | RatingFailure], key: str, request: Request) -> None:
         try:
             outcome = await self.rate_one(request)
             if outcome.key != key:
@@ -153,12 +151,11 @@ class RatingServer:
             outcome = RatingFailure(key, "engine_dead", f"{type(error).__name__}: {error}", 1)
         box.put(outcome)
 
-    async def _rate_within_deadline(self, question: "_Question") -> Rating | RatingFailure:
-        started = time.perf_counter()
+    async def _ask_within_deadline(self, question: Question) -> Answer | RatingFailure:
         deadline = asyncio.timeout(self._settings.deadline_s)
         try:
             async with deadline:
-                level, reply = await self._rate_with_retries(question)
+                return await self._ask_with_retries(question)
         except TimeoutError as error:
             if not deadline.expired():
                 return _unexpected(question, error)
@@ -168,17 +165,8 @@ class RatingServer:
             return question.failure(error.cause, str(error))
         except Exception as error:  # noqa: BLE001 - one question's fault must not take the others' answers with it
             return _unexpected(question, error)
-        return Rating(
-            key=question.key,
-            rating=level,
-            probabilities=reply.probabilities or (),
-            analysis=question.analysis or "",
-            prompt_tokens=question.prompt_tokens,
-            completion_tokens=question.completion_tokens,
-            latency_s=time.perf_counter() - started,
-        )
 
-    async def _rate_with_retries(self, question: "_Question") -> tuple[int, Reply]:
+    async def _ask_with_retries(self, question: Question) -> Answer:
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
             stop=stop_after_attempt(self._settings.max_attempts),
@@ -191,49 +179,13 @@ class RatingServer:
             with attempt:
                 question.attempts += 1
                 try:
-                    return await self._attempt(question)
+                    return await question.attempt(self._backend)
                 except TransientError as error:
                     question.last_error = str(error)
                     raise
         raise AssertionError("tenacity ends by an answer or an error")
 
-    async def _attempt(self, question: "_Question") -> tuple[int, Reply]:
-        request = question.request
-        labels = answer_labels(request.scale)
-        if request.mode == "answer_only":
-            reply = await self._backend.generate(answer_only_prompt(request), request.images, labels)
-        else:
-            if question.analysis is None:
-                analysis = await self._backend.generate(analysis_prompt(request), request.images, ())
-                question.count(analysis)
-                question.analysis = analysis.text.strip()
-            reply = await self._backend.generate(rating_prompt(request, question.analysis), (), labels)
-        question.count(reply)
-        if reply.text not in labels:
-            raise Unparsable(f"the answer {reply.text[:80]!r} is none of {', '.join(labels)}")
-        return labels.index(reply.text), reply
 
-
-@dataclass
-class _Question:
-    """A request under way. The analysis of turn one survives a retry of turn two."""
-
-    request: RatingRequest
-    key: str
-    analysis: str | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    attempts: int = 0
-    last_error: str = ""
-
-    def count(self, reply: Reply) -> None:
-        self.prompt_tokens += reply.prompt_tokens
-        self.completion_tokens += reply.completion_tokens
-
-    def failure(self, cause: Any, detail: str) -> RatingFailure:
-        return RatingFailure(self.key, cause, detail, self.attempts)
-
-
-def _unexpected(question: _Question, error: Exception) -> RatingFailure:
+def _unexpected(question: Question, error: Exception) -> RatingFailure:
     log.error("unexpected error while rating", exc_info=error)
     return question.failure("server_error", f"unexpected {type(error).__name__}: {error}")

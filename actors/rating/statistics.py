@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from algorithms.ratings import Rating, RatingFailure
+from algorithms.scores import Scores
 
 LATENCY_WINDOW = 10_000
 """Latest answers that the latency percentiles are taken over."""
@@ -54,12 +55,12 @@ class StatisticsRecorder:
             self._busy_since = time.perf_counter()
         self._num_in_flight += 1
 
-    def end(self, outcome: Rating | RatingFailure | None) -> None:
+    def end(self, outcome: Rating | Scores | RatingFailure | None) -> None:
         """It is answered, has failed, or (None) was dropped by whoever asked."""
         self._num_in_flight -= 1
         if self._num_in_flight == 0:
             self._busy_s += time.perf_counter() - self._busy_since
-        if isinstance(outcome, Rating):
+        if isinstance(outcome, Rating | Scores):
             self._num_rated += 1
             self._prompt_tokens += outcome.prompt_tokens
             self._completion_tokens += outcome.completion_tokens

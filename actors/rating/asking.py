@@ -1,0 +1,141 @@
+"""How each kind of question is put to a backend: a rating of a segment, and scores for a window's actions."""
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from actors.rating.backend import Backend, Reply, Unparsable
+from algorithms.prompts import PROMPT_VERSION, analysis_prompt, answer_labels, answer_only_prompt, rating_prompt
+from algorithms.ratings import (
+    FailureCause,
+    RaterIdentity,
+    Rating,
+    RatingFailure,
+    RatingRequest,
+    Sampling,
+    rating_key,
+)
+from algorithms.scores import ScoreRequest, Scores, score_key
+from algorithms.scoring_prompts import (
+    SCORE_LETTERS,
+    SCORING_PROMPT_VERSION,
+    one_score_prompt,
+    parse_scores,
+    scores_prompt,
+    single_turn_prompt,
+    window_analysis_prompt,
+)
+
+Request = RatingRequest | ScoreRequest
+Answer = Rating | Scores
+
+
+def request_key(request: Request, identity: RaterIdentity, sampling: Sampling) -> str:
+    """The key of a request of either kind."""
+    if isinstance(request, ScoreRequest):
+        return score_key(request, identity, sampling, SCORING_PROMPT_VERSION)
+    return rating_key(request, identity, sampling, PROMPT_VERSION)
+
+
+def question_about(request: Request, key: str) -> "Question":
+    """The question that asks for what `request` wants."""
+    return ScoringQuestion(key, request) if isinstance(request, ScoreRequest) else RatingQuestion(key, request)
+
+
+@dataclass
+class Question(ABC):
+    """A request under way. What one attempt got is kept for the next."""
+
+    key: str
+    started: float = field(default_factory=time.perf_counter, init=False)
+    analysis: str | None = field(default=None, init=False)
+    prompt_tokens: int = field(default=0, init=False)
+    completion_tokens: int = field(default=0, init=False)
+    attempts: int = field(default=0, init=False)
+    last_error: str = field(default="", init=False)
+
+    @abstractmethod
+    async def attempt(self, backend: Backend) -> Answer:
+        """Ask once, all turns. Raises RaterError."""
+
+    def failure(self, cause: FailureCause, detail: str) -> RatingFailure:
+        """What is said of it if there is no answer."""
+        return RatingFailure(self.key, cause, detail, self.attempts)
+
+    def _count(self, reply: Reply) -> None:
+        self.prompt_tokens += reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
+
+    def _costs(self) -> dict[str, float]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "latency_s": time.perf_counter() - self.started,
+        }
+
+
+@dataclass
+class RatingQuestion(Question):
+    """Asks for a level of a scale."""
+
+    request: RatingRequest
+
+    async def attempt(self, backend: Backend) -> Rating:
+        """Analyse and rate, or rate at once."""
+        request = self.request
+        labels = answer_labels(request.scale)
+        if request.mode == "answer_only":
+            reply = await backend.generate(answer_only_prompt(request), request.images, labels)
+        else:
+            if self.analysis is None:
+                analysis = await backend.generate(analysis_prompt(request), request.images, ())
+                self._count(analysis)
+                self.analysis = analysis.text.strip()
+            reply = await backend.generate(rating_prompt(request, self.analysis), (), labels)
+        self._count(reply)
+        if reply.text not in labels:
+            raise Unparsable(f"the answer {reply.text[:80]!r} is none of {', '.join(labels)}")
+        level, probabilities = labels.index(reply.text), reply.probabilities or ()
+        return Rating(self.key, level, probabilities, self.analysis or "", **self._costs())
+
+
+@dataclass
+class ScoringQuestion(Question):
+    """Asks for a score of each action of a window."""
+
+    request: ScoreRequest
+    _distributions: list[tuple[float, ...]] = field(default_factory=list, init=False)
+
+    async def attempt(self, backend: Backend) -> Scores:
+        """Two turns of one conversation, one turn, or one forward pass for each action."""
+        request = self.request
+        if request.mode == "logits":
+            scores = await self._score_by_logits(backend)
+        else:
+            prompt = single_turn_prompt(request)
+            if request.mode == "two_turn":
+                if self.analysis is None:
+                    analysis = await backend.generate(window_analysis_prompt(request), request.images, ())
+                    self._count(analysis)
+                    self.analysis = analysis.text.strip()
+                prompt = scores_prompt(request, self.analysis)
+            reply = await backend.generate(prompt, request.images, ())
+            self._count(reply)
+            try:
+                scores = parse_scores(reply.text, len(request.actions))
+            except ValueError as error:
+                raise Unparsable(str(error)) from None
+        return Scores(self.key, scores, tuple(self._distributions), self.analysis or "", **self._costs())
+
+    async def _score_by_logits(self, backend: Backend) -> tuple[float, ...]:
+        # One after the other: from the second on, the engine has the picture in its cache.
+        while len(self._distributions) < len(self.request.actions):
+            prompt = one_score_prompt(self.request, len(self._distributions))
+            reply = await backend.generate(prompt, self.request.images, SCORE_LETTERS)
+            self._count(reply)
+            if reply.probabilities is None:
+                raise Unparsable(
+                    "the server tells no probabilities, which mode 'logits' needs; use mode 'two_turn' or 'single_turn'"
+                )
+            self._distributions.append(reply.probabilities)
+        return tuple(sum(score * p for score, p in enumerate(one)) for one in self._distributions)
