@@ -10,6 +10,7 @@ from orchestrator.run_files import fsync_folder
 _PREFIX = "env-steps-"
 _WRITING = ".writing"
 _DAMAGED = "damaged-"
+_COPY_ATTEMPTS = 5
 
 
 class Checkpoints:
@@ -31,15 +32,32 @@ class Checkpoints:
         shutil.rmtree(writing, ignore_errors=True)
         writing.mkdir()
         write(writing)
-        for path in writing.rglob("*"):
-            _flush(path)
-        final = self._folder / f"{_PREFIX}{env_steps:010d}"
-        shutil.rmtree(final, ignore_errors=True)
-        writing.rename(final)
-        fsync_folder(self._folder)
+        final = self._publish(writing, f"{_PREFIX}{env_steps:010d}")
         for old in self.newest_first()[self._keep :]:
             shutil.rmtree(old)
         return final
+
+    def take_over(self, other: Path) -> Path | None:
+        """Copy the newest checkpoint of another run's folder of checkpoints, and make it the newest here.
+
+        Returns it, or None, with nothing changed, if the other run has none. That run may go on meanwhile.
+        """
+        writing = self._folder / _WRITING
+        for _ in range(_COPY_ATTEMPTS):
+            newest = max(other.glob(f"{_PREFIX}*"), default=None)
+            if newest is None:
+                return None
+            shutil.rmtree(writing, ignore_errors=True)
+            try:
+                shutil.copytree(newest, writing)
+            except (FileNotFoundError, shutil.Error):
+                continue  # The other run has dropped it for a newer one.
+            final = self._publish(writing, newest.name)
+            for newer in self.newest_first():
+                if newer.name > final.name:
+                    shutil.rmtree(newer)
+            return final
+        return None
 
     def set_aside(self, folder: Path) -> None:
         """Take a checkpoint that cannot be read out of the list, and keep it for people to look at."""
@@ -50,6 +68,15 @@ class Checkpoints:
     def newest_first(self) -> list[Path]:
         """Complete checkpoints, newest first."""
         return sorted(self._folder.glob(f"{_PREFIX}*"), reverse=True)
+
+    def _publish(self, writing: Path, name: str) -> Path:
+        for path in writing.rglob("*"):
+            _flush(path)
+        final = self._folder / name
+        shutil.rmtree(final, ignore_errors=True)
+        writing.rename(final)
+        fsync_folder(self._folder)
+        return final
 
 
 def _flush(path: Path) -> None:

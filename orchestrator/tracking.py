@@ -200,7 +200,7 @@ class MlflowRun:
     def _warn(self, reason: object) -> None:
         if not self._warned:
             self._warned = True
-            reason = _public(str(reason))
+            reason = public(str(reason))
             log.warning("MLflow failed (%s); the run goes on, and its metrics stay in %s", reason, METRICS_FILE)
 
 
@@ -215,7 +215,7 @@ def connect_mlflow(
         else:
             client, experiment_id = _client(uri), parent.experiment_id
         tags = {PARENT: parent.run_id} if parent else {}
-        run = find_or_make_run(client, experiment_id, experiment.run_folder, _public(uri), tags)
+        run = find_or_make_run(client, experiment_id, experiment.run_folder, public(uri), tags)
         log_settings(client, run, experiment.model_dump(mode="json"), settings_as_yaml(experiment))
     except Exception as error:  # noqa: BLE001 - whatever a server lacks, the remedy is the user's.
         raise unusable(uri, error) from None
@@ -263,12 +263,12 @@ def open_experiment(uri: str, experiment: Experiment) -> tuple[Any, str]:
 def unusable(uri: str, error: Exception) -> SettingsError:
     """What to tell the user of an MLflow that does not answer."""
     return SettingsError(
-        f"MLflow at {_public(uri)} cannot be used ({_public(str(error))}). "
+        f"MLflow at {public(uri)} cannot be used ({public(str(error))}). "
         "Check MLFLOW_TRACKING_URI, or set tracking.enabled=false"
     )
 
 
-def _public(text: str) -> str:
+def public(text: str) -> str:
     """An address, or a message that holds one, without name and password."""
     return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 
@@ -326,6 +326,16 @@ def log_settings(client: Any, run: Any, settings: Mapping[str, Any], text: str) 
         client.log_batch(run.info.run_id, params=new[start : start + 100])
     client.log_batch(run.info.run_id, tags=changed)
     client.log_text(run.info.run_id, text, "settings.yaml")
+
+
+def log_metrics(client: Any, run_id: str, metrics: Mapping[str, float]) -> None:
+    """Numbers that have no step, in requests of MLflow's size."""
+    from mlflow.entities import Metric
+
+    now = int(1000 * time.time())
+    values = [Metric(name, value, now, 0) for name, value in metrics.items()]
+    for start in range(0, len(values), 900):
+        client.log_batch(run_id, metrics=values[start : start + 900])
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -303,8 +303,8 @@ def test_the_id_is_kept_and_the_password_is_not(experiment):
     open_tracker(one).finish("FINISHED")
     kept = json.loads((one.run_folder / "mlflow_run.json").read_text())
     assert kept["run_id"] == runs_of(one)[0].info.run_id
-    assert tracking._public("https://user:pw@host:5000/path") == "https://host:5000/path"
-    assert tracking._public("sqlite:////a/b.db") == "sqlite:////a/b.db"
+    assert tracking.public("https://user:pw@host:5000/path") == "https://host:5000/path"
+    assert tracking.public("sqlite:////a/b.db") == "sqlite:////a/b.db"
 
 
 def test_mlflow_and_alembic_are_quiet(experiment):
