@@ -5,7 +5,7 @@ Processors are a promise, not a partition: a Ray that a run starts on its own ma
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +117,16 @@ def check_placement(demands: Sequence[Demand], own_place: bool = False) -> None:
         if time.monotonic() > deadline:
             _refuse(left, demands, free, "Of the cluster, others leave free")
         time.sleep(0.2)
+
+
+def most_that_fit(demands: Callable[[int], Sequence[Demand]], most: int) -> int:
+    """The largest number up to `most` for which `demands(number)` fits the cluster's nodes, or those it may add."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for number in range(1, most + 1):
+        wanted = demands(number)
+        if unplaced(wanted, nodes + _addable_nodes(sum(demand.count for demand in wanted))):
+            return number - 1
+    return most
 
 
 def unplaced(demands: Sequence[Demand], nodes: Sequence[Mapping[str, float]]) -> Counter[str]:

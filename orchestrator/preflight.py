@@ -107,13 +107,18 @@ def check_same_run(experiment: Experiment) -> None:
         )
 
 
-def check_disk(experiment: Experiment) -> None:
-    """Raise SettingsError if a disk has less free space than the run may fill."""
+def check_disk(*experiments: Experiment) -> None:
+    """Raise SettingsError if a disk has less free space than the run, or several together, may fill."""
     demands: dict[int, tuple[Path, float]] = {}
-    for folder, size in (
-        (experiment.runs_folder, checkpoint_bytes(experiment)),
-        (experiment.ratings_folder, rating_bytes(experiment)),
-    ):
+    sizes = [
+        pair
+        for experiment in experiments
+        for pair in (
+            (experiment.runs_folder, checkpoint_bytes(experiment)),
+            (experiment.ratings_folder, rating_bytes(experiment)),
+        )
+    ]
+    for folder, size in sizes:
         # The two folders may share a disk.
         disk = folder.stat().st_dev
         demands[disk] = (folder, size + demands.get(disk, (folder, 0.0))[1])
