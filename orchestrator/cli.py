@@ -8,6 +8,7 @@ import typer
 from orchestrator.data_cli import data
 from orchestrator.errors import SettingsError
 from orchestrator.plain_command import plain as _plain
+from orchestrator.rater_cli import rater
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +22,7 @@ app = typer.Typer(
 pocket = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The small rater that ships with the package.")
 app.add_typer(pocket, name="pocket")
 app.add_typer(data, name="data")
+app.add_typer(rater, name="rater")
 
 
 @app.command()
@@ -34,8 +36,8 @@ def run(
 ) -> None:
     """Run an experiment, or go on with it if it was stopped.
 
-    Exit codes: 0 done, 2 bad settings, 3 too many questions got no rating, 130 stopped by Ctrl-C; 3 and 130 have
-    saved the run.
+    Exit codes: 0 done, 2 bad settings, 3 too many questions got no rating, 4 a disk is full or broken, 5 actors died
+    and find no place, 130 stopped by Ctrl-C. After 3, 4, 5 and 130 the same command goes on.
     """
     from orchestrator.loading import load_experiment
     from orchestrator.preflight import check_machine

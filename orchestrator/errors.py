@@ -1,5 +1,9 @@
 """Errors that are a message for the user rather than a fault of the program; the command line prints them bare."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EDQUOT, EIO, ENOSPC, EROFS
+
 
 class LikertError(Exception):
     """Base: the message is complete in itself. `exit_code` is what the command `likert` ends with."""
@@ -31,6 +35,17 @@ class DiskFailing(LikertError, OSError):
             f"{what} could not be written ({error.strerror or error}). Make room or mend the disk, then give the same "
             "command again: the run goes on from its last checkpoint and asks only what is missing"
         )
+
+
+@contextmanager
+def disk_errors_told(what: object) -> Iterator[None]:
+    """Turn errors of a disk that is full, broken or read-only into DiskFailing; `what` is being written."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, LikertError) or error.errno not in (ENOSPC, EDQUOT, EROFS, EIO):
+            raise
+        raise DiskFailing.writing(what, error) from error
 
 
 class ActorsLost(LikertError, RuntimeError):

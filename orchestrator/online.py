@@ -9,6 +9,7 @@ everything stands still, and there sessions are opened, policies evaluated and c
 `max_rating_lag: 0` a run is a function of its settings, and a resumed run equals one that was never stopped.
 """
 
+import io
 import json
 import time
 from dataclasses import asdict, dataclass, field
@@ -22,11 +23,11 @@ from actors.rollout.stages import has_stages, progress_of
 from algorithms.policies import RatedSAC
 from algorithms.scaling import RewardScale, observation_scale
 from algorithms.state_entropy import StateEntropy
-from orchestrator.errors import RatingsFailing
+from orchestrator.errors import RatingsFailing, disk_errors_told
 from orchestrator.rating_service import SessionAnswers
 from orchestrator.reward_training import FramesLost, RewardTraining
 from orchestrator.rollouts import Collected, Pending, Rollouts, Weights
-from orchestrator.run_files import read_arrays, write_arrays, write_json
+from orchestrator.run_files import read_arrays, write_arrays, write_atomic, write_json
 from orchestrator.run_folder import RunFolder
 from orchestrator.run_layout import RATING_LEVEL, RATINGS_ASKED
 from orchestrator.sessions import FeedbackSessions, Labels, OpenSession
@@ -90,8 +91,16 @@ class OnlineLoop:
     # ---------------------------------------------------------------------------------------------- the line
 
     def run(self, folder: RunFolder) -> None:
-        """Go on until `total_env_steps`. Raises RatingsFailing, after a checkpoint, if the rater fails."""
+        """Go on until `total_env_steps`.
+
+        Raises RatingsFailing, after a checkpoint, if the rater fails; DiskFailing, if a disk is full or broken;
+        ActorsLost, if actors died and find no place any more. In each case the run can be resumed.
+        """
         self.folder = folder
+        with disk_errors_told(folder.path):
+            self._go_on()
+
+    def _go_on(self) -> None:
         if self.progress.env_steps == 0:
             self._evaluate_controls()
         # A session that failed before a resume is due again at once.
@@ -361,7 +370,10 @@ class OnlineLoop:
         def write(folder: Path) -> None:
             # RLlib takes a relative path for an address without a scheme.
             self.policy.save_to_path(str(folder.resolve() / "policy"))
-            torch.save(learner_state, folder / "reward_model.pt")
+            # Through memory, because torch tells of a full disk in words of its own.
+            buffer = io.BytesIO()
+            torch.save(learner_state, buffer)
+            write_atomic(folder / "reward_model.pt", buffer.getvalue())
             write_arrays(folder / "labels.npz", {"observations": self.sessions.labels.observations})
             write_json(
                 folder / "loop.json",
@@ -387,6 +399,7 @@ class OnlineLoop:
         self._updates_owed = state["updates_owed"]
         self._entropy.set_state(state["entropy"])
         self.sessions.set_state(state["sessions"], observations)
+        self.sessions.drop_lost()
         self.rollouts.set_state(state["workers"])
         self.learner.restore(learner_state, len(self.sessions.labels))
 

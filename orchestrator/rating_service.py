@@ -12,7 +12,7 @@ from actors.rating.front import Answer, RatingFront, UnknownClient
 from actors.rating.settings import RaterSettings
 from algorithms.prompts import PROMPT_VERSION
 from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, rating_key
-from orchestrator.errors import DiskFailing, LikertError, RatingsFailing, SettingsError
+from orchestrator.errors import LikertError, RatingsFailing, SettingsError, disk_errors_told
 from orchestrator.questions import Question
 from orchestrator.rating_actors import ActorReplica, Front, FrontLost
 from orchestrator.rating_store import RatingStore
@@ -212,10 +212,8 @@ class RatingService:
         assert self._identity is not None
         ratings = [(questions[a.key], a) for a in answered if isinstance(a, Rating)]
         failures = [(questions[a.key], a) for a in answered if isinstance(a, RatingFailure)]
-        try:
+        with disk_errors_told(self._store.folder):
             if ratings:
                 self._store.append(ratings, self._identity, self._sampling, self._run)
             if failures:
                 self._store.append_failures(failures, self._identity, self._sampling, self._run)
-        except OSError as error:
-            raise DiskFailing.writing(self._store.folder, error) from error

@@ -123,17 +123,26 @@ class RatingStore:
         Raises LookupError if a rating or a frame is not in the store, which happens only when parts were deleted or
         damaged.
         """
-        with self._lock:
-            rows = self._ratings.read(keys, ["frames"])
-            pngs = self.images({name for row in rows.values() for name in row["frames"]})
-        lost = [key for key in keys if key not in rows or any(name not in pngs for name in rows[key]["frames"])]
+        frames = self.frames_left(keys)
+        lost = [key for key in keys if key not in frames]
         if lost:
             raise LookupError(
                 f"{len(lost)} of {len(keys)} rated segments have lost their frames in the store {self.folder}, the "
                 f"first with key {lost[0][:12]}: parts were deleted or damaged. Put the store back from a copy, or "
-                "delete the run's folder and start the run again"
+                "give the same command again: the run then goes on without them"
             )
-        return [tuple(pngs[name] for name in rows[key]["frames"]) for key in keys]
+        return [frames[key] for key in keys]
+
+    def frames_left(self, keys: Sequence[str]) -> dict[str, tuple[bytes, ...]]:
+        """PNG files of each rated segment's frames by key; segments that have lost one are left out."""
+        with self._lock:
+            rows = self._ratings.read(keys, ["frames"])
+            pngs = self.images({name for row in rows.values() for name in row["frames"]})
+        return {
+            key: tuple(pngs[name] for name in row["frames"])
+            for key, row in rows.items()
+            if all(name in pngs for name in row["frames"])
+        }
 
     def load(self, keys: Sequence[str]) -> list[StoredRating]:
         """Whole rows with their pictures, in the order of `keys`. What is lost is left out with a warning."""

@@ -139,14 +139,13 @@ class Rollouts:
     def _replace(self, dead: "dict[_Worker, RayError]") -> None:
         if not dead:
             return
-        error = next(iter(dead.values()))
+        for worker, error in dead.items():
+            worker.num_deaths += 1
+            raise_if_hopeless(f"rollout worker {worker.index}", error, worker.num_deaths)
         log.warning(
             "%s of %d rollout workers died (%s); their episodes are collected again",
             "all" if len(dead) == len(self._workers) else len(dead), len(self._workers), first_line(error),
         )  # fmt: skip
-        for worker, its_error in dead.items():
-            worker.num_deaths += 1
-            raise_if_hopeless(f"rollout worker {worker.index}", its_error, worker.num_deaths)
         signs = [worker.succeed() for worker in dead]
         wait_for_life(signs, "rollout workers", self._needs, self._lost_timeout_s)
 

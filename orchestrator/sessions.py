@@ -1,5 +1,6 @@
 """Feedback sessions: which segments are rated, what came back, and what the reward model may learn from it."""
 
+import logging
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from orchestrator.rating_service import RatingService, Report, SessionAnswers
 from orchestrator.rating_store import RatingStore
 from orchestrator.rollouts import Rollouts
 from orchestrator.settings import Experiment
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,24 @@ class FeedbackSessions:
         labels = self.labels
         first = Labels(labels.keys[:number], labels.ratings[:number], labels.observations[:number])
         return self.inputs(first), first.ratings
+
+    def drop_lost(self) -> None:
+        """Leave out labels whose frames the store has lost, if the reward model needs to see them again.
+
+        Parts of the store were damaged then. The run goes on with the ratings that are left; it is no longer the run
+        that it would have been.
+        """
+        if self.experiment.reward_model.input == "state":
+            return
+        left = self.store.frames_left(self.labels.keys)
+        kept = [index for index, key in enumerate(self.labels.keys) if key in left]
+        if len(kept) < len(self.labels):
+            log.warning(
+                "%d of %d ratings have lost their frames in the damaged store %s; the run goes on without them",
+                len(self.labels) - len(kept), len(self.labels), self.store.folder,
+            )  # fmt: skip
+            keys = [self.labels.keys[index] for index in kept]
+            self.labels = Labels(keys, self.labels.ratings[kept], self.labels.observations[kept])
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs; the frames stay in the store."""

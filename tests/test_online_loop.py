@@ -5,22 +5,10 @@ import pytest
 import ray
 import torch
 
-from actors.reward.learner import RewardLearner
-from algorithms.policies import build_rated_sac
-from orchestrator.checkpoints import Checkpoints
 from orchestrator.errors import RatingsFailing
-from orchestrator.online import OnlineLoop
-from orchestrator.progress import RunProgress
-from orchestrator.rating_service import RatingService
 from orchestrator.rating_store import RatingStore
-from orchestrator.reward_training import RewardTraining
-from orchestrator.rollouts import Rollouts
-from orchestrator.run_data import RunData
-from orchestrator.run_folder import RunFolder
-from orchestrator.sessions import FeedbackSessions
 from orchestrator.settings import Experiment
-from orchestrator.tracking import Tracker
-from tests.toy_reach import ACTION_SIZE, OBSERVATION_SIZE, CountingServer, ToyWorker
+from tests.toy_run import ToyRun, toy_experiment
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,125 +21,7 @@ def local_ray():
 
 @pytest.fixture
 def experiment(tmp_path):
-    return Experiment.model_validate(
-        {
-            "name": "toy",
-            "total_env_steps": 1_200,
-            "runs_folder": tmp_path / "runs",
-            "ratings_folder": tmp_path / "ratings",
-            "task": {
-                "name": "toy_reach",
-                "env_id": "reach-v3",
-                "instruction": "move the dot to the right end",
-                "focus": "the dot",
-                "image_px": 28,
-                "episode_env_steps": 40,
-            },
-            "rollout": {"chunk_agent_steps": 20},
-            "feedback": {
-                "first_env_steps": 200,
-                "interval_env_steps": 200,
-                "per_session": 40,
-                "budget": 400,
-                "newest_share": 0.5,
-            },
-            "rater": {"mode": "answer_only"},
-            "reward_model": {
-                "input": "state",
-                "hidden": [32, 32],
-                "batch_size": 32,
-                "max_epochs": 30,
-                "learning_rate": 3e-3,
-                "reward_scale": "standardised",
-            },
-            "policy": {
-                "hidden": [32, 32],
-                "actor_learning_rate": 3e-3,
-                "critic_learning_rate": 3e-3,
-                "temperature_learning_rate": 3e-3,
-                "discount": 0.95,
-                "tau": 0.02,
-                "target_update_interval": 1,
-                "batch_size": 64,
-                "replay_capacity": 2_000,
-                "seed_env_steps": 200,
-                "unsupervised_env_steps": 0,
-                "reset_critic": False,
-            },
-            "evaluation": {"interval_env_steps": 400, "num_episodes": 10},
-            "checkpoint": {"interval_env_steps": 400},
-        }
-    )
-
-
-class ToyRun:
-    """A run's parts, put together as `orchestrator.launch` does."""
-
-    def __init__(self, experiment, broken=False):
-        self.experiment = experiment
-        self.server = ray.remote(CountingServer).options(max_concurrency=100).remote(experiment.rater, broken)
-        store = RatingStore(experiment.ratings_folder)
-        self.service = RatingService(store, [self.server], experiment.rater, experiment.run_folder.name)
-        self.service.begin_start()
-        self.service.finish_start()
-        px = experiment.reward_model.image_px if experiment.reward_model.input == "frame" else None
-        self.workers, self.learners = [], []
-        rollouts = Rollouts(self._start_worker, experiment.rollout.num_workers, px)
-        rng = np.random.default_rng(experiment.seed)
-        sessions = FeedbackSessions(experiment, rollouts, self.service, store, rng)
-        learner = RewardTraining(self._start_learner, sessions.first_inputs)
-        policy = build_rated_sac(experiment.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
-        self.loop = OnlineLoop(experiment, rollouts, policy, learner, sessions)
-        self.checkpoints = Checkpoints(experiment.run_folder / "checkpoints", experiment.checkpoint.keep)
-
-    def _start_worker(self, index):
-        settings = self.experiment
-        self.workers.append(ray.remote(ToyWorker).remote(settings.task, settings.rollout, settings.seed, index))
-        return self.workers[-1]
-
-    def _start_learner(self):
-        settings = self.experiment
-        self.learners.append(
-            ray.remote(RewardLearner).remote(
-                settings.reward_model, settings.feedback.num_ratings, OBSERVATION_SIZE, settings.seed
-            )
-        )
-        return self.learners[-1]
-
-    def run(self, resume=False):
-        if resume:
-            self.loop.restore(self.checkpoints.newest_first()[0])
-        progress = RunProgress("toy", self.experiment.total_env_steps, enabled=False)
-        folder = RunFolder(self.experiment, Tracker(self.experiment.run_folder), progress, self.checkpoints)
-        try:
-            self.loop.run(folder)
-        finally:
-            self.service.close()
-        return self
-
-    @property
-    def num_asked(self):
-        return ray.get(self.server.asked.remote())
-
-    @property
-    def labels(self):
-        return self.loop.sessions.labels
-
-    def success(self):
-        return RunData.load(self.experiment.run_folder).series("eval/success").values[-1]
-
-    def fingerprint(self):
-        """What a repeated or resumed run must have in common, to the last bit."""
-        replay = self.loop.policy.replay
-        weights, version = self.loop.learner.publish()
-        return {
-            "keys": self.loop.sessions.labels.keys,
-            "version": version,
-            "observations": replay.stored_next_observations().tobytes(),
-            "rewards": replay.learned_rewards(replay.indices).tobytes(),
-            "reward model": {name: array.tobytes() for name, array in weights.items()},
-            "policy": {name: array.tobytes() for name, array in self.loop.policy.actor_weights().items()},
-        }
+    return toy_experiment(tmp_path)
 
 
 def test_the_loop_solves_a_toy_task_from_ratings_and_a_rerun_asks_nothing(experiment):
