@@ -88,7 +88,10 @@ def test_actors_do_not_know_one_another(actor):
         ("mlflow", ["orchestrator.tracking"]),
         ("pyarrow", ["orchestrator"]),
         ("matplotlib", ["orchestrator"]),
-        ("typer", ["orchestrator.cli", "orchestrator.data_cli", "orchestrator.rater_cli", "orchestrator.plain_command"]),
+        (
+            "typer",
+            ["orchestrator.cli", "orchestrator.data_cli", "orchestrator.rater_cli", "orchestrator.plain_command"],
+        ),
         ("rich", ["orchestrator"]),
         ("ray", ["orchestrator", "algorithms.policies"]),
     ],
