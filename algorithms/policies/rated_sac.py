@@ -163,7 +163,13 @@ def rated_sac_config(policy: PolicySettings, observation_size: int, action_size:
             observation_space=gymnasium.spaces.Box(-np.inf, np.inf, (observation_size,), np.float32),
             action_space=gymnasium.spaces.Box(-1.0, 1.0, (action_size,), np.float32),
         )
-        .learners(num_learners=1 if policy.num_gpus else 0, num_gpus_per_learner=policy.num_gpus)
+        .learners(
+            num_learners=1 if policy.num_gpus else 0,
+            num_gpus_per_learner=policy.num_gpus,
+            # The name that Ray gives to a node's kind of GPU.
+            custom_resources_per_learner=policy.resources
+            | ({f"accelerator_type:{policy.accelerator_type}": 0.001} if policy.accelerator_type else {}),
+        )
         .training(
             hidden=policy.hidden,
             actor_lr=policy.actor_learning_rate,
