@@ -5,6 +5,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.errors import LikertError
 from orchestrator.run_files import remove_stale_temporaries, write_atomic
+from orchestrator.storage import RemotePath, file_size, open_input
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +22,10 @@ ROWS_PER_GROUP = 64
 """Rows that are read together; small, because a look-up wants single rows."""
 COMPACT_BYTES = 256 * 2**20
 """`compact` merges parts into parts of about this many bytes in memory."""
+COMPACT_REMOTE_BYTES = 32 * 2**20
+"""The same for a remote table, whose parts are read whole."""
+REMOTE_READS = 16
+"""Parts of a remote table that are read at once: each is a request that mostly waits."""
 
 _TABLE = b"likert.table"
 _VERSION = b"likert.schema_version"
@@ -40,7 +46,7 @@ class PartsTable:
     earliest part counts. A part that cannot be read is named in one warning and left out.
     """
 
-    def __init__(self, folder: Path, name: str, schema: pa.Schema, key_column: str, version: int) -> None:
+    def __init__(self, folder: Path | RemotePath, name: str, schema: pa.Schema, key_column: str, version: int) -> None:
         self.folder = folder
         self._name = name
         self._key_column = key_column
@@ -49,6 +55,7 @@ class PartsTable:
         self._parts: set[str] = set()
         self._damaged: set[str] = set()
         self._index: dict[str, tuple[str, int]] = {}
+        self._remote = isinstance(folder, RemotePath)
         remove_stale_temporaries(folder)
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -63,8 +70,9 @@ class PartsTable:
             # Rows of a part that is gone may stand in one that was skipped as a copy: index anew.
             self._parts.clear()
             self._index.clear()
-        for part in sorted(present - self._parts - self._damaged):
-            self._index_part(part)
+        new = sorted(present - self._parts - self._damaged)
+        for part, keys in zip(new, self._keys_of(new), strict=True):
+            self._index_part(part, keys)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -107,11 +115,12 @@ class PartsTable:
             owned[part].append(row)
         batch: list[str] = []
         size = 0
+        full = COMPACT_REMOTE_BYTES if self._remote else COMPACT_BYTES
         for part in sorted(self._parts):
             part_bytes = self._size(part)
-            if part_bytes > COMPACT_BYTES // 2:
+            if part_bytes > full // 2:
                 continue
-            if size + part_bytes > COMPACT_BYTES:
+            if size + part_bytes > full:
                 self._merge(batch, owned)
                 batch, size = [], 0
             batch.append(part)
@@ -149,25 +158,36 @@ class PartsTable:
 
     def _size(self, part: str) -> int:
         try:
-            return (self.folder / part).stat().st_size
+            return file_size(self.folder / part)
         except FileNotFoundError:
             return 0
 
-    def _index_part(self, part: str) -> None:
-        try:
-            with self._open(part) as file:
-                keys = file.read(columns=[self._key_column]).column(0).to_pylist()
-        except FileNotFoundError:
+    def _index_part(self, part: str, keys: list[str] | Exception) -> None:
+        if isinstance(keys, FileNotFoundError):
             return
-        except (pa.ArrowException, OSError, _ForeignPartError) as error:
-            self._leave_out(part, error)
+        if isinstance(keys, Exception):
+            self._leave_out(part, keys)
             return
         self._parts.add(part)
         for row, key in enumerate(keys):
             self._index.setdefault(key, (part, row))
 
+    def _keys_of(self, parts: list[str]) -> list[list[str] | Exception]:
+        """Keys of each part, or why they cannot be read."""
+        if not self._remote or len(parts) < 2:
+            return [self._keys(part) for part in parts]
+        with ThreadPoolExecutor(REMOTE_READS) as pool:
+            return list(pool.map(self._keys, parts))
+
+    def _keys(self, part: str) -> list[str] | Exception:
+        try:
+            with self._open(part) as file:
+                return file.read(columns=[self._key_column]).column(0).to_pylist()
+        except (pa.ArrowException, OSError, _ForeignPartError) as error:
+            return error
+
     def _open(self, part: str) -> pq.ParquetFile:
-        file = pq.ParquetFile(self.folder / part, page_checksum_verification=True)
+        file = pq.ParquetFile(open_input(self.folder / part), page_checksum_verification=True)
         metadata = file.schema_arrow.metadata or {}
         version = metadata.get(_VERSION, b"")
         if metadata.get(_TABLE) != self._name.encode() or not version.isdigit():

@@ -29,6 +29,7 @@ from orchestrator.rating_schema import (
     rating_row,
     stored_rating,
 )
+from orchestrator.storage import RemotePath
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +57,9 @@ class StoreCounts:
 class RatingStore:
     """A folder with three tables: `images`, `ratings` and `failures`. Methods may be called from several threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | RemotePath) -> None:
         """Open the store in `folder`; the folder is made by the first rating. Raises StoreVersionError if too new."""
-        self.folder = Path(folder)
+        self.folder = folder
         self._images = PartsTable(self.folder / "images", "images", IMAGES, "sha256", SCHEMA_VERSION)
         self._ratings = PartsTable(self.folder / "ratings", "ratings", RATINGS, "key", SCHEMA_VERSION)
         self._failures = PartsTable(self.folder / "failures", "failures", FAILURES, "failure_id", SCHEMA_VERSION)

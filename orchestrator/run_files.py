@@ -1,6 +1,7 @@
 """The one place that writes files: write aside, flush to disk, rename, flush the folder.
 
-Whoever reads sees the old file or the new one, never a part, whatever is killed in between.
+Whoever reads sees the old file or the new one, never a part, whatever is killed in between. Remote files
+(`orchestrator.storage`) keep the same promise.
 """
 
 import fcntl
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from orchestrator.errors import SettingsError
+from orchestrator.storage import RemotePath, working_copy
 
 TEMPORARY_SUFFIX = ".tmp"
 """Ends the name of every file or folder that is being written; such names also start with a dot."""
@@ -25,8 +27,11 @@ STALE_AFTER_S = 3600.0
 """A temporary file this old was left by a process that died: no write takes an hour."""
 
 
-def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
+def write_atomic(path: Path | RemotePath, content: bytes | Callable[[BinaryIO], None]) -> None:
     """Write a file at once, making its folder if need be. `content` is bytes, or writes to the file it is given."""
+    if isinstance(path, RemotePath):
+        path.write_bytes(_in_memory(content) if callable(content) else content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_beside(path)
     try:
@@ -44,29 +49,28 @@ def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], None]) -> Non
     fsync_folder(path.parent)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path | RemotePath, text: str) -> None:
     """Write UTF-8 text at once."""
     write_atomic(path, text.encode())
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path | RemotePath, value: Any) -> None:
     """Write a JSON file at once. Raises ValueError for NaN and infinity, which JSON has not."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_arrays(path: Path | RemotePath, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an `.npz` file at once. Object arrays are refused, so that reading needs no pickle."""
     if any(np.asarray(array).dtype.hasobject for array in arrays.values()):
         raise TypeError("arrays of Python objects are not written: they could be read with pickle only")
     # numpy seeks while it writes, so the archive is made in memory.
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, _in_memory(lambda buffer: np.savez(buffer, **arrays)))
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path | RemotePath) -> dict[str, np.ndarray]:
     """Read what `write_arrays` wrote."""
-    with np.load(path, allow_pickle=False) as file:
+    source = io.BytesIO(path.read_bytes()) if isinstance(path, RemotePath) else path
+    with np.load(source, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
 
@@ -78,7 +82,7 @@ def append_json_line(path: Path, row: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
+def read_json_lines(path: Path | RemotePath) -> list[dict[str, Any]]:
     """Objects of a file of JSON lines, without a last line that was torn. No file is an empty list.
 
     Raises ValueError, naming file and line, for any other line that is not JSON.
@@ -110,9 +114,12 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def remove_stale_temporaries(folder: Path, older_than_s: float = STALE_AFTER_S) -> int:
-    """Remove what killed writers left in `folder` (not below it), and return how many. Others may be writing there."""
-    if not folder.is_dir():
+def remove_stale_temporaries(folder: Path | RemotePath, older_than_s: float = STALE_AFTER_S) -> int:
+    """Remove what killed writers left in `folder` (not below it), and return how many. Others may be writing there.
+
+    Remote folders are left alone: in an object store nothing is left, and elsewhere clocks need not agree.
+    """
+    if isinstance(folder, RemotePath) or not folder.is_dir():
         return 0
     num_removed = 0
     for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
@@ -138,8 +145,9 @@ def waiting_lock(path: Path) -> Iterator[None]:
 class FolderLock:
     """Keeps a second process out of a run's folder; the system lets go of it however the first one ends."""
 
-    def __init__(self, folder: Path) -> None:
-        """Take the lock. Raises SettingsError if another process holds it."""
+    def __init__(self, folder: Path | RemotePath) -> None:
+        """Take the lock, for a remote folder that of its working copy. Raises SettingsError if another holds it."""
+        folder = working_copy(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._file = (folder / ".lock").open("a+")
         try:
@@ -164,6 +172,12 @@ class FolderLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def _in_memory(write: Callable[[BinaryIO], None]) -> bytes:
+    buffer = io.BytesIO()
+    write(buffer)
+    return buffer.getvalue()
 
 
 def _temporary_beside(path: Path) -> Path:

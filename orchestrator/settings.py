@@ -14,6 +14,7 @@ from algorithms.settings import (
     RewardModelSettings,
     Settings,
 )
+from orchestrator.storage import Location, RemotePath, working_copy
 
 
 class EvaluationSettings(Settings):
@@ -55,10 +56,11 @@ class Experiment(Settings):
     """Seeds starts, exploration, networks, sampling of segments and batches."""
     total_env_steps: PositiveInt = 1_000_000
     """Environment steps of the whole run."""
-    runs_folder: Path = Path("runs")
-    """Holds a folder per run, and the SQLite tracking file."""
-    ratings_folder: Path = Path("ratings")
-    """The rating store; share it between runs, and equal questions are asked once."""
+    runs_folder: Location = Path("runs")
+    """Holds a folder per run, and the SQLite tracking file. An address such as `s3://bucket/runs` keeps checkpoints
+    where every machine reaches them."""
+    ratings_folder: Location = Path("ratings")
+    """The rating store; share it between runs, and equal questions are asked once. May be an address too."""
     task: TaskSettings
     """A packaged task's name, or a block; a block may start from a packaged task with `base: name`."""
     rollout: RolloutSettings = RolloutSettings()
@@ -94,6 +96,11 @@ class Experiment(Settings):
         return self
 
     @property
-    def run_folder(self) -> Path:
+    def run_folder(self) -> Path | RemotePath:
         """Where this run keeps everything it writes, the ratings apart."""
         return self.runs_folder / f"{self.name}-seed{self.seed}"
+
+    @property
+    def working_folder(self) -> Path:
+        """Where a run writes while it goes on: its folder, or a copy on this machine of one that is remote."""
+        return working_copy(self.run_folder)
