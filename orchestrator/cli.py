@@ -53,6 +53,29 @@ def run(
 
 @app.command()
 @_plain
+def sweep(
+    file: Annotated[Path, typer.Argument(help="Sweep settings, such as tune_configs/sweeps/tiny.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as sweep.concurrency=4."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a sweep that was stopped.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would do and cost, and stop.")
+    ] = False,
+) -> None:
+    """Run many experiments of one file, and sum them up over seeds.
+
+    Exit codes: 0 done or a budget is used up, 2 bad settings, 6 trials failed, 130 stopped by Ctrl-C. After each, the
+    same command with --resume goes on.
+    """
+    from orchestrator.sweeps.command import sweep as sweep_
+
+    sweep_(file, overrides or [], resume=resume, dry_run=dry_run)
+
+
+@app.command()
+@_plain
 def ratings(
     folder: Annotated[Path, typer.Argument(help="A rating store, such as ratings/.")],
     last: Annotated[int, typer.Option(min=0, help="List this many of the latest.")] = 10,

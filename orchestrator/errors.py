@@ -52,3 +52,9 @@ class ActorsLost(LikertError, RuntimeError):
     """Actors died and cannot be replaced. The run can be resumed."""
 
     exit_code = 5
+
+
+class TrialsFailed(LikertError, RuntimeError):
+    """Trials of a sweep did not come to their end. The sweep can be resumed."""
+
+    exit_code = 6

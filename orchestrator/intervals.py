@@ -1,9 +1,10 @@
 """Means over seeds and how sure they are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import trim_mean
 
 LAST_EVALUATIONS = 3
 """A run's result is its mean over this many last evaluations: a single one is noise."""
@@ -13,7 +14,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its interval of 95 % confidence."""
+    """A mean, of the middle half or of all, with its interval of 95 % confidence."""
 
     mean: float
     low: float
@@ -30,12 +31,26 @@ def last_mean(values: np.ndarray, num_last: int = LAST_EVALUATIONS) -> float:
     return float(np.mean(values[-num_last:]))
 
 
-def bootstrap_interval(strata: Sequence[np.ndarray], seed: int = 0) -> Interval:
-    """Mean over all scores, with a percentile interval from a stratified bootstrap (Agarwal et al. 2021).
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""[samples, N] scores -> [samples]."""
 
-    `strata` holds one array of scores for each task, a score per seed; seeds are drawn anew within each task. With
-    three seeds the interval is about their range: it tells seeds apart, and not evaluations. Raises ValueError if a
-    stratum is empty.
+
+def mean(scores: np.ndarray) -> np.ndarray:
+    """Mean of each row."""
+    return scores.mean(axis=1)
+
+
+def interquartile_mean(scores: np.ndarray) -> np.ndarray:
+    """Mean of the middle half of each row (Agarwal et al. 2021): with three scores or fewer that is all of them."""
+    return trim_mean(scores, 0.25, axis=1)
+
+
+def bootstrap_interval(strata: Sequence[np.ndarray], seed: int = 0, statistic: Statistic = mean) -> Interval:
+    """Mean, or another statistic, over all scores, with a percentile interval from a stratified bootstrap.
+
+    `strata` holds one array of scores for each task, a score per seed; seeds are drawn anew within each task (Agarwal
+    et al. 2021). With three seeds the interval is about their range: it tells seeds apart, and not evaluations. Raises
+    ValueError if a stratum is empty.
     """
     if not strata or any(not len(scores) for scores in strata):
         raise ValueError("every task needs at least one score")
@@ -44,5 +59,6 @@ def bootstrap_interval(strata: Sequence[np.ndarray], seed: int = 0) -> Interval:
         [scores[rng.integers(0, len(scores), (NUM_RESAMPLES, len(scores)))] for scores in strata], axis=1
     )
     tail = 50.0 * (1.0 - CONFIDENCE)
-    low, high = np.percentile(drawn.mean(axis=1), [tail, 100.0 - tail])
-    return Interval(float(np.mean(np.concatenate(list(strata)))), float(low), float(high))
+    low, high = np.percentile(statistic(drawn), [tail, 100.0 - tail])
+    centre = statistic(np.concatenate(list(strata))[None])[0]
+    return Interval(float(centre), float(low), float(high))

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.errors import SettingsError
 from orchestrator.loading import load_experiment, load_rater, packaged_tasks, settings_as_yaml
+from orchestrator.sweeps.search import load_sweep
 
 EXPERIMENT = """
 name: test
@@ -102,7 +103,8 @@ def test_every_experiment_in_the_repository_loads():
     files = sorted((Path(__file__).parent.parent / "tune_configs").rglob("*.yaml"))
     assert len(files) >= 4
     for path in files:
-        load_experiment(path)
+        # A sweep is many experiments, each of which is validated.
+        load_sweep(path) if path.parent.name == "sweeps" else load_experiment(path)
 
 
 def test_rater_settings_from_overrides_alone():

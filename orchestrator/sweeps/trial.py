@@ -1,0 +1,128 @@
+"""One trial, inside the process that Ray Tune starts for it."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ray import tune
+
+from orchestrator.checkpoints import Checkpoints
+from orchestrator.errors import SettingsError
+from orchestrator.progress import RunProgress
+from orchestrator.run_files import FolderLock, write_json
+from orchestrator.run_layout import CHECKPOINTS_FOLDER
+from orchestrator.sweeps.kinds import TrialKind, kind_of
+from orchestrator.sweeps.search import SweepPlan, Trial, with_values
+from orchestrator.sweeps.trial_folder import read_record, write_record
+from orchestrator.tracking import ParentRun
+
+REPORT_S = 2.0
+"""Numbers that merely grow are reported this often; a new success rate at once."""
+LOCK_S = 120.0
+"""Time that an earlier process of the same trial may take to end."""
+
+_POINTER_FILE = "takes_over.json"
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def run_trial(
+    config: Mapping[str, Any], plan: SweepPlan, parent: ParentRun | None, kind: TrialKind | None = None
+) -> dict[str, Any]:
+    """Run the trial that `config["start"]` names to its end, from its newest checkpoint; what Ray Tune calls.
+
+    Only the folder of the trial says where it stands, so that it makes no difference who died and who starts it again.
+    """
+    start = config["start"]
+    trial = plan.trial(start["trial"])
+    folder = trial.experiment.run_folder
+    with _locked(folder):
+        if start["values"] != dict(trial.values):
+            trial = with_values(plan, trial, start["values"])
+            write_record(folder, replace(read_record(folder), values=trial.values))
+        _take_over(trial, tune.get_checkpoint())
+        progress = TrialProgress(trial, _reporter(plan, trial))
+        (kind or kind_of(trial.experiment)).run(trial.experiment, progress, parent)
+        write_record(folder, replace(read_record(folder), outcome="finished", asked_model=progress.asked_model))
+    return progress.metrics()
+
+
+class TrialProgress(RunProgress):
+    """A trial's progress, shown by the process that started it."""
+
+    def __init__(self, trial: Trial, report: Report) -> None:
+        super().__init__(trial.name, trial.experiment.total_env_steps, enabled=False)
+        self._report = report
+        self._reported: dict[str, Any] = {}
+        self._reported_at = 0.0
+
+    @property
+    def asked_model(self) -> int:
+        """Questions put to the model so far."""
+        return max(0, self._state.answered + self._state.failed - self._state.from_store)
+
+    def metrics(self) -> dict[str, Any]:
+        """What the table shows and schedulers compare; without a success rate before the first evaluation."""
+        state = self._state
+        metrics = {
+            "env_steps": state.env_steps,
+            "phase": state.phase,
+            "asked": state.asked,
+            "shared": state.from_store,
+            "asked_model": self.asked_model,
+        }
+        return metrics if state.success is None else metrics | {"success": state.success}
+
+    def update(self, **changes: Any) -> None:
+        """As `RunProgress.update`; reports what changed."""
+        super().update(**changes)
+        metrics = self.metrics()
+        at_once = "success" in changes or not self._reported
+        if metrics != self._reported and (at_once or time.monotonic() - self._reported_at > REPORT_S):
+            self._reported, self._reported_at = metrics, time.monotonic()
+            self._report(metrics)
+
+
+def _reporter(plan: SweepPlan, trial: Trial) -> Report:
+    """How a trial reports. What population-based training takes over is a pointer: checkpoints stay where they are."""
+    if plan.settings.scheduler != "pbt":
+        return tune.report
+
+    def report(metrics: dict[str, Any]) -> None:
+        with TemporaryDirectory() as folder:
+            write_json(Path(folder) / _POINTER_FILE, {"run_folder": str(trial.experiment.run_folder)})
+            tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
+
+    return report
+
+
+def _take_over(trial: Trial, pointer: tune.Checkpoint | None) -> None:
+    """Go on from another trial's newest checkpoint, if that is what Tune gave this one."""
+    if pointer is None:
+        return
+    with pointer.as_directory() as folder:
+        other = Path(json.loads((Path(folder) / _POINTER_FILE).read_text())["run_folder"])
+    own = trial.experiment.run_folder
+    if other != own:
+        Checkpoints(own / CHECKPOINTS_FOLDER, trial.experiment.checkpoint.keep).take_over(other / CHECKPOINTS_FOLDER)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep others out of the trial's folder; wait for a process of the same trial that is just being ended."""
+    deadline = time.monotonic() + LOCK_S
+    while True:
+        try:
+            lock = FolderLock(folder)
+            break
+        except SettingsError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1.0)
+    with lock:
+        yield

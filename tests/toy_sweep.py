@@ -1,0 +1,72 @@
+"""A sweep over the toy task: real Ray Tune, trials, shared rating server and MLflow; a rater that is a function.
+
+python -m tests.toy_sweep FOLDER [--resume] [KEY.PATH=VALUE ...]
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import ray
+import yaml
+
+from orchestrator import cluster, launch
+from orchestrator.loading import settings_as_yaml
+from orchestrator.strict_yaml import parse_yaml
+from orchestrator.sweeps.kinds import OnlineTrials
+from orchestrator.sweeps.search import load_sweep
+from tests.toy_reach import ACTION_SIZE, OBSERVATION_SIZE, CountingServer, ToyWorker
+from tests.toy_run import toy_experiment
+
+
+class ToyTrials(OnlineTrials):
+    """Online trials whose environment is the toy one. `graves/NAME` in the runs folder kills that trial, once."""
+
+    def run(self, experiment, progress, parent):
+        launch.OBSERVATION_SIZE, launch.ACTION_SIZE = OBSERVATION_SIZE, ACTION_SIZE
+        cluster.start_rollout_worker = _start_worker
+        self._watch(experiment, progress)
+        super().run(experiment, progress, parent)
+
+    def _watch(self, experiment, progress):
+        """SIGKILL to this process in the middle of its run, if its grave is dug."""
+        grave = experiment.runs_folder.parent / "graves" / experiment.run_folder.name
+        show = progress.update
+
+        def update(**changes):
+            show(**changes)
+            if changes.get("env_steps", 0) >= 600 and grave.exists():
+                grave.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        progress.update = update
+
+
+def _start_worker(experiment, index):
+    return (
+        ray.remote(ToyWorker).options(num_cpus=0.5).remote(experiment.task, experiment.rollout, experiment.seed, index)
+    )
+
+
+def write_toy_sweep(folder: Path, search: dict, sweep: dict | None = None) -> Path:
+    """A sweep's file over the toy experiment, its runs and ratings in `folder`."""
+    tree = parse_yaml(settings_as_yaml(toy_experiment(folder)))
+    tree["rollout"]["num_cpus"] = 0.5
+    tree["checkpoint"]["interval_env_steps"] = 200
+    path = folder / "sweep.yaml"
+    path.write_text(yaml.safe_dump(tree | {"search": search, "sweep": sweep or {}}))
+    return path
+
+
+def main() -> None:
+    from orchestrator.sweeps.driver import run_sweep
+
+    folder, *rest = sys.argv[1:]
+    overrides = [argument for argument in rest if argument != "--resume"]
+    plan = load_sweep(Path(folder) / "sweep.yaml", overrides)
+    run_sweep(plan, "--resume" in rest, ToyTrials(), CountingServer)
+
+
+if __name__ == "__main__":
+    main()
