@@ -26,6 +26,8 @@ class Problem:
     episode_id: str | None = None
     is_note: bool = False
     """Worth knowing, but nothing is wrong."""
+    column: str = ""
+    """Where it is about one value."""
 
     def __str__(self) -> str:
         row = "" if self.row is None else f", row {self.row}"
@@ -65,7 +67,7 @@ def value_problems(part: str, first_row: int, rows: pa.Table, info: DatasetInfo)
     """What is wrong with single values: pictures that cannot be read, actions that do not exist, and so on."""
     name = rows["episode_id"][0].as_py()
     found = [*_frame_problems(rows, info), *_action_problems(rows, info), *_number_problems(rows)]
-    problems = [Problem(part, text, first_row + index, name) for index, text in sorted(found)]
+    problems = [Problem(part, text, first_row + index, name, column=column) for index, column, text in sorted(found)]
     if rows.num_rows == 2:
         problems.append(Problem(part, "the episode has one action only", first_row, name, is_note=True))
     return problems
@@ -119,28 +121,28 @@ def _row_problems(rows: pa.Table, info: DatasetInfo) -> Iterator[tuple[int, str]
         yield from ((i, f"symbolic has {n} bytes, but must have {size}") for i, n in enumerate(lengths) if n != size)
 
 
-def _frame_problems(rows: pa.Table, info: DatasetInfo) -> Iterator[tuple[int, str]]:
+def _frame_problems(rows: pa.Table, info: DatasetInfo) -> Iterator[tuple[int, str, str]]:
     if "frame" in rows.column_names:
         for index, png in enumerate(rows["frame"].to_pylist()):
             text = broken_frame(png, info)
             if text:
-                yield index, text
+                yield index, "frame", text
     else:
-        yield 0, "the column 'frame' is missing"
+        yield 0, "frame", "the column 'frame' is missing"
 
 
-def _action_problems(rows: pa.Table, info: DatasetInfo) -> Iterator[tuple[int, str]]:
+def _action_problems(rows: pa.Table, info: DatasetInfo) -> Iterator[tuple[int, str, str]]:
     if "action" in rows.column_names:
         for index, action in enumerate(rows["action"].to_pylist()[:-1]):
             text = unknown_action(action, info)
             # A missing action is a problem of structure, told there.
             if text and action is not None:
-                yield index, text
+                yield index, "action", text
 
 
-def _number_problems(rows: pa.Table) -> Iterator[tuple[int, str]]:
+def _number_problems(rows: pa.Table) -> Iterator[tuple[int, str, str]]:
     for column in rows.column_names:
         if column == "sparse_reward" or column.startswith((REWARD, SCORE, AUDIT)):
             for index, value in enumerate(rows[column].to_pylist()):
                 if isinstance(value, float) and not np.isfinite(value):
-                    yield index, f"{column} is {value}, which is no finite number"
+                    yield index, column, f"{column} is {value}, which is no finite number"

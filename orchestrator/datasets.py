@@ -7,7 +7,7 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,15 +209,33 @@ class TrajectoryDataset:
         """
         if not re.match(LABELLER_PATTERN, labeller):
             raise ValueError(f"labeller {labeller!r}: a name has small letters, digits and _, and begins with a letter")
+        columns = {REWARD + labeller: rewards} | ({} if scores is None else {SCORE + labeller: scores})
+        self.write_columns(part, columns, stamp, instead_of=(SCORE + labeller,))
+
+    def write_columns(
+        self,
+        part: str,
+        columns: Mapping[str, np.ndarray],
+        stamp: dict[str, Any] | None = None,
+        instead_of: Sequence[str] = (),
+    ) -> None:
+        """Put columns of labels, by full name, into a part in place of those of equal name and of `instead_of`.
+
+        Values are float32, one for each row of the part; NaN is stored as null. Raises PartError.
+        """
+        metadata = {_STAMP: json.dumps(stamp or {}, sort_keys=True).encode()}
         with waiting_lock(self.folder / ".labels.lock"):
             table = _read_whole(self.folder / part)
-            table = table.drop_columns([n for n in (REWARD + labeller, SCORE + labeller) if n in table.column_names])
-            metadata = {_STAMP: json.dumps(stamp or {}, sort_keys=True).encode()}
-            for prefix, values in ((REWARD, rewards), (SCORE, scores)):
-                if values is not None:
-                    field = pa.field(prefix + labeller, pa.float32(), metadata=metadata)
-                    table = table.append_column(field, pa.array(values, pa.float32(), from_pandas=True))
+            table = table.drop_columns([n for n in (*columns, *instead_of) if n in table.column_names])
+            for name, values in columns.items():
+                field = pa.field(name, pa.float32(), metadata=metadata)
+                table = table.append_column(field, pa.array(values, pa.float32(), from_pandas=True))
             _write_part(self.folder / part, table)
+
+    def num_rows(self, part: str) -> int:
+        """Rows of a part. Raises PartError if it cannot be read."""
+        with _open(self.folder / part) as file:
+            return file.metadata.num_rows
 
     def record_labels(self, labeller: str, about: dict[str, Any]) -> None:
         """Note in `metadata.json` how a labeller's columns came to be."""

@@ -215,7 +215,7 @@ def sampling_parameters(settings: RaterSettings, tokens: Sequence[int], schema: 
 
     common = {"temperature": settings.temperature, "seed": settings.seed if settings.temperature else None}
     if schema:
-        constraint = StructuredOutputsParams(json=schema, disable_any_whitespace=True)
+        constraint = StructuredOutputsParams(json=schema)
         return SamplingParams(**common, max_tokens=MAX_JSON_TOKENS, structured_outputs=constraint)
     if not tokens:
         return SamplingParams(**common, max_tokens=settings.max_analysis_tokens, stream_interval=REPORT_EVERY_TOKENS)
@@ -243,6 +243,8 @@ def engine_arguments(settings: RaterSettings, model: str, revision: str | None, 
         "limit_mm_per_prompt": {"video": 0},
         # Every frame is new: a cache of processed images would only fill memory.
         "mm_processor_cache_gb": 0,
+        # Spaces between the values of an answer would be endless for a model that likes them.
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
         "seed": settings.seed,

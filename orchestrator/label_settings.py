@@ -1,0 +1,73 @@
+"""The settings of one labelling: a YAML file plus `key.path=value` overrides."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from actors.rating.settings import RaterSettings
+from algorithms.label_settings import RewardSettings, WindowSettings
+from algorithms.scores import ScoringMode
+from algorithms.settings import Fraction, PositiveInt, Settings
+
+LabellerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+NotNegative = Annotated[float, Field(ge=0.0)]
+
+
+class PriceSettings(Settings):
+    """What asking costs, for the estimate and the count while it runs; in any currency."""
+
+    per_million_prompt_tokens: NotNegative = 0.0
+    """Price of reading."""
+    per_million_completion_tokens: NotNegative = 0.0
+    """Price of writing."""
+    per_hour: NotNegative = 0.0
+    """Price of the machines, for each hour that labelling takes."""
+
+
+class LabelSettings(Settings):
+    """Which trajectories are labelled, what is asked about them, of whom, and which columns the answers become."""
+
+    data: Path
+    """The data set; the columns are added to its parts."""
+    name: LabellerName = "rg_vlm"
+    """The scores become the column `score_<name>`."""
+    mode: ScoringMode = "two_turn"
+    """`two_turn`: analyse, then score in the same conversation (published). `single_turn`: score at once. `logits`: for
+    each action one forward pass, which gives the probability of every score; the score is their mean."""
+    window: WindowSettings = WindowSettings()
+    """What one question shows."""
+    rewards: dict[LabellerName, RewardSettings] = Field(default_factory=lambda: {"rg_vlm": RewardSettings()})
+    """Columns `reward_<name>` made of the scores; a policy learns from one of them."""
+    rater: RaterSettings = RaterSettings()
+    """Who is asked."""
+    ratings_folder: Path = Path("ratings")
+    """Store of all answers; labellings may share it."""
+    tolerated_failure_share: Fraction = 0.2
+    """Labelling stops with a message once more than this share of its questions fail."""
+    num_readers: PositiveInt = 1
+    """Processes that read trajectories and draw pictures, on one processor each."""
+    price: PriceSettings = PriceSettings()
+    """What asking costs."""
+
+    @model_validator(mode="after")
+    def _has_columns(self) -> "LabelSettings":
+        if not self.rewards:
+            raise ValueError("rewards is empty: name at least one column, such as rewards: {rg_vlm: {}}")
+        if "sparse" in self.rewards or self.name == "sparse":
+            raise ValueError("'sparse' names the reward that every data set has; choose another name")
+        return self
+
+    def digest(self, model: str, revision: str, prompt_version: str) -> str:
+        """Stands for all that decides what the columns hold, the weights that answer included."""
+        facts = {
+            "mode": self.mode,
+            "window": self.window.model_dump(mode="json"),
+            "rewards": {name: reward.model_dump(mode="json") for name, reward in self.rewards.items()},
+            "sampling": vars(self.rater.sampling),
+            "model": [model, revision],
+            "prompt": prompt_version,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

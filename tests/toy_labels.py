@@ -1,0 +1,93 @@
+"""A small data set of toy trajectories, and a labelling of it by a function, in this process, without Ray."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from actors.rating.fake import FunctionBackend
+from actors.rating.front import RatingFront
+from actors.rating.server import RatingServer
+from actors.rating.settings import RaterSettings
+from algorithms.images import encode_png
+from algorithms.label_settings import RewardSettings
+from algorithms.trajectories import Trajectory
+from orchestrator.dataset_schema import ActionSpace, DatasetInfo
+from orchestrator.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.label_settings import LabelSettings
+from orchestrator.labelling import LabelCounts, Labelling
+from orchestrator.score_service import ScoreService
+from orchestrator.score_store import ScoreStore
+from orchestrator.window_stream import window_rows
+
+INFO = DatasetInfo(
+    name="toy", source="test", actions=ActionSpace(kind="discrete", names=("left", "right", "forward")), frame_px=(8, 8)
+)
+RATER = RaterSettings(max_in_flight=8, max_attempts=1)
+
+
+def toy_episode(number: int, length: int) -> Trajectory:
+    """Random frames and actions; the number decides all."""
+    rng = np.random.default_rng(number)
+    last = np.arange(length) == length - 1
+    actions = rng.integers(3, size=length)
+    return Trajectory(
+        episode_id=f"e{number:03d}",
+        instruction=f"reach place {number}",
+        actions=actions,
+        action_names=tuple(INFO.actions.names[action] for action in actions),
+        sparse_rewards=last.astype(np.float32),
+        terminated=last,
+        truncated=np.zeros(length, dtype=bool),
+        frames=tuple(encode_png(rng.integers(256, size=(8, 8, 3), dtype=np.uint8)) for _ in range(length + 1)),
+    )
+
+
+def toy_set(folder: Path, lengths: list[int], part_bytes: int = 3_000) -> TrajectoryDataset:
+    """Episodes of these lengths."""
+    with DatasetWriter(folder, INFO, part_bytes) as writer:
+        for number, length in enumerate(lengths):
+            writer.write(toy_episode(number, length))
+    return TrajectoryDataset(folder)
+
+
+def answer(prompt, images, choices) -> str:
+    """An analysis, or scores that depend on the picture alone."""
+    if not prompt.schema:
+        return "The agent moves."
+    number = prompt.schema.split('"minItems": ')[1].split(",")[0]
+    digest = hashlib.sha256(images[0]).digest()
+    return "[" + ",".join(str(digest[place] % 11) for place in range(int(number))) + "]"
+
+
+def label(
+    data: Path, store: Path, function: Callable = answer, tell: Callable = lambda _: None, **settings
+) -> LabelCounts:
+    """Label a set, all parts that need it, and return what was done."""
+    columns = {"rg_vlm": RewardSettings(), "rg_vlm_sparse": RewardSettings(sparse="sum")}
+    asked = LabelSettings(data=data, rater=RATER, ratings_folder=store, **{"rewards": columns, **settings})
+    server = RatingServer(RATER, FunctionBackend(function), first_pause_s=0.001)
+    service = ScoreService(ScoreStore(store), RatingFront(RATER, [server]), RATER, "label")
+    try:
+        identity = service.finish_start()
+        labelling = Labelling(asked, TrajectoryDataset(data), service, identity, tell)
+        parts = labelling.parts_to_do()
+        labelling.run(row for part in parts for row in window_rows(data, part, asked.window))
+        return labelling.counts
+    finally:
+        service.close()
+
+
+def label_slowly(data: Path, store: Path, calls: Path, pause_s: float) -> None:
+    """Label a set, `pause_s` for each turn, and note the picture of each question for scores in the file `calls`."""
+
+    async def slowly(prompt, images, choices):
+        await asyncio.sleep(pause_s)
+        if prompt.schema:
+            with calls.open("a") as file:
+                file.write(hashlib.sha256(images[0]).hexdigest() + "\n")
+        return answer(prompt, images, choices)
+
+    label(data, store, slowly)
