@@ -60,9 +60,7 @@ def sweep(
         typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as sweep.concurrency=4."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a sweep that was stopped.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would do and cost, and stop.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do and cost, and stop.")] = False,
 ) -> None:
     """Run many experiments of one file, and sum them up over seeds.
 
@@ -76,8 +74,27 @@ def sweep(
 
 @app.command()
 @_plain
+def label(
+    file: Annotated[Path, typer.Argument(help="Settings of a labelling, such as tune_configs/rg_vlm/babyai.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as data=data/mine."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and stop.")] = False,
+) -> None:
+    """Let the rater score every action of a data set (RG-VLM), or go on with it if it was stopped.
+
+    Exit codes: 0 done, 2 bad settings, 3 too many questions got no answer, 130 stopped by Ctrl-C.
+    """
+    from orchestrator.label_command import label as label_
+
+    label_(file, overrides or [], dry_run)
+
+
+@app.command()
+@_plain
 def ratings(
-    folder: Annotated[Path, typer.Argument(help="A rating store, such as ratings/.")],
+    folder: Annotated[str, typer.Argument(help="A rating store, such as ratings/ or s3://bucket/ratings.")],
     last: Annotated[int, typer.Option(min=0, help="List this many of the latest.")] = 10,
     failures: Annotated[bool, typer.Option("--failures", help="List failed questions, not ratings.")] = False,
     export: Annotated[Path | None, typer.Option(help="Write all ratings to this .csv or .parquet file.")] = None,
@@ -85,9 +102,10 @@ def ratings(
     compact: Annotated[bool, typer.Option("--compact", help="Merge small files; runs may go on meanwhile.")] = False,
 ) -> None:
     """Count, list and export the ratings in a store."""
+    from orchestrator.storage import location_argument
     from orchestrator.store_command import show_store
 
-    show_store(folder, last=last, failures=failures, export=export, images=images, compact=compact)
+    show_store(location_argument(folder), last=last, failures=failures, export=export, images=images, compact=compact)
 
 
 @app.command()
@@ -116,13 +134,14 @@ def serve(
 @app.command()
 @_plain
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of them.")],
+    runs: Annotated[list[str], typer.Argument(help="Run folders, or folders of them; addresses too.")],
     out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("report"),
 ) -> None:
     """Compare runs in a table and a figure, with confidence intervals."""
     from orchestrator.report import write_report
+    from orchestrator.storage import location_argument
 
-    for path in write_report(runs, out):
+    for path in write_report([location_argument(run) for run in runs], out):
         typer.echo(path)
 
 
