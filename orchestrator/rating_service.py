@@ -67,6 +67,7 @@ class RatingService:
         self._starting: Future[RaterIdentity] | None = None
         self._identity: RaterIdentity | None = None
         self._client: str | None = None
+        self._asking: set[Future[SessionAnswers]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="ratings", daemon=True)
         self._thread.start()
@@ -107,14 +108,19 @@ class RatingService:
         Its result raises DiskFailing if the store cannot be written.
         """
         asking = self._ask(list(questions), report or (lambda *_: None))
-        return asyncio.run_coroutine_threadsafe(asking, self._loop)
+        answers = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        self._asking.add(answers)
+        answers.add_done_callback(self._asking.discard)
+        return answers
 
     def statistics(self) -> dict[str, Any]:
         """The server's counters: see `RatingFront.statistics`."""
         return asyncio.run_coroutine_threadsafe(self._front.statistics(), self._loop).result()
 
     def close(self) -> None:
-        """Stop engines of our own, or leave the shared server. Waits for a session in progress."""
+        """Stop engines of our own, or leave the shared server. A session under way ends; what is stored stays."""
+        for answers in list(self._asking):
+            answers.cancel()
         try:
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         finally:

@@ -150,16 +150,22 @@ def no_pause(monkeypatch):
     monkeypatch.setattr("actors.rating.front.PAUSES_S", (0.1,) * 4)
 
 
+def one(name, *deaths):
+    return pytest.param(deaths, id=name, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     "deaths",
     [
-        ["collect-0"],
-        ["collect-0", "collect-1"],
-        ["render-1", "evaluate-0"],
-        ["train", "score"],
-        ["server"],
+        pytest.param(
+            ["evaluate-0", "collect-0", "collect-1", "render-1", "train", "score", "server"], id="one after another"
+        ),
+        one("one worker", "collect-0"),
+        one("all workers", "collect-0", "collect-1"),
+        one("render and evaluate", "render-1", "evaluate-0"),
+        one("reward learner", "train", "score"),
+        one("rating actor", "server"),
     ],
-    ids=["one worker", "all workers", "render and evaluate", "reward learner", "rating actor"],
 )
 def test_a_run_whose_actors_are_killed_equals_one_undisturbed(tmp_path, undisturbed, no_pause, deaths, caplog):
     run = MortalRun(short_experiment(tmp_path), *deaths).run()
@@ -171,6 +177,7 @@ def test_a_run_whose_actors_are_killed_equals_one_undisturbed(tmp_path, undistur
     assert not list(RatingStore(tmp_path / "ratings").failures())
 
 
+@pytest.mark.slow
 def test_frames_of_a_reward_learner_that_died_are_drawn_again(local_ray, tmp_path):
     whole = MortalRun(seeing_frames(tmp_path / "whole")).run()
     run = MortalRun(seeing_frames(tmp_path / "killed"), "score", "train").run()
@@ -190,6 +197,7 @@ def test_an_actor_that_can_not_be_made_ends_the_run_with_its_reason(local_ray, t
         Run(short_experiment(tmp_path)).run()
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_with_a_message_and_it_goes_on_afterwards(tmp_path, undisturbed, monkeypatch, caplog):
     write, written = parquet_parts.write_atomic, []
 
@@ -211,6 +219,7 @@ def test_a_full_disk_stops_the_run_with_a_message_and_it_goes_on_afterwards(tmp_
     assert again.num_asked == len(RatingStore(tmp_path / "ratings")) - kept
 
 
+@pytest.mark.slow
 def test_a_cut_part_of_the_store_costs_its_ratings_and_not_the_run(local_ray, tmp_path, caplog):
     experiment = seeing_frames(tmp_path)
     MortalRun(experiment.model_copy(update={"total_env_steps": 400})).run()
