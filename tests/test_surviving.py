@@ -6,7 +6,6 @@ Where every death can be mended exactly, the run must equal one that nothing hap
 import errno
 import logging
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -16,74 +15,14 @@ import pytest
 import ray
 import torch
 
-from actors.reward.learner import RewardLearner
 from orchestrator import parquet_parts, replacing
 from orchestrator.errors import ActorsLost, DiskFailing
 from orchestrator.rating_store import RatingStore
 from orchestrator.settings import Experiment
-from tests.toy_reach import CountingServer, ToyWorker
+from tests.mortal import MortalServer, MortalWorker
+from tests.mortal_learner import MortalLearner
+from tests.toy_reach import ToyWorker
 from tests.toy_run import ToyRun, toy_experiment
-
-
-def die_if(grave: Path) -> None:
-    """SIGKILL to this process if `grave` is there; once, because the grave is filled in."""
-    try:
-        grave.unlink()
-    except FileNotFoundError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-class MortalWorker(ToyWorker):
-    """Dies in the middle of its fourth episode, in a rendering or in an evaluation, if its grave is dug."""
-
-    def __init__(self, graves, task, rollout, seed, worker_index):
-        super().__init__(task, rollout, seed, worker_index)
-        self._graves, self._index = graves, worker_index
-
-    def collect(self, weights, render_px=None):
-        if self._episode == 3 and self._step > 0:
-            die_if(self._graves / f"collect-{self._index}")
-        return super().collect(weights, render_px)
-
-    def render(self, scene, frame_states):
-        die_if(self._graves / f"render-{self._index}")
-        return super().render(scene, frame_states)
-
-    def evaluate(self, *arguments):
-        die_if(self._graves / f"evaluate-{self._index}")
-        return super().evaluate(*arguments)
-
-
-class MortalLearner(RewardLearner):
-    """Dies in its second training, or in a scoring after the first, if its grave is dug."""
-
-    def __init__(self, graves, *arguments):
-        super().__init__(*arguments)
-        self._graves = graves
-
-    def train(self, ratings=None):
-        if self._version == 1:
-            die_if(self._graves / "train")
-        return super().train(ratings)
-
-    def score(self, inputs):
-        if self._version == 1:
-            die_if(self._graves / "score")
-        return super().score(inputs)
-
-
-class MortalServer(CountingServer):
-    """Dies at its twentieth question if its grave is dug."""
-
-    def __init__(self, settings, graves):
-        super().__init__(settings)
-        self._graves = graves
-
-    def _answer(self, prompt, images, choices):
-        if self.num_asked == 20:
-            die_if(self._graves / "server")
-        return super()._answer(prompt, images, choices)
 
 
 class MortalRun(ToyRun):

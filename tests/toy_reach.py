@@ -1,15 +1,17 @@
-"""A task that a child could solve, with the face of a rollout worker: move a dot along a line to the right end."""
+"""A task that a child could solve, with the face of a rollout worker: move a dot along a line to the right end.
+
+Every actor's process imports this module, so torch is imported where it is needed, and no simulator at all.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from actors.rating.backend import Reply
 from actors.rating.fake import FunctionBackend
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from actors.rollout.settings import RolloutSettings, TaskSettings
-from actors.rollout.worker import EpisodeResult
-from algorithms.actor_network import SquashedGaussianActor
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.images import decode_png, encode_png, reduce_image
 
@@ -18,6 +20,22 @@ ACTION_SIZE = 1
 STEP = 0.1
 GOAL = 0.8
 IMAGE_PX = 28
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """As `actors.rollout.worker` has it."""
+
+    success_any: bool
+    success_last: bool
+    env_return: float
+
+
+def actor_of(weights):
+    """The policy to act with; None for random actions."""
+    from algorithms.actor_network import SquashedGaussianActor
+
+    return None if weights is None else SquashedGaussianActor.from_numpy(weights)
 
 
 def draw(position: float) -> np.ndarray:
@@ -44,11 +62,13 @@ class ToyWorker:
         self._step = 0
 
     def collect(self, weights, render_px=None):
+        import torch
+
         if self._step == 0:
             self._rng = np.random.default_rng([*self._key, 0, self._episode])
             self._noise = torch.Generator().manual_seed(int(self._rng.integers(2**31)))
             self._position = float(self._rng.uniform(-1.0, 0.0))
-        actor = None if weights is None else SquashedGaussianActor.from_numpy(weights)
+        actor = actor_of(weights)
         positions, actions = [self._position], []
         for _ in range(self._chunk):
             if actor is None:
@@ -79,7 +99,9 @@ class ToyWorker:
         return [chunk], frames
 
     def evaluate(self, weights, num_episodes, seed, first_episode=0, randomised_starts=None):
-        actor = None if weights is None else SquashedGaussianActor.from_numpy(weights)
+        import torch
+
+        actor = actor_of(weights)
         results = []
         for episode in range(first_episode, first_episode + num_episodes):
             rng = np.random.default_rng([seed, 1, episode])
