@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from actors.rating.pocket import IMAGE_PX, checkpoint
 from actors.rating.pocket.evaluation import analyses_of, balanced_accuracy, confusion
@@ -13,6 +14,7 @@ from actors.rating.pocket.questions import PocketTask, Questions, all_texts, ana
 from actors.rating.pocket.tokenizer import END_OF_TURN, train_tokenizer
 from actors.rating.pocket.training import TaskFrames, Trainer, TrainingPlan
 from actors.rating.pocket.words import TaskWords
+from actors.rating.precision import processor_dtype
 from actors.rating.settings import RaterSettings
 from algorithms.ratings import TaskText
 
@@ -149,7 +151,8 @@ def test_a_checkpoint_keeps_the_weights(tokenizer, model, images, questions, tmp
     checkpoint.save(model, tokenizer, tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".jinja"}
     loaded, loaded_tokenizer = checkpoint.load(tmp_path)
-    assert loaded.dtype == torch.bfloat16
+    assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {torch.bfloat16}
+    assert loaded.dtype == processor_dtype()
     assert loaded_tokenizer.encode("The lamp is 3") == tokenizer.encode("The lamp is 3")
     with torch.inference_mode():
         theirs = image_features(loaded.float(), images)

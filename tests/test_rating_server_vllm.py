@@ -14,6 +14,7 @@ import ray
 from PIL import Image
 
 from actors.rating.models import folder_digest
+from actors.rating.precision import processor_dtype
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from actors.rating.vllm_engine import chat_text, engine_environment, label_tokens, renormalised
@@ -87,7 +88,7 @@ def test_probabilities_are_those_of_the_model_over_the_levels(server, checkpoint
     from transformers import AutoProcessor, Qwen2VLForConditionalGeneration
 
     processor = AutoProcessor.from_pretrained(checkpoint)
-    model = Qwen2VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.bfloat16)
+    model = Qwen2VLForConditionalGeneration.from_pretrained(checkpoint, dtype=processor_dtype())
     labels = answer_labels(RatingScale.likert(5))
     tokens = list(label_tokens(processor.tokenizer, labels).values())
 

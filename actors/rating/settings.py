@@ -53,7 +53,7 @@ class RaterSettings(Settings):
     """Time that an engine may take to load and warm up."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Precision of the weights."""
+    """Precision of the weights; `auto` is the checkpoint's, or float32 on a processor without bfloat16 of its own."""
     quantization: str | None = None
     """vLLM quantisation name, such as `awq` or `gptq`."""
     tensor_parallel_size: PositiveInt = 1

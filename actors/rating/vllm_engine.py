@@ -231,7 +231,7 @@ def engine_arguments(settings: RaterSettings, model: str, revision: str | None, 
         "tokenizer_revision": revision,
         "trust_remote_code": False,
         "load_format": "safetensors",
-        "dtype": settings.dtype,
+        "dtype": engine_dtype(settings, on_cpu),
         "quantization": settings.quantization,
         "tensor_parallel_size": settings.tensor_parallel_size,
         "max_model_len": settings.max_model_len,
@@ -255,6 +255,15 @@ def engine_arguments(settings: RaterSettings, model: str, revision: str | None, 
     if on_cpu:
         return arguments | {"kv_cache_memory_bytes": settings.cpu_kv_cache_gb * 2**30}
     return arguments | {"gpu_memory_utilization": settings.gpu_memory_fraction}
+
+
+def engine_dtype(settings: RaterSettings, on_cpu: bool) -> str:
+    """vLLM's name of the precision: as set; `auto` is the checkpoint's, except on a processor that would emulate it."""
+    if settings.dtype == "auto" and on_cpu:
+        from actors.rating.precision import has_bfloat16
+
+        return "auto" if has_bfloat16() else "float32"
+    return settings.dtype
 
 
 def chat_text(tokenizer: Any, prompt: Prompt, num_images: int) -> str:

@@ -7,6 +7,7 @@ import torch
 from transformers import Qwen2Tokenizer, Qwen2VLForConditionalGeneration
 
 from actors.rating.pocket.tokenizer import save_processor
+from actors.rating.precision import processor_dtype
 
 
 def save(model: Qwen2VLForConditionalGeneration, tokenizer: Qwen2Tokenizer, folder: Path) -> None:
@@ -17,6 +18,9 @@ def save(model: Qwen2VLForConditionalGeneration, tokenizer: Qwen2Tokenizer, fold
 
 
 def load(folder: Path) -> tuple[Qwen2VLForConditionalGeneration, Qwen2Tokenizer]:
-    """The model, in bfloat16 and for inference, and its tokenizer. Nothing is fetched, no code of the folder runs."""
-    model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.bfloat16, local_files_only=True)
+    """The model, in the processor's faster precision and for inference, and its tokenizer.
+
+    Nothing is fetched, no code of the folder runs.
+    """
+    model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=processor_dtype(), local_files_only=True)
     return model.eval(), Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)

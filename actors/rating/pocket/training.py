@@ -17,6 +17,7 @@ from transformers import Qwen2VLForConditionalGeneration
 
 from actors.rating.pocket.model import TEXT_WIDTH, features_of_patches, image_features, next_token_states, patches
 from actors.rating.pocket.questions import Question, Questions, TokenBatch, analyses, token_batch
+from actors.rating.precision import has_bfloat16
 from algorithms.scales import SCALE_WORDS
 
 NUM_STAGES = 5
@@ -233,8 +234,7 @@ def answer_loss(model: Qwen2VLForConditionalGeneration, batch: TokenBatch, featu
 
 
 def _half_precision() -> torch.autocast:
-    """bfloat16 where the processor multiplies it; elsewhere that is twenty times slower than float32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16())
 
 
 def _parts(images: np.ndarray, size: int = 256) -> Iterator[np.ndarray]:
