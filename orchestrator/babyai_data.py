@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import ray
 from pydantic import Field, model_validator
@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.expert import AUDITS, Demonstration, demonstrate, random_share
 from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, BabyAISettings, Split
+from actors.babyai.skills import skills_of
 from algorithms.settings import Fraction, PositiveInt, Settings
 from algorithms.trajectories import Trajectory
 from orchestrator import cluster
@@ -29,7 +30,10 @@ class BabyAIDataSettings(Settings):
     """A set of BabyAI demonstrations."""
 
     num_episodes: PositiveInt = 1_000
-    """Episodes; each completes its chain."""
+    """Chains that are demonstrated to their end."""
+    unit: Literal["chain", "subtask"] = "chain"
+    """`chain`: a trajectory for each chain, with the whole chain as its instruction. `subtask`: a trajectory for each
+    sub-task of each chain, with its own instruction, as in SPRINT's and RG-VLM's data."""
     chain_lengths: tuple[Annotated[int, Field(ge=1, le=MAX_CHAIN)], ...] = (1, 2, 3, 4, 5, 6)
     """Sub-tasks in a chain; each length is as frequent as it is named here."""
     split: Split = "train"
@@ -56,10 +60,13 @@ def generate(settings: BabyAIDataSettings, folder: Path) -> DatasetInfo:
         first = writer.info.num_episodes
         cluster.connect([])
         try:
-            with WorkProgress(folder.name, settings.num_episodes, "episodes") as progress:
-                for done, trajectory in enumerate(_trajectories(settings, first), start=first + 1):
-                    writer.write(trajectory)
-                    progress.update(done, free=first)
+            with WorkProgress(folder.name, settings.num_episodes, "chains") as progress:
+                chain, skip = _place(settings, first)
+                for done, trajectories in enumerate(_chains(settings, chain), start=chain + 1):
+                    for trajectory in trajectories[skip:]:
+                        writer.write(trajectory)
+                    skip = 0
+                    progress.update(done, free=chain)
         finally:
             ray.shutdown()
     return writer.info
@@ -79,12 +86,12 @@ def dataset_info(settings: BabyAIDataSettings, name: str) -> DatasetInfo:
 
 
 def make_episode(settings: BabyAIDataSettings, number: int) -> Trajectory:
-    """The episode of that number: the first of its own levels that the expert completes.
+    """The chain of that number, demonstrated: the first of its own levels that the expert completes.
 
     Raises SettingsError if it completes none.
     """
     environment = ChainEnvironment(settings.babyai, settings.seed)
-    length = settings.chain_lengths[number % len(settings.chain_lengths)]
+    length = _length_of(settings, number)
     for index in range(number * ATTEMPTS, (number + 1) * ATTEMPTS):
         share = random_share(settings.seed, index, settings.random_share)
         task = ChainTask(settings.split, index, length)
@@ -97,8 +104,37 @@ def make_episode(settings: BabyAIDataSettings, number: int) -> Trajectory:
     )
 
 
-def _trajectories(settings: BabyAIDataSettings, first: int) -> Iterator[Trajectory]:
-    """Episodes from number `first` on, in order; a bounded number of them is under way."""
+def trajectories_of(settings: BabyAIDataSettings, number: int) -> list[Trajectory]:
+    """What the set holds of the chain of that number. Raises SettingsError as `make_episode` does."""
+    chain = make_episode(settings, number)
+    return skills_of(chain) if settings.unit == "subtask" else [chain]
+
+
+def task_of(settings: BabyAIDataSettings, episode_id: str) -> ChainTask:
+    """The task that an episode shows, or shows a part of."""
+    index = int(episode_id.removeprefix(f"{settings.split}-").split("-")[0])
+    return ChainTask(settings.split, index, _length_of(settings, index // ATTEMPTS))
+
+
+def _length_of(settings: BabyAIDataSettings, number: int) -> int:
+    """Sub-tasks of the chain of that number."""
+    return settings.chain_lengths[number % len(settings.chain_lengths)]
+
+
+def _place(settings: BabyAIDataSettings, num_written: int) -> tuple[int, int]:
+    """The chain to go on with, and how many of its trajectories are written."""
+    if settings.unit == "chain":
+        return num_written, 0
+    rounds, left = divmod(num_written, sum(settings.chain_lengths))
+    number = rounds * len(settings.chain_lengths)
+    while left >= _length_of(settings, number):
+        left -= _length_of(settings, number)
+        number += 1
+    return number, left
+
+
+def _chains(settings: BabyAIDataSettings, first: int) -> Iterator[list[Trajectory]]:
+    """The trajectories of each chain from number `first` on, in order; a bounded number of chains is under way."""
     make = ray.remote(_make_episodes)
     numbers = range(first, settings.num_episodes)
     chunks = iter(
@@ -116,5 +152,5 @@ def _trajectories(settings: BabyAIDataSettings, first: int) -> Iterator[Trajecto
             raise error.cause if isinstance(error.cause, SettingsError) else error from None
 
 
-def _make_episodes(settings: BabyAIDataSettings, numbers: list[int]) -> list[Trajectory]:
-    return [make_episode(settings, number) for number in numbers]
+def _make_episodes(settings: BabyAIDataSettings, numbers: list[int]) -> list[list[Trajectory]]:
+    return [trajectories_of(settings, number) for number in numbers]

@@ -36,3 +36,12 @@ def control_metric(control: str, metric: str) -> str:
     """Name of a control's metric: `random`, `eval/success` -> `eval/random_success`."""
     folder, name = metric.split("/")
     return f"{folder}/{control}_{name}"
+
+
+POLICY_FILE = "policy.npz"
+"""Weights of an offline run's policy at its end, for `algorithms.language_actor.LanguageActor`."""
+
+
+def chain_metric(start: str, name: str, control: str | None = None) -> str:
+    """Name of a metric of chains of sub-tasks: `fixed`, `proportion` -> `eval/fixed_proportion`."""
+    return f"eval/{control + '_' if control else ''}{start}_{name}"

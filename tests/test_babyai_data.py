@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from actors.babyai.settings import BabyAISettings
 from orchestrator import babyai_data, datasets
-from orchestrator.babyai_data import BabyAIDataSettings, dataset_info, generate, make_episode
+from orchestrator.babyai_data import BabyAIDataSettings, dataset_info, generate, make_episode, task_of, trajectories_of
 from orchestrator.cli import app
 from orchestrator.datasets import DatasetWriter, TrajectoryDataset
 from orchestrator.errors import SettingsError
@@ -23,8 +23,8 @@ def without_ray(monkeypatch):
     monkeypatch.setattr(babyai_data.cluster, "connect", lambda demands: None)
     monkeypatch.setattr(
         babyai_data,
-        "_trajectories",
-        lambda settings, first: (make_episode(settings, number) for number in range(first, settings.num_episodes)),
+        "_chains",
+        lambda settings, first: (trajectories_of(settings, number) for number in range(first, settings.num_episodes)),
     )
 
 
@@ -52,6 +52,38 @@ def test_a_set_that_was_stopped_goes_on_to_the_same_files(tmp_path, without_ray,
     for name in TrajectoryDataset(tmp_path / "again").parts:
         assert pq.read_table(tmp_path / "stopped" / name).equals(pq.read_table(tmp_path / "again" / name))
     assert TrajectoryDataset(tmp_path / "stopped").parts == TrajectoryDataset(tmp_path / "again").parts
+
+
+def test_a_set_of_subtasks_holds_each_with_its_own_instruction(tmp_path, without_ray, monkeypatch):
+    settings = SETTINGS.model_copy(update={"unit": "subtask"})
+    generate(settings, tmp_path / "skills")
+    dataset = TrajectoryDataset(tmp_path / "skills")
+    episodes = list(dataset.episodes())
+    assert len(episodes) == 15 and not [problem for problem in dataset.problems() if not problem.is_note]
+    chain, first, second = make_episode(SETTINGS, 1), episodes[1], episodes[2]
+    assert f"{first.instruction}, then {second.instruction}" == chain.instruction
+    # The second begins where the first one ended; both together are the chain.
+    assert first.frames[-1] == second.frames[0] and first.frames + second.frames[1:] == chain.frames
+    assert [*first.actions, *second.actions] == chain.actions.tolist()
+    for one in episodes:
+        assert one.sparse_rewards.tolist() == [0.0] * (len(one) - 1) + [1.0] == one.terminated.tolist()
+        assert one.audits["subtask_completed"].tolist() == one.terminated.tolist()
+    assert (
+        task_of(settings, first.episode_id)
+        == task_of(settings, second.episode_id)
+        == task_of(SETTINGS, chain.episode_id)
+    )
+    assert task_of(settings, second.episode_id).chain_length == 2
+
+    monkeypatch.setattr(babyai_data, "DatasetWriter", lambda *a: DatasetWriter(*a, part_bytes=12_000))
+    begun = DatasetWriter(tmp_path / "stopped", dataset_info(settings, "stopped"), part_bytes=1)
+    for trajectory in episodes[:5]:
+        begun.write(trajectory)
+    assert begun.info.num_episodes == 5  # The second sub-task of the fourth chain is yet to come.
+    generate(settings, tmp_path / "stopped")
+    assert [one.episode_id for one in TrajectoryDataset(tmp_path / "stopped").episodes()] == [
+        one.episode_id for one in episodes
+    ]
 
 
 def test_another_seed_makes_other_episodes():

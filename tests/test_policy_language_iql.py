@@ -115,8 +115,8 @@ def test_values_stop_at_a_termination_but_not_at_a_time_limit(terminated, expect
         "terminated": terminated,
         "instruction": 0,
     }
-    algo = build(join_episodes([step], corridors.ENCODED), discount=0.5, tau=0.2, batch_size=8, learning_rate=1e-2)
-    algo.update(100)
+    algo = build(join_episodes([step], corridors.ENCODED), discount=0.5, tau=0.2, batch_size=8, learning_rate=5e-3)
+    algo.update(200)
     assert algo.update(20)["q_mean"] == pytest.approx(expected, abs=0.1)
 
 

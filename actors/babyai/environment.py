@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 
 from actors.babyai.distance import UNREACHABLE, DistanceTable, distance
-from actors.babyai.level import ChainLevel
+from actors.babyai.level import THEN, ChainLevel
 from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, SPLITS, BabyAISettings, Split
 
 _AGENT_START = 1
@@ -40,6 +40,7 @@ class ChainEnvironment(gymnasium.Env):
     holds:
 
     - `instruction`: the whole chain in words
+    - `subtask_instruction`: the sub-task that is to be done now in words; the last one also after the end
     - `num_subtasks`, `num_completed`, and `proportion`, their ratio
     - `success`: all are done
     - `subtask_completed`: this action ended a sub-task
@@ -155,6 +156,7 @@ class ChainEnvironment(gymnasium.Env):
         number = len(self.level.chain)
         return {
             "instruction": self.level.mission,
+            "subtask_instruction": self.level.mission.split(THEN)[min(self._num_completed, number - 1)],
             "num_subtasks": number,
             "num_completed": self._num_completed,
             "proportion": self._num_completed / number,

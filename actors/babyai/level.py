@@ -18,6 +18,8 @@ from actors.babyai.settings import COLOURS, OBJECTS, BabyAISettings, Split
 
 MAX_LAYOUTS = 1_000
 MAX_DRAWS = 100
+THEN = ", then "
+"""Joins the sub-tasks of a chain in words; no sub-task's own words have it."""
 CARRIED_CELL = (0, 0)
 """Cell of the symbolic observation that shows what is carried; a wall otherwise."""
 
@@ -72,7 +74,7 @@ class ChainLevel(RoomGridLevel):
         self.check_objs_reachable()
         self.chain = self._draw_chain()
         self.instrs = self.chain[0]
-        self.mission = ", then ".join(instr.surface(self) for instr in self.chain)
+        self.mission = THEN.join(instr.surface(self) for instr in self.chain)
 
     def move_agent(self, rng: np.random.Generator) -> None:
         """Put the agent somewhere else; all else stays. It does not face an object."""

@@ -1,0 +1,84 @@
+"""What a policy sees of a data set, as one array on disk that is read by rows: made once, used by every run.
+
+Parquet is for keeping and exchanging; a batch of random rows out of it would decode whole groups of rows.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from algorithms.images import decode_png, reduce_image
+from algorithms.trajectories import Trajectory
+from orchestrator.datasets import TrajectoryDataset
+from orchestrator.errors import SettingsError
+from orchestrator.offline_settings import OfflineDataSettings
+from orchestrator.run_files import waiting_lock, write_json
+
+CACHE_FOLDER = "cache"
+"""In the data set's folder. It can be deleted at any time, and is made again."""
+
+
+def observation_shape(dataset: TrajectoryDataset, settings: OfflineDataSettings) -> tuple[int, ...]:
+    """Shape of one observation. Raises SettingsError if the set does not have such observations."""
+    info = dataset.info
+    if settings.observation == "symbolic":
+        if info.symbolic_shape is None:
+            raise SettingsError(
+                f"data.observation = 'symbolic': {dataset.folder} has no symbolic observations; use frame"
+            )
+        return info.symbolic_shape
+    recorded = info.frame_px
+    if settings.image_px is None and recorded is not None:
+        return (*recorded, 3)
+    if settings.image_px is None:
+        raise SettingsError(f"data.image_px: the frames of {dataset.folder} differ in size; name one, such as 64")
+    if recorded is not None and (recorded[0] != recorded[1] or recorded[0] < settings.image_px):
+        raise SettingsError(
+            f"data.image_px = {settings.image_px}: frames of {recorded[0]} x {recorded[1]} pixels cannot be made that; "
+            "square ones can be made smaller"
+        )
+    return (settings.image_px, settings.image_px, 3)
+
+
+def cached_observations(dataset: TrajectoryDataset, settings: OfflineDataSettings) -> tuple[np.ndarray, dict[str, int]]:
+    """Observations uint8 [states, ...] as a memory-mapped array, and each episode's first row.
+
+    Episodes that cannot be read whole are left out, with a warning.
+    """
+    shape = observation_shape(dataset, settings)
+    stem = "-".join([settings.observation, *map(str, shape)])
+    array, index = (dataset.folder / CACHE_FOLDER / f"{stem}{suffix}" for suffix in (".npy", ".json"))
+    with waiting_lock(dataset.folder / CACHE_FOLDER / ".lock"):
+        # The index is written last, so where it stands the array is whole.
+        if not index.exists():
+            _write(dataset, settings, shape, array, index)
+    found = json.loads(index.read_text())
+    return np.load(array, mmap_mode="r")[: found["num_states"]], found["first_rows"]
+
+
+def _write(
+    dataset: TrajectoryDataset, settings: OfflineDataSettings, shape: tuple[int, ...], array: Path, index: Path
+) -> None:
+    most = dataset.info.num_transitions + dataset.info.num_episodes
+    states = np.lib.format.open_memmap(array, mode="w+", dtype=np.uint8, shape=(most, *shape))
+    first_rows: dict[str, int] = {}
+    row = 0
+    symbolic = settings.observation == "symbolic"
+    for trajectory in dataset.episodes(frames=not symbolic, symbolic=symbolic):
+        for state in _states(trajectory, symbolic, shape):
+            states[row] = state
+            row += 1
+        first_rows[trajectory.episode_id] = row - len(trajectory) - 1
+    states.flush()
+    write_json(index, {"num_states": row, "first_rows": first_rows})
+
+
+def _states(trajectory: Trajectory, symbolic: bool, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    if symbolic:
+        yield from trajectory.symbolic
+        return
+    for png in trajectory.frames:
+        frame = decode_png(png)
+        yield frame if frame.shape == shape else reduce_image(frame[None], shape[0])[0]

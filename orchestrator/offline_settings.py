@@ -1,0 +1,128 @@
+"""The settings of one offline experiment: labelled trajectories, IQL, and chains of sub-tasks to judge it by."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from actors.babyai.settings import MAX_CHAIN, Split
+from algorithms.label_settings import SparseJoin
+from algorithms.offline_settings import IQLSettings
+from algorithms.settings import PositiveFloat, PositiveInt, Settings
+from orchestrator.settings import TrackingSettings
+from orchestrator.storage import Location, RemotePath
+
+Start = Literal["fixed", "randomised"]
+
+
+class OfflineRewardSettings(Settings):
+    """Which of a data set's rewards are learned from."""
+
+    labeller: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "sparse"
+    """`sparse`: 1 for the action that completes the instruction. Else a labeller of the data set, such as `rgvlm`."""
+    dense_weight: PositiveFloat = 1.0
+    """Factor on the labeller's rewards."""
+    shift: float = 0.0
+    """Added to every reward of the labeller, after the factor. Rewards that are never negative pay for delay; -1 makes
+    each step cost, as the D4RL antmaze runs of IQL have it. Published: not said."""
+    sparse: SparseJoin = "none"
+    """How the sparse reward of the last action joins the labeller's: see `likert label`. `sum` is Sparse + RG-VLM."""
+
+    @model_validator(mode="after")
+    def _one_sparse(self) -> "OfflineRewardSettings":
+        if self.labeller == "sparse" and self.sparse != "none":
+            raise ValueError(
+                f"sparse: {self.sparse!r} joins the sparse reward to itself; name a labeller, or leave it out"
+            )
+        return self
+
+
+class OfflineDataSettings(Settings):
+    """The data set, and what the policy sees of it."""
+
+    path: Path
+    """Folder of the data set, as `likert data` makes it."""
+    observation: Literal["symbolic", "frame"] = "symbolic"
+    """`symbolic`: the simulator's own description, for speed. `frame`: the picture."""
+    image_px: PositiveInt | None = None
+    """Side of the picture that the policy sees; absent: as recorded."""
+    sentence_model: str | None = None
+    """A sentence-embedding model, by name at the hub or by folder. Absent: a small encoder learns the words."""
+    sentence_model_revision: str | None = None
+    """Commit or tag of a model at the hub; absent: its newest."""
+    reward: OfflineRewardSettings = OfflineRewardSettings()
+    """What is learned from."""
+
+
+class ChainEvaluationSettings(Settings):
+    """How the policy is judged: BabyAI's levels as in the data set, chains of sub-tasks, the proportion completed."""
+
+    interval_updates: PositiveInt = 10_000
+    """Updates between evaluations; the last is at the end."""
+    num_tasks: PositiveInt = 100
+    """Tasks in an evaluation, as evenly over the chain lengths as can be (published: 100)."""
+    chain_lengths: tuple[Annotated[int, Field(ge=1, le=MAX_CHAIN)], ...] = (1, 2, 3, 4, 5, 6)
+    """Sub-tasks in a chain (published: 1 to 6)."""
+    starts: tuple[Start, ...] = ("fixed", "randomised")
+    """`fixed`: the agent starts as recorded. `randomised`: at a place drawn anew; all else stays."""
+    split: Split = "train"
+    """`train`: the levels of the data set, as published. `held_out`, `held_out_pairs`: levels that it does not have."""
+    instruction: Literal["current", "whole"] = "current"
+    """What the policy reads: the sub-task to be done now, as its data has it where that is of single sub-tasks; or the
+    whole chain."""
+    step_budget: Annotated[float, Field(ge=1.0)] = 2.0
+    """Steps allowed, as a multiple of those of BabyAI's bot (SPRINT: 2)."""
+    sample_actions: bool = False
+    """Draw actions from the policy; false takes the likeliest (SPRINT)."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Draws tasks and starts: the same for all runs that are compared."""
+    num_workers: PositiveInt = 1
+    """Processes that act in levels."""
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> "ChainEvaluationSettings":
+        for name in ("chain_lengths", "starts"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{name} {list(values)}: name at least one, and none twice")
+        if self.num_tasks < len(self.chain_lengths):
+            raise ValueError(
+                f"num_tasks {self.num_tasks} is below the {len(self.chain_lengths)} chain_lengths; each needs a task"
+            )
+        return self
+
+
+class OfflineCheckpointSettings(Settings):
+    """How often a run saves all it needs to go on."""
+
+    interval_updates: PositiveInt = 5_000
+    """Updates between checkpoints; the last is at the end."""
+    keep: PositiveInt = 1
+    """Latest checkpoints kept."""
+
+
+class OfflineExperiment(Settings):
+    """One offline run: a labelled data set, a policy and its evaluation."""
+
+    kind: Literal["offline"]
+    """Tells `likert run` and `likert sweep` what this is."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    """Name of the run's folder and of its MLflow run; the seed is appended."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seeds networks and the order of the data."""
+    total_updates: PositiveInt = 100_000
+    """Gradient steps of the whole run."""
+    runs_folder: Location = Path("runs")
+    """Holds a folder per run, and the SQLite tracking file."""
+    data: OfflineDataSettings
+    """What is learned from."""
+    policy: IQLSettings = IQLSettings()
+    """Implicit Q-learning, or behaviour cloning."""
+    evaluation: ChainEvaluationSettings = ChainEvaluationSettings()
+    checkpoint: OfflineCheckpointSettings = OfflineCheckpointSettings()
+    tracking: TrackingSettings = TrackingSettings()
+
+    @property
+    def run_folder(self) -> Path | RemotePath:
+        """Where this run keeps everything it writes."""
+        return self.runs_folder / f"{self.name}-seed{self.seed}"
