@@ -85,9 +85,14 @@ class RewardModel:
         return {"ensemble": _copies(self._ensemble.state_dict()), "optimiser": optimiser}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned. Raises RuntimeError or ValueError if the settings differ."""
+        """Go on from what `state_dict` returned. Raises RuntimeError or ValueError if the networks differ.
+
+        The step size stays that of the settings: a trial that takes over another one's model may have its own.
+        """
         self._ensemble.load_state_dict(state["ensemble"])
         self._optimiser.load_state_dict(state["optimiser"])
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._settings.learning_rate
 
     @property
     def _frame_dims(self) -> int:

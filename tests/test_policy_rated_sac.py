@@ -195,6 +195,19 @@ def test_a_restored_checkpoint_goes_on_bit_for_bit(tmp_path):
     assert loaded.config.hidden == (32, 32)
 
 
+def test_a_policy_that_takes_over_a_checkpoint_keeps_its_own_step_sizes(tmp_path):
+    algo = build(seed=5)
+    run(algo, range(8))
+    algo.save_to_path(tmp_path / "checkpoint")
+    standing = build(seed=5, actor_learning_rate=1e-12)
+    standing.restore_from_path(tmp_path / "checkpoint")
+    before = standing.actor_weights()
+    for one in (algo, standing):
+        one.update(20)
+    moved = [np.abs(one.actor_weights()[name] - before[name]).max() for one in (algo, standing) for name in before]
+    assert max(moved[: len(before)]) > 1e-3 and max(moved[len(before) :]) < 1e-6
+
+
 def test_a_state_from_another_kind_of_device_goes_on_with_new_noise():
     algo = build(seed=5)
     run(algo, range(3))

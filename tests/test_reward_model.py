@@ -276,6 +276,18 @@ def test_a_restored_model_trains_on_bit_by_bit(tmp_path):
     assert all(np.array_equal(array, restored.weights()[name]) for name, array in model.weights().items())
 
 
+def test_a_model_that_takes_over_a_state_keeps_its_own_step_size():
+    states, ratings = rated_states()
+    model = state_model(max_epochs=3)
+    model.fit(states, ratings, 3, np.random.default_rng(0))
+    standing = state_model(max_epochs=3, learning_rate=1e-12)
+    standing.load_state_dict(model.state_dict())
+    standing.fit(states, ratings, 3, np.random.default_rng(0))
+    np.testing.assert_allclose(standing.score(states), model.score(states), atol=1e-6)
+    model.fit(states, ratings, 3, np.random.default_rng(0))
+    assert np.abs(standing.score(states) - model.score(states)).max() > 1e-3
+
+
 def test_a_state_is_a_copy():
     states, ratings = rated_states()
     model = state_model(max_epochs=2)

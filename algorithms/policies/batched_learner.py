@@ -72,7 +72,13 @@ class BatchedLearner(TorchLearner):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
+        groups = [group for optimizer in self._named_optimizers.values() for group in optimizer.param_groups]
+        rates = [group["lr"] for group in groups]
         super().set_state(copy.deepcopy(state))
+        # The step sizes stay those of the settings: a trial that takes over another one's state may have its own.
+        groups = [group for optimizer in self._named_optimizers.values() for group in optimizer.param_groups]
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
         if COMPONENT_RL_MODULE in state:
             # RLlib keeps its own networks where they have had more updates than those of the state; we go back.
             self.module.set_state(state[COMPONENT_RL_MODULE])
