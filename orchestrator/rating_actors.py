@@ -7,8 +7,10 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from actors.rating.front import TAKE_S, Answer, ReplicaLost
-from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest
+from actors.rating.asking import Answer, Request
+from actors.rating.front import Delivery
+from actors.rating.replica_link import TAKE_S, ReplicaLost
+from algorithms.ratings import RaterIdentity, RatingFailure
 
 SHUTDOWN_S = 30.0
 """Time that a replica gets to end its engine."""
@@ -27,10 +29,10 @@ class Front(Protocol):
     async def join(self, trial: str, weight: float) -> str:
         """As `RatingFront.join`."""
 
-    async def submit(self, client: str, questions: Sequence[tuple[str, RatingRequest]]) -> None:
+    async def submit(self, client: str, questions: Sequence[tuple[str, Request]]) -> None:
         """As `RatingFront.submit`."""
 
-    async def take(self, client: str, timeout_s: float = TAKE_S) -> list[Answer]:
+    async def take(self, client: str, timeout_s: float = TAKE_S) -> list[Delivery]:
         """As `RatingFront.take`."""
 
     async def leave(self, client: str) -> None:
@@ -55,10 +57,10 @@ class ActorReplica:
     async def identity(self) -> RaterIdentity:
         return await answer_of(self._actor.identity.remote(), ReplicaLost)
 
-    async def submit(self, front: str, questions: Sequence[tuple[str, RatingRequest]]) -> None:
+    async def submit(self, front: str, questions: Sequence[tuple[str, Request]]) -> None:
         await answer_of(self._actor.submit.remote(front, list(questions)), ReplicaLost)
 
-    async def take(self, front: str, timeout_s: float) -> list[Rating | RatingFailure]:
+    async def take(self, front: str, timeout_s: float) -> list[Answer | RatingFailure]:
         return await answer_of(self._actor.take.remote(front, timeout_s), ReplicaLost)
 
     async def statistics(self) -> dict[str, Any]:

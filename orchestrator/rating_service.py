@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
-from actors.rating.front import Answer, RatingFront, UnknownClient
+from actors.rating.front import Delivery, RatingFront, UnknownClient
 from actors.rating.settings import RaterSettings
 from algorithms.prompts import PROMPT_VERSION
 from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, rating_key
@@ -169,10 +169,10 @@ class RatingService:
             ordered = [outcomes[key] for key in keys]
             return SessionAnswers(ordered, num_from_store, time.monotonic() - started, num_shared)
 
-    async def _answers(self, missing: dict[str, Question]) -> AsyncIterator[list[Answer]]:
+    async def _answers(self, missing: dict[str, Question]) -> AsyncIterator[list[Delivery]]:
         """Yield lists of answers to `missing`, each to be written at once."""
         waiting = dict(missing)
-        ready: list[Answer] = []
+        ready: list[Delivery] = []
         flushed = time.monotonic()
         sending = asyncio.create_task(self._send(waiting))
         try:

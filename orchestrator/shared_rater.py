@@ -18,12 +18,14 @@ from ray.util import list_named_actors
 from ray.util.placement_group import PlacementGroup, get_placement_group, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from actors.rating.front import TAKE_S, Answer, RatingFront
+from actors.rating.asking import Request
+from actors.rating.front import Delivery, RatingFront
+from actors.rating.replica_link import TAKE_S
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from actors.rating.vllm_engine import engine_environment
 from algorithms.prompts import PROMPT_VERSION
-from algorithms.ratings import RaterIdentity, RatingRequest
+from algorithms.ratings import RaterIdentity
 from orchestrator.errors import SettingsError
 from orchestrator.placement import ONE_THREAD, actor_options, check_placement, raters_demand, replica_demand
 from orchestrator.rating_actors import SHUTDOWN_S, ActorReplica, FrontLost, answer_of
@@ -84,11 +86,11 @@ class AttachedFront:
         except ValueError as error:
             raise _refusal(self._rater, error) from None
 
-    async def submit(self, client: str, questions: Sequence[tuple[str, RatingRequest]]) -> None:
+    async def submit(self, client: str, questions: Sequence[tuple[str, Request]]) -> None:
         """As `RatingFront.submit`."""
         await answer_of(self._actor.submit.remote(client, list(questions)), FrontLost)
 
-    async def take(self, client: str, timeout_s: float = TAKE_S) -> list[Answer]:
+    async def take(self, client: str, timeout_s: float = TAKE_S) -> list[Delivery]:
         """As `RatingFront.take`."""
         return await answer_of(self._actor.take.remote(client, timeout_s), FrontLost)
 

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from actors.rating import front as front_module
-from actors.rating.front import RatingFront, ReplicaLost, UnknownClient
+from actors.rating import replica_link
+from actors.rating.front import RatingFront, UnknownClient
+from actors.rating.replica_link import ReplicaLost
 from actors.rating.settings import RaterSettings
 from algorithms.ratings import RaterIdentity, Rating, RatingFailure
 
@@ -83,7 +85,7 @@ def settings(**changes):
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
-    monkeypatch.setattr(front_module, "PAUSES_S", (0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(replica_link, "PAUSES_S", (0.0, 0.0, 0.0, 0.0))
 
 
 def questions(*keys):
@@ -245,8 +247,8 @@ def test_without_any_replica_waiting_questions_fail_in_the_end():
 
 
 def test_a_replica_that_does_not_react_is_killed_and_replaced(monkeypatch):
-    monkeypatch.setattr(front_module, "TAKE_S", 0.05)
-    monkeypatch.setattr(front_module, "STUCK_S", 0.05)
+    monkeypatch.setattr(replica_link, "TAKE_S", 0.05)
+    monkeypatch.setattr(replica_link, "STUCK_S", 0.05)
 
     async def scenario():
         replica = Replica(answers_by_itself=False)

@@ -6,7 +6,7 @@ import errno
 import numpy as np
 import pytest
 
-from actors.rating.front import Answer, UnknownClient
+from actors.rating.front import Delivery, UnknownClient
 from actors.rating.settings import RaterSettings
 from algorithms.images import encode_png
 from algorithms.ratings import RaterIdentity, Rating, RatingRequest, TaskText
@@ -26,7 +26,7 @@ class MortalFront:
         self.asked: list[str] = []
         self.errors: list[Exception] = []
         self.identity = RaterIdentity("model", "one")
-        self._box: list[Answer] = []
+        self._box: list[Delivery] = []
 
     async def start(self):
         return self.identity
@@ -36,7 +36,7 @@ class MortalFront:
 
     async def submit(self, client, questions):
         self.asked += [key for key, _ in questions]
-        self._box += [Answer(Rating(key, 1, (0.0, 1.0, 0.0), "", 1, 1, 0.1), shared=False) for key, _ in questions]
+        self._box += [Delivery(Rating(key, 1, (0.0, 1.0, 0.0), "", 1, 1, 0.1), shared=False) for key, _ in questions]
 
     async def take(self, client, timeout_s=1.0):
         await asyncio.sleep(0.001)

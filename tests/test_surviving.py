@@ -86,7 +86,7 @@ def undisturbed(local_ray, tmp_path_factory):
 
 @pytest.fixture
 def no_pause(monkeypatch):
-    monkeypatch.setattr("actors.rating.front.PAUSES_S", (0.1,) * 4)
+    monkeypatch.setattr("actors.rating.replica_link.PAUSES_S", (0.1,) * 4)
 
 
 def one(name, *deaths):

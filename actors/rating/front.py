@@ -11,66 +11,33 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from actors.rating.answer_box import AnswerBox
+from actors.rating.asking import Answer, Request
 from actors.rating.fair_queue import FairQueue
+from actors.rating.replica_link import TAKE_S, OpenQuestion, Replica, ReplicaLink
 from actors.rating.settings import RaterSettings
-from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest
+from algorithms.ratings import RaterIdentity, RatingFailure
 
 log = logging.getLogger(__name__)
 
-TAKE_S = 10.0
-"""A taking that brings nothing comes back after this, so that both sides know of each other."""
-STUCK_S = 60.0
-"""A replica that is this late with coming back is hung as a whole process, and replaced."""
 LEASE_S = 300.0
 """A client that takes nothing for so long is gone; what only it wanted is dropped."""
 RECENT_ANSWERS = 20_000
 """Answers kept in memory: whoever asked writes an answer to the store a moment after it came, and in that moment
 another trial may want it."""
-PAUSES_S = (0.5, 1.0, 2.0, 5.0)
-"""Pauses between attempts to start a replica that was lost; the last one repeats."""
-
-
-class ReplicaLost(Exception):
-    """The process of a replica died, or its node did. What it worked on is lost."""
 
 
 class UnknownClient(LookupError):
     """The front does not know this client: it was replaced since, or the client was silent for too long. Join again."""
 
 
-class Replica(Protocol):
-    """An engine somewhere. Every method may raise ReplicaLost; a lost one comes back, and is started again."""
-
-    async def start(self) -> None:
-        """Load what answers; at once if it is there."""
-
-    async def identity(self) -> RaterIdentity:
-        """Which weights answer."""
-
-    async def submit(self, front: str, questions: Sequence[tuple[str, RatingRequest]]) -> None:
-        """As `RatingServer.submit`."""
-
-    async def take(self, front: str, timeout_s: float) -> list[Rating | RatingFailure]:
-        """As `RatingServer.take`."""
-
-    async def statistics(self) -> dict[str, Any]:
-        """As `RatingServer.statistics`."""
-
-    async def kill(self) -> None:
-        """End its process by force; another takes its place."""
-
-    async def shutdown(self) -> None:
-        """Give everything back, for good."""
-
-
 @dataclass(frozen=True)
-class Answer:
+class Delivery:
     """What a client gets for a question."""
 
-    outcome: Rating | RatingFailure
+    outcome: Answer | RatingFailure
     shared: bool
     """The model was not asked for this client: another one wanted the same."""
 
@@ -102,13 +69,15 @@ class RatingFront:
         # A few more than it works on, so that it never waits for the next to travel.
         places = settings.max_in_flight + settings.max_in_flight // 4 + 1
         self._name = uuid.uuid4().hex
-        self._links = [_Link(self, self._name, replica, places) for replica in replicas]
+        self._links = [ReplicaLink(self, self._name, replica, places) for replica in replicas]
         self._max_waiting = max(256, 2 * places * len(self._links))
-        self._queue: FairQueue[_Question] = FairQueue(lambda question: bool(question.clients) and question.link is None)
-        self._open: dict[str, _Question] = {}
+        self._queue: FairQueue[OpenQuestion] = FairQueue(
+            lambda question: bool(question.clients) and question.link is None
+        )
+        self._open: dict[str, OpenQuestion] = {}
         self._clients: dict[str, _Client] = {}
         self._trials: dict[str, TrialCounts] = {}
-        self._recent: OrderedDict[str, Rating] = OrderedDict()
+        self._recent: OrderedDict[str, Answer] = OrderedDict()
         self._identity: RaterIdentity | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -137,7 +106,7 @@ class RatingFront:
         self._trials.setdefault(trial, TrialCounts())
         return client
 
-    async def submit(self, client: str, questions: Sequence[tuple[str, RatingRequest]]) -> None:
+    async def submit(self, client: str, questions: Sequence[tuple[str, Request]]) -> None:
         """Ask (key, request) pairs; returns once there is room for more. Raises UnknownClient."""
         known = self._client(client)
         for key, request in questions:
@@ -147,7 +116,7 @@ class RatingFront:
             known.room.clear()
             await known.room.wait()
 
-    async def take(self, client: str, timeout_s: float = TAKE_S) -> list[Answer]:
+    async def take(self, client: str, timeout_s: float = TAKE_S) -> list[Delivery]:
         """Answers that came for a client, in no order; none after `timeout_s`. Raises UnknownClient."""
         known = self._client(client)
         answers = await known.box.take(timeout_s)
@@ -188,13 +157,13 @@ class RatingFront:
         known.seen_at = asyncio.get_running_loop().time()
         return known
 
-    def _want(self, name: str, client: "_Client", key: str, request: RatingRequest) -> None:
+    def _want(self, name: str, client: "_Client", key: str, request: Request) -> None:
         recent = self._recent.get(key)
         if recent is not None:
             self._trials[client.trial].num_shared += 1
-            client.box.put(Answer(recent, shared=True))
+            client.box.put(Delivery(recent, shared=True))
             return
-        question = self._open.setdefault(key, _Question(key, request))
+        question = self._open.setdefault(key, OpenQuestion(key, request))
         if name in question.clients:
             return
         question.clients.append(name)
@@ -204,7 +173,7 @@ class RatingFront:
 
     def _pump(self) -> None:
         """Hand out questions while there are free places."""
-        batches: dict[_Link, list[_Question]] = {}
+        batches: dict[ReplicaLink, list[OpenQuestion]] = {}
         while link := max((link for link in self._links if link.free), key=lambda link: link.free, default=None):
             question = self._queue.pop()
             if question is None:
@@ -218,10 +187,10 @@ class RatingFront:
             if self._queue.num_waiting(client.trial) <= self._max_waiting:
                 client.room.set()
 
-    def settle(self, question: "_Question", outcome: Rating | RatingFailure) -> None:
+    def settle(self, question: "OpenQuestion", outcome: Answer | RatingFailure) -> None:
         """Tell everybody who wanted it."""
         self._open.pop(question.key, None)
-        if isinstance(outcome, Rating):
+        if not isinstance(outcome, RatingFailure):
             self._recent[outcome.key] = outcome
             if len(self._recent) > RECENT_ANSWERS:
                 self._recent.popitem(last=False)
@@ -231,7 +200,7 @@ class RatingFront:
             counts.num_asked += place == 0
             counts.num_shared += place > 0
             counts.num_failed += isinstance(outcome, RatingFailure)
-            client.box.put(Answer(outcome, shared=place > 0))
+            client.box.put(Delivery(outcome, shared=place > 0))
         # Copies of it in the queues of others are no longer wanted.
         question.clients.clear()
 
@@ -239,7 +208,7 @@ class RatingFront:
         """Places became free."""
         self._pump()
 
-    def lost(self, questions: Sequence["_Question"], why: str) -> None:
+    def lost(self, questions: Sequence["OpenQuestion"], why: str) -> None:
         """Ask again what a lost replica worked on."""
         for question in reversed(questions):
             question.link = None
@@ -277,117 +246,5 @@ class RatingFront:
 class _Client:
     trial: str
     seen_at: float
-    box: AnswerBox[Answer] = field(default_factory=AnswerBox)
+    box: AnswerBox[Delivery] = field(default_factory=AnswerBox)
     room: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(eq=False)
-class _Question:
-    key: str
-    request: RatingRequest
-    clients: list[str] = field(default_factory=list)
-    """Who wants it, the first one first."""
-    link: "_Link | None" = None
-    """Where it is under way."""
-    num_lost: int = 0
-
-
-class _Link:
-    """A replica as the front sees it: up or not, with so many free places."""
-
-    def __init__(self, front: RatingFront, name: str, replica: Replica, places: int) -> None:
-        self.replica = replica
-        self.running: dict[str, _Question] = {}
-        self.is_up = False
-        self._front = front
-        self._name = name
-        self._places = places
-        self._life: asyncio.Task[None] | None = None
-        self._sending: set[asyncio.Task[None]] = set()
-        self.started: asyncio.Future[None]
-        """Done once it was up for the first time, or with what keeps it from that."""
-
-    @property
-    def free(self) -> int:
-        """Questions that may be sent now."""
-        return self._places - len(self.running) if self.is_up else 0
-
-    def begin(self) -> None:
-        """Start it, unless that is under way or done."""
-        if self._life is None or self._life.done():
-            self.started = asyncio.get_running_loop().create_future()
-            self._life = asyncio.create_task(self._live())
-
-    def send(self, questions: list[_Question]) -> None:
-        """Let it work on these."""
-        task = asyncio.create_task(self._send([(question.key, question.request) for question in questions]))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-
-    async def statistics(self) -> dict[str, Any] | None:
-        """Its counters, or None while it is lost."""
-        try:
-            return await self.replica.statistics() if self.is_up else None
-        except ReplicaLost:
-            return None
-
-    async def close(self) -> None:
-        """End it for good."""
-        self.is_up = False
-        for task in (self._life, *self._sending):
-            if task is not None:
-                task.cancel()
-        await self.replica.shutdown()
-
-    async def _live(self) -> None:
-        num_lost = 0
-        while True:
-            try:
-                await self.replica.start()
-                self.is_up = True
-                if not self.started.done():
-                    self.started.set_result(None)
-                self._front.settled()
-                while True:
-                    await self._take()
-                    num_lost = 0
-            except ReplicaLost as error:
-                if not self.started.done() and num_lost + 1 == len(PAUSES_S):
-                    self.started.set_exception(error)
-                    return
-                self._give_up(f"a replica of the rating server was lost: {error}")
-            except Exception as error:  # noqa: BLE001 - whatever keeps an engine from starting
-                if not self.started.done():
-                    self.started.set_exception(error)
-                    return
-                # It ran before, so what is wrong may pass, as a disk or a node that comes back.
-                self._give_up(f"a replica of the rating server failed: {type(error).__name__}: {error}")
-            await asyncio.sleep(PAUSES_S[min(num_lost, len(PAUSES_S) - 1)])
-            num_lost += 1
-
-    async def _take(self) -> None:
-        try:
-            outcomes = await asyncio.wait_for(self.replica.take(self._name, TAKE_S), TAKE_S + STUCK_S)
-        except TimeoutError:
-            await self.replica.kill()
-            raise ReplicaLost(f"its process did not answer for {TAKE_S + STUCK_S:g} s and was killed") from None
-        for outcome in outcomes:
-            question = self.running.pop(outcome.key, None)
-            if question is not None:
-                self._front.settle(question, outcome)
-        if outcomes:
-            self._front.settled()
-
-    async def _send(self, questions: list[tuple[str, RatingRequest]]) -> None:
-        try:
-            await self.replica.submit(self._name, questions)
-        except ReplicaLost:
-            # Its life notices by itself. What was sent after that would wait for ever, so it goes back here.
-            lost = [self.running.pop(key) for key, _ in questions if key in self.running]
-            self._front.lost(lost, "a replica of the rating server was lost")
-
-    def _give_up(self, why: str) -> None:
-        self.is_up = False
-        lost, self.running = list(self.running.values()), {}
-        log.warning("%s; %d questions are asked again", why, len(lost))
-        self._front.lost(lost, why)
