@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.run_files import fsync_folder
+from orchestrator.run_home import RunHome, fetch_newest_checkpoint
+from orchestrator.storage import RemotePath
 
 _PREFIX = "env-steps-"
 _WRITING = ".writing"
@@ -17,12 +19,14 @@ class Checkpoints:
     """The folder `checkpoints/` of a run, which one process owns.
 
     A checkpoint is written under another name, flushed and renamed, so that a folder with a checkpoint's name is
-    complete. Checkpoints hold pickles of RLlib: restore only those that you trust.
+    complete. With `home`, that of a remote run, each is taken there too. Checkpoints hold pickles of RLlib: restore
+    only those that you trust.
     """
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    def __init__(self, folder: Path, keep: int, home: RunHome | None = None) -> None:
         self._folder = folder
         self._keep = keep
+        self._home = home
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder / _WRITING, ignore_errors=True)
 
@@ -35,27 +39,28 @@ class Checkpoints:
         final = self._publish(writing, f"{_PREFIX}{env_steps:010d}")
         for old in self.newest_first()[self._keep :]:
             shutil.rmtree(old)
+        self._take_home(final)
         return final
 
-    def take_over(self, other: Path) -> Path | None:
+    def take_over(self, other: Path | RemotePath) -> Path | None:
         """Copy the newest checkpoint of another run's folder of checkpoints, and make it the newest here.
 
         Returns it, or None, with nothing changed, if the other run has none. That run may go on meanwhile.
         """
         writing = self._folder / _WRITING
         for _ in range(_COPY_ATTEMPTS):
-            newest = max(other.glob(f"{_PREFIX}*"), default=None)
-            if newest is None:
-                return None
             shutil.rmtree(writing, ignore_errors=True)
             try:
-                shutil.copytree(newest, writing)
+                name = _copy_newest(other, writing)
             except (FileNotFoundError, shutil.Error):
                 continue  # The other run has dropped it for a newer one.
-            final = self._publish(writing, newest.name)
+            if name is None:
+                return None
+            final = self._publish(writing, name)
             for newer in self.newest_first():
                 if newer.name > final.name:
                     shutil.rmtree(newer)
+            self._take_home(final)
             return final
         return None
 
@@ -64,10 +69,16 @@ class Checkpoints:
         aside = folder.with_name(f"{_DAMAGED}{folder.name}")
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
+        if self._home is not None:
+            self._home.forget_checkpoint(folder.name)
 
     def newest_first(self) -> list[Path]:
         """Complete checkpoints, newest first."""
         return sorted(self._folder.glob(f"{_PREFIX}*"), reverse=True)
+
+    def _take_home(self, checkpoint: Path) -> None:
+        if self._home is not None:
+            self._home.publish_checkpoint(checkpoint, {path.name for path in self.newest_first()})
 
     def _publish(self, writing: Path, name: str) -> Path:
         for path in writing.rglob("*"):
@@ -77,6 +88,16 @@ class Checkpoints:
         writing.rename(final)
         fsync_folder(self._folder)
         return final
+
+
+def _copy_newest(other: Path | RemotePath, target: Path) -> str | None:
+    """Copy the newest checkpoint in `other`, if there is one, and return its name."""
+    if isinstance(other, RemotePath):
+        return fetch_newest_checkpoint(other, target)
+    newest = max(other.glob(f"{_PREFIX}*"), default=None)
+    if newest is not None:
+        shutil.copytree(newest, target)
+    return newest and newest.name
 
 
 def _flush(path: Path) -> None:

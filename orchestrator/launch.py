@@ -1,8 +1,6 @@
 """Starting a run: everything it needs is made here, handed to the loop, and put away again."""
 
-import logging
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import ray
@@ -12,31 +10,37 @@ from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE
 from algorithms.policies import build_rated_sac
 from orchestrator import cluster, shared_rater
 from orchestrator.checkpoints import Checkpoints
-from orchestrator.errors import LikertError, SettingsError
+from orchestrator.loading import AnyExperiment
+from orchestrator.offline_settings import OfflineExperiment
 from orchestrator.online import OnlineLoop
 from orchestrator.placement import as_text, demands_of, learner_demand, worker_demand
 from orchestrator.progress import RunProgress
 from orchestrator.rating_service import RatingService
 from orchestrator.rating_store import RatingStore
+from orchestrator.restoring import restore_newest
 from orchestrator.reward_training import RewardTraining
 from orchestrator.rollouts import Rollouts
 from orchestrator.run_folder import RunFolder
+from orchestrator.run_home import RunHome
 from orchestrator.run_layout import CHECKPOINTS_FOLDER
 from orchestrator.sessions import FeedbackSessions
 from orchestrator.settings import Experiment
 from orchestrator.tracking import ParentRun, open_tracker
 
-log = logging.getLogger(__name__)
-
 _SEGMENTS = 7
 """Sets the random stream that selects segments apart from those of the other parts."""
 
 
-def run_experiment(experiment: Experiment) -> None:
-    """Run an experiment to its end, from its newest checkpoint if there is one.
+def run_experiment(experiment: AnyExperiment) -> None:
+    """Run an experiment of either kind to its end, from its newest checkpoint if there is one.
 
-    Raises SettingsError if the cluster or the model does not fit, and RatingsFailing if the rater fails.
+    Raises SettingsError if the cluster, the model or the data does not fit, and RatingsFailing if the rater fails.
     """
+    if isinstance(experiment, OfflineExperiment):
+        from orchestrator.offline_launch import run_offline
+
+        run_offline(experiment)
+        return
     with RunProgress(experiment.run_folder.name, experiment.total_env_steps) as progress:
         progress.update(phase="starting")
         cluster.connect(demands_of(experiment))
@@ -61,15 +65,17 @@ def run_on_cluster(experiment: Experiment, progress: RunProgress, parent: Parent
         loop = _make_loop(experiment, store, service)
         progress.update(phase="loading the rater")
         service.finish_start()
-        checkpoints = Checkpoints(experiment.run_folder / CHECKPOINTS_FOLDER, experiment.checkpoint.keep)
-        restored = _restore_newest(loop, checkpoints)
+        home = RunHome(experiment.run_folder)
+        checkpoints = Checkpoints(home.folder / CHECKPOINTS_FOLDER, experiment.checkpoint.keep, home)
+        restored = restore_newest(loop, checkpoints)
         with open_tracker(experiment, loop.progress.env_steps, parent) as tracker:
             folder = RunFolder(experiment, tracker, progress, checkpoints)
             if restored is not None:
-                folder.note(f"going on from {restored}")
+                folder.note(f"going on from {home.address(restored)}")
             loop.run(folder)
             for path in folder.save_figures():
-                folder.note(f"figure: {path}")
+                folder.note(f"figure: {home.address(path)}")
+        home.finish()
     finally:
         service.close()
 
@@ -94,26 +100,3 @@ def _make_loop(experiment: Experiment, store: RatingStore, service: RatingServic
     )
     policy = build_rated_sac(experiment.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
     return OnlineLoop(experiment, rollouts, policy, learner, sessions)
-
-
-def _restore_newest(loop: OnlineLoop, checkpoints: Checkpoints) -> Path | None:
-    """Go back to the newest checkpoint that can be read, and return it; None if there is none."""
-    found = checkpoints.newest_first()
-    for folder in found:
-        try:
-            loop.restore(folder)
-        except LikertError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with a damaged checkpoint, an older one may do.
-            log.warning("checkpoint %s cannot be restored (%s: %s)", folder, type(error).__name__, error)
-            continue
-        # Else they would count among those kept, and push out one that can be read.
-        for damaged in found[: found.index(folder)]:
-            checkpoints.set_aside(damaged)
-        return folder
-    if found:
-        raise SettingsError(
-            f"none of the checkpoints in {found[0].parent} can be restored; the warnings above say why. "
-            "Delete the run's folder to start again: the ratings stay in the store and are not asked again"
-        )
-    return None

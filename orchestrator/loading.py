@@ -10,17 +10,23 @@ from pydantic import ValidationError
 
 from actors.rating.settings import RaterSettings
 from orchestrator.errors import SettingsError
+from orchestrator.offline_settings import OfflineExperiment
 from orchestrator.settings import Experiment
 from orchestrator.settings_messages import nearest, validation_message
+from orchestrator.storage import RemotePath
 from orchestrator.strict_yaml import parse_yaml
 
 TASKS_FOLDER = Path(__file__).parent.parent / "actors" / "rollout" / "tasks"
 """Packaged tasks, a YAML file each."""
 
+KINDS: dict[str, type[Experiment] | type[OfflineExperiment]] = {"online": Experiment, "offline": OfflineExperiment}
+"""What the field `kind` of a settings file may say; without it a file is of an online experiment."""
+
 Tree = dict[str, Any]
+AnyExperiment = Experiment | OfflineExperiment
 
 
-def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
+def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> AnyExperiment:
     """Read an experiment file, lay overrides over it and validate the whole.
 
     The file may start from another with `base: other.yaml`, relative to itself. `task` is a packaged task's name, a
@@ -29,6 +35,12 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
     """
     path = Path(path)
     return experiment_from(read_settings(path, overrides), path.parent, f"Settings of {path} cannot be used")
+
+
+def load_stored_experiment(path: Path | RemotePath) -> AnyExperiment:
+    """The settings that a run has written into its folder, wherever that is. Raises SettingsError."""
+    tree = _parsed(path, path.read_text(encoding="utf-8"))
+    return experiment_from(tree, Path(), f"Settings of {path} cannot be used")
 
 
 def read_settings(path: Path, overrides: Sequence[str] = ()) -> Tree:
@@ -46,10 +58,15 @@ def set_field(tree: Tree, keys: Sequence[Any], value: Any, folder: Path) -> None
     _set(tree, list(keys), value)
 
 
-def experiment_from(tree: Tree, folder: Path, title: str) -> Experiment:
+def experiment_from(tree: Tree, folder: Path, title: str) -> AnyExperiment:
     """Validate the tree of an experiment whose file lies in `folder`. Raises SettingsError under `title`."""
-    _expand_task_in(tree, folder)
-    return validate(Experiment, tree, title)
+    kind = tree.get("kind", "online")
+    if kind not in KINDS:
+        raise SettingsError(f"{title}:\n  kind = {kind!r}: must be one of {', '.join(KINDS)}")
+    if kind == "online":
+        tree = {name: value for name, value in tree.items() if name != "kind"}
+        _expand_task_in(tree, folder)
+    return validate(KINDS[kind], tree, title)
 
 
 def load_rater(overrides: Sequence[str] = ()) -> RaterSettings:
@@ -65,11 +82,12 @@ def load_overrides(model: Any, overrides: Sequence[str], title: str) -> Any:
     return validate(model, tree, title)
 
 
-def settings_as_yaml(experiment: Experiment) -> str:
-    """The resolved settings as a file that `load_experiment` reads back to an equal `Experiment`."""
+def settings_as_yaml(experiment: AnyExperiment) -> str:
+    """The resolved settings as a file that `load_experiment` reads back to an equal experiment."""
     tree = experiment.model_dump(mode="json")
-    # JSON knows no integer keys, so the number of levels comes out as text.
-    tree["task"]["rubrics"] = {int(levels): lines for levels, lines in tree["task"]["rubrics"].items()}
+    if isinstance(experiment, Experiment):
+        # JSON knows no integer keys, so the number of levels comes out as text.
+        tree["task"]["rubrics"] = {int(levels): lines for levels, lines in tree["task"]["rubrics"].items()}
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -122,6 +140,10 @@ def _read(path: Path) -> Tree:
         raise SettingsError(f"{path}: there is no such file{nearest(path.name, others)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
+    return _parsed(path, text)
+
+
+def _parsed(path: Path | RemotePath, text: str) -> Tree:
     try:
         tree = parse_yaml(text)
     except yaml.YAMLError as error:

@@ -3,16 +3,18 @@
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from actors.rating.models import resolve_model
 from actors.rollout.opengl import chosen_backend
 from orchestrator.errors import SettingsError
-from orchestrator.loading import load_experiment
+from orchestrator.loading import AnyExperiment, load_stored_experiment
+from orchestrator.offline_settings import OfflineExperiment
 from orchestrator.run_layout import SETTINGS_FILE
 from orchestrator.settings import Experiment
+from orchestrator.storage import RemotePath, StorageFailing, working_copy
 
 REPLAY_BYTES_PER_STEP = 2_000
 """An agent step in the replay, and so in a checkpoint, takes at most this much."""
@@ -63,8 +65,13 @@ CHANGEABLE = (
 that is there already."""
 
 
-def check_machine(experiment: Experiment) -> None:
+def check_machine(experiment: AnyExperiment) -> None:
     """Raise SettingsError, with the remedy, if this machine cannot run `experiment`."""
+    if isinstance(experiment, OfflineExperiment):
+        from orchestrator.offline_preflight import check_offline
+
+        check_offline(experiment)
+        return
     if experiment.rater.endpoint is None:
         check_model(experiment)
     check_writable("runs_folder", experiment.runs_folder)
@@ -76,10 +83,14 @@ def check_machine(experiment: Experiment) -> None:
         check_opengl()
 
 
-def check_writable(name: str, folder: Path) -> None:
+def check_writable(name: str, folder: Path | RemotePath) -> None:
     """Raise SettingsError if `folder` cannot be made, or files in it cannot."""
     probe = folder / f".probe-{uuid.uuid4().hex}.tmp"
     try:
+        if isinstance(probe, RemotePath):
+            probe.write_bytes(b"")
+            probe.unlink()
+            return
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
@@ -88,17 +99,19 @@ def check_writable(name: str, folder: Path) -> None:
             f"{name} = {str(folder)!r}: must be a folder that can be written to ({error.strerror}); "
             "choose another, or change its rights"
         ) from None
+    except StorageFailing as error:
+        raise SettingsError(f"{name} = {str(folder)!r}: must be a folder that can be written to: {error}") from None
 
 
-def check_same_run(experiment: Experiment) -> None:
+def check_same_run(experiment: AnyExperiment, changeable: Sequence[str] = CHANGEABLE) -> None:
     """Raise SettingsError if the run's folder was made by other settings: its results would mix two experiments."""
     path = experiment.run_folder / SETTINGS_FILE
     if not path.exists():
         return
     differences = [
         f"{name} was {old!r} and is {new!r}"
-        for name, old, new in _differences(load_experiment(path).model_dump(), experiment.model_dump())
-        if not any(name == free or name.startswith(f"{free}.") for free in CHANGEABLE)
+        for name, old, new in _differences(load_stored_experiment(path).model_dump(), experiment.model_dump())
+        if not any(name == free or name.startswith(f"{free}.") for free in changeable)
     ]
     if differences:
         raise SettingsError(
@@ -114,11 +127,13 @@ def check_disk(*experiments: Experiment) -> None:
         pair
         for experiment in experiments
         for pair in (
-            (experiment.runs_folder, checkpoint_bytes(experiment)),
+            (working_copy(experiment.run_folder).parent, checkpoint_bytes(experiment)),
             (experiment.ratings_folder, rating_bytes(experiment)),
         )
+        if isinstance(pair[0], Path)
     ]
     for folder, size in sizes:
+        folder.mkdir(parents=True, exist_ok=True)
         # The two folders may share a disk.
         disk = folder.stat().st_dev
         demands[disk] = (folder, size + demands.get(disk, (folder, 0.0))[1])

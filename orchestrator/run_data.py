@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import SettingsError
-from orchestrator.loading import load_experiment
+from orchestrator.loading import load_stored_experiment
 from orchestrator.run_files import read_arrays, read_json_lines
 from orchestrator.run_layout import (
     CONTROLS,
@@ -19,6 +19,7 @@ from orchestrator.run_layout import (
     control_metric,
 )
 from orchestrator.settings import Experiment
+from orchestrator.storage import RemotePath
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,17 @@ class Series:
 class RunData:
     """One run."""
 
-    folder: Path
+    folder: Path | RemotePath
     experiment: Experiment
     rows: list[dict[str, Any]]
     """Lines of the metrics file."""
 
     @classmethod
-    def load(cls, folder: Path) -> "RunData":
+    def load(cls, folder: Path | RemotePath) -> "RunData":
         """Read a run's folder. Raises SettingsError if it is none."""
         if not (folder / SETTINGS_FILE).exists():
             raise SettingsError(f"{folder} is not the folder of a run: it has no {SETTINGS_FILE}")
-        return cls(folder, load_experiment(folder / SETTINGS_FILE), read_json_lines(folder / METRICS_FILE))
+        return cls(folder, load_stored_experiment(folder / SETTINGS_FILE), read_json_lines(folder / METRICS_FILE))
 
     @property
     def group(self) -> str:
@@ -76,17 +77,23 @@ class RunData:
         return read_arrays(path) if path.exists() else {}
 
 
-def find_runs(folders: Iterable[Path]) -> list[RunData]:
+def _folders_in(folder: Path | RemotePath) -> list[Path | RemotePath]:
+    if not folder.is_dir():
+        return []
+    return sorted((path for path in folder.iterdir() if path.is_dir()), key=str)
+
+
+def find_runs(folders: Iterable[Path | RemotePath]) -> list[RunData]:
     """Runs among `folders` and right below them; what lies beside them is passed over, as `runs/*` names it too.
 
     Raises SettingsError if a folder does not exist, or none holds a run.
     """
-    found: dict[Path, RunData] = {}
+    found: dict[Path | RemotePath, RunData] = {}
     folders = list(folders)
     for folder in folders:
         if not folder.exists():
             raise SettingsError(f"{folder} does not exist; name folders of runs, such as runs/demo-seed0")
-        candidates = [folder, *sorted(path.parent for path in folder.glob(f"*/{SETTINGS_FILE}"))]
+        candidates = [folder, *_folders_in(folder)]
         found |= {run.resolve(): RunData.load(run) for run in candidates if (run / SETTINGS_FILE).exists()}
     if not found:
         raise SettingsError(f"there is no run in {', '.join(map(str, folders))}: none has a {SETTINGS_FILE}")

@@ -33,7 +33,7 @@ class RunFolder:
     ) -> None:
         self._tracker = tracker
         self._progress = progress
-        self.path = experiment.run_folder
+        self.path = experiment.working_folder
         self.checkpoints = checkpoints
         write_text(self.path / SETTINGS_FILE, settings_as_yaml(experiment))
 

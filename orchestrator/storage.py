@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from orchestrator.errors import LikertError
+from orchestrator.errors import LikertError, SettingsError
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 """What pyarrow reaches by an address; `file://` is a folder of this machine."""
@@ -251,6 +251,14 @@ def parse_location(given: Any) -> Any:
     if given.startswith("file://"):
         return Path(unquote(urlsplit(given).path))
     return RemotePath.parse(given)
+
+
+def location_argument(text: str) -> Path | RemotePath:
+    """A folder's name or an address from the command line. Raises SettingsError."""
+    try:
+        return parse_location(text)
+    except ValueError as error:
+        raise SettingsError(f"{text}: {error}") from None
 
 
 Location = Annotated[

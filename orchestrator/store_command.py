@@ -10,10 +10,11 @@ from rich.table import Table
 from orchestrator.errors import SettingsError
 from orchestrator.rating_export import export_images, export_ratings
 from orchestrator.rating_store import RatingStore, StoreCounts
+from orchestrator.storage import RemotePath
 
 
 def show_store(
-    folder: Path,
+    folder: Path | RemotePath,
     *,
     last: int,
     failures: bool,

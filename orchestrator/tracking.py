@@ -22,6 +22,7 @@ from orchestrator.loading import settings_as_yaml
 from orchestrator.run_files import append_json_line, read_json_lines, waiting_lock, write_json, write_json_lines
 from orchestrator.run_layout import METRICS_FILE, MLFLOW_FILE
 from orchestrator.settings import Experiment
+from orchestrator.storage import RemotePath, working_copy
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def open_tracker(experiment: Experiment, resume_env_step: int = 0, parent: Paren
     Rows of the metrics file beyond that step are dropped: the run will write them again. Raises SettingsError if
     MLflow is enabled and cannot be reached.
     """
-    folder = experiment.run_folder
+    folder = working_copy(experiment.run_folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for row in read_json_lines(folder / METRICS_FILE) if row["env_step"] <= resume_env_step]
     # At step 0 nothing has been saved yet, so whatever stands there is written again too.
@@ -241,9 +242,18 @@ def _client(uri: str) -> Any:
     return _load_mlflow().MlflowClient(tracking_uri=uri)
 
 
-def mlflow_uri(runs_folder: Path) -> str:
-    """Where MLflow is: the server that MLFLOW_TRACKING_URI names, or a file beside the runs."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _local_uri(runs_folder)
+def mlflow_uri(runs_folder: Path | RemotePath) -> str:
+    """Where MLflow is: the server that MLFLOW_TRACKING_URI names, or a file beside the runs.
+
+    Raises SettingsError if there is neither.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if not given and isinstance(runs_folder, RemotePath):
+        raise SettingsError(
+            f"runs_folder = {str(runs_folder)!r}: MLflow cannot keep its file there; set MLFLOW_TRACKING_URI to an "
+            "`mlflow server` that every machine reaches, or tracking.enabled=false"
+        )
+    return given or _local_uri(runs_folder)
 
 
 def _local_uri(runs_folder: Path) -> str:
@@ -255,7 +265,7 @@ def open_experiment(uri: str, experiment: Experiment) -> tuple[Any, str]:
     # Its import takes seconds, so it comes before the lock.
     _load_mlflow()
     # Processes that make the database at the same moment disturb each other.
-    with waiting_lock(experiment.runs_folder / ".mlflow.lock"):
+    with waiting_lock(working_copy(experiment.runs_folder) / ".mlflow.lock"):
         client = _client(uri)
         return client, _experiment_id(client, experiment, local="MLFLOW_TRACKING_URI" not in os.environ)
 
@@ -290,7 +300,7 @@ def _experiment_id(client: Any, experiment: Experiment, local: bool) -> str:
 
 
 def find_or_make_run(
-    client: Any, experiment_id: str, run_folder: Path, uri: str, tags: Mapping[str, str] | None = None
+    client: Any, experiment_id: str, run_folder: Path | RemotePath, uri: str, tags: Mapping[str, str] | None = None
 ) -> Any:
     """The run that this folder is tracked as, open again, or a new one with `tags`.
 

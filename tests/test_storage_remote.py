@@ -14,7 +14,6 @@ from orchestrator.loading import load_experiment, settings_as_yaml
 from orchestrator.parquet_parts import PartsTable
 from orchestrator.rating_store import RatingStore
 from orchestrator.storage import RemotePath, StorageFailing, working_copy
-from tests.remote_folders import memory_folder, remote_folder, s3_folder, s3_server  # noqa: F401
 from tests.test_store_ratings import add, png
 
 SCHEMA = pa.schema([("key", pa.string()), ("value", pa.int64())])
@@ -24,7 +23,7 @@ def table(folder):
     return PartsTable(folder, "things", SCHEMA, "key", 1)
 
 
-def test_files_are_written_read_listed_and_deleted(remote_folder):  # noqa: F811
+def test_files_are_written_read_listed_and_deleted(remote_folder):
     run_files.write_text(remote_folder / "a.txt", "ä")
     run_files.write_json(remote_folder / "below" / "b.json", {"one": 1})
     run_files.write_arrays(remote_folder / "c.npz", {"x": np.arange(3)})
@@ -47,7 +46,7 @@ def test_files_are_written_read_listed_and_deleted(remote_folder):  # noqa: F811
     assert run_files.read_json_lines(remote_folder / "absent.jsonl") == []
 
 
-def test_large_files_travel_in_pieces(remote_folder, tmp_path, monkeypatch):  # noqa: F811
+def test_large_files_travel_in_pieces(remote_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "CHUNK_BYTES", 1000)
     (tmp_path / "large").write_bytes(bytes(range(256)) * 50)
     (remote_folder / "large").upload(tmp_path / "large")
@@ -55,7 +54,7 @@ def test_large_files_travel_in_pieces(remote_folder, tmp_path, monkeypatch):  # 
     assert (tmp_path / "copy").read_bytes() == (tmp_path / "large").read_bytes()
 
 
-def test_a_file_that_is_being_written_is_not_seen(memory_folder):  # noqa: F811
+def test_a_file_that_is_being_written_is_not_seen(memory_folder):
     """Where files grow in sight, they do so under another name; the old one stays until the new one is whole."""
     path = memory_folder / "part.parquet"
     path.write_bytes(b"old")
@@ -78,7 +77,7 @@ def test_a_file_that_is_being_written_is_not_seen(memory_folder):  # noqa: F811
     assert path.read_bytes() == b"new" and [other.name for other in memory_folder.glob("part*")] == ["part.parquet"]
 
 
-def test_a_store_is_shared_by_writers_and_compacted(remote_folder):  # noqa: F811
+def test_a_store_is_shared_by_writers_and_compacted(remote_folder):
     first, second = RatingStore(remote_folder), RatingStore(remote_folder)
     add(first, [1, 2], frames=(png(1),))
     add(second, [2, 3], frames=(png(2),))
@@ -91,7 +90,7 @@ def test_a_store_is_shared_by_writers_and_compacted(remote_folder):  # noqa: F81
     assert late.counts().ratings == 3
 
 
-def test_a_cut_part_is_left_out_and_the_others_count(remote_folder, caplog):  # noqa: F811
+def test_a_cut_part_is_left_out_and_the_others_count(remote_folder, caplog):
     one, two = table(remote_folder), table(remote_folder)
     one.append([{"key": "a", "value": 1}])
     two.append([{"key": "b", "value": 2}])
@@ -102,7 +101,7 @@ def test_a_cut_part_is_left_out_and_the_others_count(remote_folder, caplog):  # 
     assert [record.message for record in caplog.records if "left out" in record.message]
 
 
-def test_of_equal_keys_the_earliest_part_counts(remote_folder):  # noqa: F811
+def test_of_equal_keys_the_earliest_part_counts(remote_folder):
     for value in range(20):
         table(remote_folder).append([{"key": "same", "value": value}, {"key": str(value), "value": value}])
     reader = table(remote_folder)
@@ -110,7 +109,7 @@ def test_of_equal_keys_the_earliest_part_counts(remote_folder):  # noqa: F811
     assert (rows["same"]["value"], rows["7"]["value"], len(reader)) == (0, 7, 21)
 
 
-def test_storage_that_does_not_answer_is_no_damage(memory_folder, monkeypatch, caplog):  # noqa: F811
+def test_storage_that_does_not_answer_is_no_damage(memory_folder, monkeypatch, caplog):
     one = table(memory_folder)
     one.append([{"key": "a", "value": 1}])
     tries = []
@@ -173,7 +172,7 @@ def test_settings_with_addresses_are_written_and_read_back(tmp_path):
     assert load_experiment(tmp_path / "b.yaml") == experiment
 
 
-def test_a_part_is_a_plain_parquet_file(memory_folder):  # noqa: F811
+def test_a_part_is_a_plain_parquet_file(memory_folder):
     table(memory_folder).append([{"key": "a", "value": 1}])
     content = next(memory_folder.glob("part-*")).read_bytes()
     assert pq.read_table(io.BytesIO(content)).to_pylist() == [{"key": "a", "value": 1}]

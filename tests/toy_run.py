@@ -14,6 +14,7 @@ from orchestrator.reward_training import RewardTraining
 from orchestrator.rollouts import Rollouts
 from orchestrator.run_data import RunData
 from orchestrator.run_folder import RunFolder
+from orchestrator.run_home import RunHome
 from orchestrator.sessions import FeedbackSessions
 from orchestrator.settings import Experiment
 from orchestrator.tracking import Tracker
@@ -94,7 +95,8 @@ class ToyRun:
         learner = RewardTraining(self._start_learner, sessions.first_inputs)
         policy = build_rated_sac(experiment.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
         self.loop = OnlineLoop(experiment, rollouts, policy, learner, sessions)
-        self.checkpoints = Checkpoints(experiment.run_folder / "checkpoints", experiment.checkpoint.keep)
+        self.home = RunHome(experiment.run_folder)
+        self.checkpoints = Checkpoints(self.home.folder / "checkpoints", experiment.checkpoint.keep, self.home)
 
     def _start_worker(self, index):
         settings = self.experiment
@@ -114,7 +116,7 @@ class ToyRun:
         if resume:
             self.loop.restore(self.checkpoints.newest_first()[0])
         progress = RunProgress("toy", self.experiment.total_env_steps, enabled=False)
-        folder = RunFolder(self.experiment, Tracker(self.experiment.run_folder), progress, self.checkpoints)
+        folder = RunFolder(self.experiment, Tracker(self.home.folder), progress, self.checkpoints)
         try:
             self.loop.run(folder)
         finally:
