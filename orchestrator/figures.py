@@ -46,9 +46,14 @@ def draw_run_figures(run: RunData) -> list[Path]:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG file."""
+    write_atomic(path, png(figure))
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
-    write_atomic(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def success_figure(run: RunData) -> Figure | None:

@@ -8,7 +8,6 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import ray
@@ -19,6 +18,7 @@ from orchestrator import cluster
 from orchestrator.errors import TrialsFailed
 from orchestrator.placement import Demand, most_that_fit, raters_demand
 from orchestrator.run_files import FolderLock
+from orchestrator.storage import RemotePath
 from orchestrator.sweeps.estimate import local_concurrency
 from orchestrator.sweeps.kinds import TRIAL_CPUS, TrialKind, kind_of
 from orchestrator.sweeps.raters import raters_of, share_raters, start_raters, stop_raters
@@ -153,10 +153,14 @@ class _Sweep:
     def _tuner(self, tracked: SweepRun | None, concurrency: int) -> tune.Tuner:
         os.environ.update(_TUNE_ENVIRONMENT)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
-        shutil.rmtree(self._folder.path / TUNE_FOLDER, ignore_errors=True)
+        storage = self._folder.path / TUNE_FOLDER
+        if isinstance(storage, RemotePath):
+            storage.remove_tree()
+        else:
+            shutil.rmtree(storage, ignore_errors=True)
         parent = tracked.parent if tracked else None
         trainable = tune.with_resources(
-            tune.with_parameters(partial(run_trial), plan=self._plan, parent=parent, kind=self._kind),
+            tune.with_parameters(run_trial, plan=self._plan, parent=parent, kind=self._kind),
             lambda config: self._bundles(config["start"]["trial"]),
         )
         starts = [{"trial": trial.name, "values": dict(trial.values)} for trial in self._waiting]
@@ -172,7 +176,7 @@ class _Sweep:
             ),
             run_config=tune.RunConfig(
                 name="launch",
-                storage_path=str(self._folder.path / TUNE_FOLDER),
+                storage_path=str(storage),
                 failure_config=tune.FailureConfig(max_failures=self._plan.settings.max_failures),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=4),
                 callbacks=[self._watcher],
@@ -204,7 +208,7 @@ class _Sweep:
         """Summary and MLflow, whatever happened."""
         metrics = write_summary(self._plan, self._folder, self._table.note)
         if tracked is not None:
-            tracked.finish(status, self._statuses(), metrics, self._folder.path)
+            tracked.finish(status, self._statuses(), metrics, self._folder.local)
 
     def _statuses(self) -> dict[str, Status]:
         outcomes = {trial.name: self._folder.record(trial).outcome for trial in self._plan.trials}

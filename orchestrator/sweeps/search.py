@@ -21,6 +21,7 @@ from orchestrator.loading import (
     validate,
 )
 from orchestrator.settings import Experiment
+from orchestrator.storage import RemotePath, location_argument
 from orchestrator.strict_yaml import parse_yaml
 from orchestrator.sweeps.settings import SearchEntry, SweepSettings
 
@@ -51,7 +52,7 @@ class SweepPlan:
     """All that a sweep will do, known before it starts."""
 
     name: str
-    folder: Path
+    folder: Path | RemotePath
     """Holds a folder per trial, and the sweep's own files."""
     search: Mapping[str, SearchEntry]
     settings: SweepSettings
@@ -79,9 +80,8 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> SweepPlan:
     settings = validate(SweepSettings, tree.pop("sweep", {}), f"{title}: block sweep")
     _check_draws(search, settings)
     name = _sweep_name(tree, path)
-    # The file's own experiment shows where things go; that it is valid by itself is not asked.
-    runs = Path(tree.get("runs_folder", Experiment.model_fields["runs_folder"].default)).absolute()
-    ratings = Path(tree.get("ratings_folder", Experiment.model_fields["ratings_folder"].default)).absolute()
+    # Trials may run in another folder, and on another machine.
+    runs, ratings = (_location(tree, name_) for name_ in ("runs_folder", "ratings_folder"))
     tree |= {"runs_folder": str(runs / name), "ratings_folder": str(ratings)}
     trials = _trials(tree, path.parent, name, search, settings)
     return SweepPlan(name, runs / name, search, settings, trials)
@@ -132,6 +132,12 @@ def _sweep_name(tree: Tree, path: Path) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise SettingsError(f"name = {name!r}: must be letters, digits and any of _ . - for the sweep's folder")
     return name
+
+
+def _location(tree: Tree, field: str) -> Path | RemotePath:
+    """Where a field of the file says, or its default, whatever folder a process stands in."""
+    given = location_argument(str(tree.get(field, Experiment.model_fields[field].default)))
+    return given.absolute() if isinstance(given, Path) else given
 
 
 def _trials(

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from orchestrator.figures import COLOURS, save_figure
+from orchestrator.figures import COLOURS, png
 from orchestrator.intervals import (
     CONFIDENCE,
     LAST_EVALUATIONS,
@@ -20,7 +20,6 @@ from orchestrator.intervals import (
     last_mean,
 )
 from orchestrator.run_data import RunData
-from orchestrator.run_files import write_text
 from orchestrator.run_layout import EVAL_SUCCESS, RATINGS_ASKED, SETTINGS_FILE
 from orchestrator.sweeps.search import SEED, SweepPlan, Trial
 from orchestrator.sweeps.sweep_folder import SweepFolder
@@ -54,11 +53,13 @@ def write_summary(plan: SweepPlan, folder: SweepFolder, note: Callable[[str], No
     if not evaluated:
         return {}
     text = markdown(plan, cells)
-    write_text(folder.path / "summary.md", text)
-    write_text(folder.path / "summary.csv", csv_text(cells))
-    save_figure(figure(plan, evaluated), folder.path / "summary.png")
     note(text)
-    note(f"summary: {folder.path / 'summary.md'}, summary.csv, summary.png")
+    for name, content in (
+        ("summary.md", text.encode()),
+        ("summary.csv", csv_text(cells).encode()),
+        ("summary.png", png(figure(plan, evaluated))),
+    ):
+        note(str(folder.write(name, content)))
     return {f"cell/{cell.name}/success": cell.success.mean for cell in evaluated}
 
 

@@ -8,8 +8,9 @@ import yaml
 from orchestrator.errors import SettingsError
 from orchestrator.preflight import check_same_run
 from orchestrator.run_data import RunData
-from orchestrator.run_files import write_json, write_text
+from orchestrator.run_files import write_atomic, write_json
 from orchestrator.run_layout import EVAL_SUCCESS, SETTINGS_FILE
+from orchestrator.storage import RemotePath, working_copy
 from orchestrator.strict_yaml import parse_yaml
 from orchestrator.sweeps.search import SweepPlan, Trial, with_values
 from orchestrator.sweeps.trial_folder import TrialRecord, read_record
@@ -24,7 +25,9 @@ class SweepFolder:
 
     def __init__(self, plan: SweepPlan) -> None:
         self._plan = plan
-        self.path: Path = plan.folder
+        self.path = plan.folder
+        self.local = working_copy(plan.folder)
+        """The folder itself, or, where it is remote, a folder of this machine."""
 
     def check(self, resume: bool) -> None:
         """Raise SettingsError if this sweep may not use the folder: it holds one already, or another one."""
@@ -66,6 +69,12 @@ class SweepFolder:
         series = RunData.load(self.path / name).series(EVAL_SUCCESS)
         return [(int(step), float(value)) for step, value in zip(series.env_steps, series.values, strict=True)]
 
+    def write(self, name: str, content: bytes) -> Path | RemotePath:
+        """Write one of the sweep's own files, and return where it is."""
+        for folder in dict.fromkeys((self.local, self.path)):
+            write_atomic(folder / name, content)
+        return self.path / name
+
     def write_plan(self) -> None:
         """Keep what is planned."""
         plan = self._plan
@@ -75,7 +84,7 @@ class SweepFolder:
             "sweep": plan.settings.model_dump(mode="json"),
             "trials": {trial.name: dict(trial.values) for trial in plan.trials},
         }
-        write_text(self.path / SWEEP_FILE, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120))
+        self.write(SWEEP_FILE, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120).encode())
 
     def elapsed_s(self) -> float:
         """Time of all launches so far."""

@@ -15,7 +15,9 @@ from orchestrator.checkpoints import Checkpoints
 from orchestrator.errors import SettingsError
 from orchestrator.progress import RunProgress
 from orchestrator.run_files import FolderLock, write_json
+from orchestrator.run_home import RunHome
 from orchestrator.run_layout import CHECKPOINTS_FOLDER
+from orchestrator.storage import RemotePath, parse_location
 from orchestrator.sweeps.kinds import TrialKind, kind_of
 from orchestrator.sweeps.search import SweepPlan, Trial, with_values
 from orchestrator.sweeps.trial_folder import read_record, write_record
@@ -106,14 +108,15 @@ def _take_over(trial: Trial, pointer: tune.Checkpoint | None) -> None:
     if pointer is None:
         return
     with pointer.as_directory() as folder:
-        other = Path(json.loads((Path(folder) / _POINTER_FILE).read_text())["run_folder"])
-    own = trial.experiment.run_folder
-    if other != own:
-        Checkpoints(own / CHECKPOINTS_FOLDER, trial.experiment.checkpoint.keep).take_over(other / CHECKPOINTS_FOLDER)
+        other = parse_location(json.loads((Path(folder) / _POINTER_FILE).read_text())["run_folder"])
+    if other != trial.experiment.run_folder:
+        home = RunHome(trial.experiment.run_folder)
+        own = Checkpoints(home.folder / CHECKPOINTS_FOLDER, trial.experiment.checkpoint.keep, home)
+        own.take_over(other / CHECKPOINTS_FOLDER)
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path | RemotePath) -> Iterator[None]:
     """Keep others out of the trial's folder; wait for a process of the same trial that is just being ended."""
     deadline = time.monotonic() + LOCK_S
     while True:

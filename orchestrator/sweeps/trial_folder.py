@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.run_files import write_json
+from orchestrator.storage import RemotePath
 
 TRIAL_FILE = "trial.json"
 
@@ -30,13 +31,13 @@ class TrialRecord:
         return self.outcome != "unfinished"
 
 
-def read_record(folder: Path) -> TrialRecord:
+def read_record(folder: Path | RemotePath) -> TrialRecord:
     """The record of the trial in `folder`; that of one that has not begun if there is none."""
     path = folder / TRIAL_FILE
     return TrialRecord(**json.loads(path.read_text())) if path.exists() else TrialRecord()
 
 
-def write_record(folder: Path, record: TrialRecord) -> None:
+def write_record(folder: Path | RemotePath, record: TrialRecord) -> None:
     """Keep a trial's record."""
     write_json(
         folder / TRIAL_FILE,
