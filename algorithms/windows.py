@@ -68,12 +68,15 @@ def score_request(
     """
     pictures = [decode_png(frames[index]) for index in window.frames]
     names = [PADDING_ACTION if index is None else action_names[index] for index in window.actions]
-    columns, _ = grid_of(settings)
-    shown = len(pictures)
-    rows = f"rows of {columns}" if shown > columns else "one row"
-    note = f"{shown} numbered frames in {rows}, in time order"
     picture = encode_png(join_window(pictures, settings))
-    return ScoreRequest((picture,), instruction, tuple(names), mode, note)
+    return ScoreRequest((picture,), instruction, tuple(names), mode, frame_note(len(pictures), settings))
+
+
+def frame_note(num_frames: int, settings: WindowSettings) -> str:
+    """What a question says about the picture of so many frames."""
+    columns, _ = grid_of(settings)
+    rows = f"rows of {columns}" if num_frames > columns else "one row"
+    return f"{num_frames} numbered frames in {rows}, in time order"
 
 
 def grid_of(settings: WindowSettings) -> tuple[int, int]:
