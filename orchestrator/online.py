@@ -59,6 +59,8 @@ class Progress:
     num_asked: int = 0
     num_failed: int = 0
     num_from_store: int = 0
+    num_shared: int = 0
+    """Questions that another run asked at the same moment, and which the model answered once for both."""
 
 
 @dataclass
@@ -319,19 +321,21 @@ class OnlineLoop:
     def _show(self, phase: str) -> None:
         self.folder.show(phase=phase, env_steps=self.progress.env_steps)
 
-    def _report_answers(self, answered: int, failed: int, from_store: int) -> None:
+    def _report_answers(self, answered: int, failed: int, from_store: int, shared: int) -> None:
         self.folder.show(
             # Those of the session under way count as asked.
             asked=self.sessions.schedule.num_asked,
             answered=self.progress.num_asked - self.progress.num_failed + answered,
             failed=self.progress.num_failed + failed,
             from_store=self.progress.num_from_store + from_store,
+            shared=self.progress.num_shared + shared,
         )
 
     def _count_answers(self, answers: SessionAnswers) -> None:
         self.progress.num_asked += len(answers.outcomes)
         self.progress.num_failed += answers.num_failed
         self.progress.num_from_store += answers.num_from_store
+        self.progress.num_shared += answers.num_shared
 
     def _log_session(
         self, session: OpenSession, labels: Labels, answers: SessionAnswers, reward_metrics: dict[str, float]
@@ -343,6 +347,7 @@ class OnlineLoop:
                 RATINGS_ASKED: self.progress.num_asked,
                 "rating/failed": self.progress.num_failed,
                 "rating/from_store": self.progress.num_from_store,
+                "rating/shared": self.progress.num_shared,
                 "time/rating_s": answers.duration_s,
             }
             | {RATING_LEVEL.format(number=level + 1): int(count) for level, count in enumerate(counts)}

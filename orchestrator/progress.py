@@ -20,14 +20,25 @@ class ProgressState:
     answered: int = 0
     failed: int = 0
     from_store: int = 0
+    shared: int = 0
+    """Asked by another run at the same moment too, and put to the model once."""
 
 
 class RunProgress:
     """Shows where a run stands. Use it as a context manager; call `update` with whatever changed."""
 
-    def __init__(self, title: str, total_env_steps: int, stream: TextIO | None = None, enabled: bool = True) -> None:
+    def __init__(
+        self,
+        title: str,
+        total_env_steps: int,
+        stream: TextIO | None = None,
+        enabled: bool = True,
+        unit: str = "env steps",
+    ) -> None:
+        """`unit` names what is counted instead of environment steps, as `updates` of an offline run."""
         self._title = title
         self._total = total_env_steps
+        self._unit = unit
         self._stream = stream or sys.stderr
         self._enabled = enabled
         self._state = ProgressState()
@@ -58,6 +69,7 @@ class RunProgress:
         answered: int | None = None,
         failed: int | None = None,
         from_store: int | None = None,
+        shared: int | None = None,
     ) -> None:
         """Show new values; what is not given stays. `success` is that of the last evaluation, in [0, 1]."""
         given = {name: value for name, value in locals().items() if name != "self" and value is not None}
@@ -87,7 +99,7 @@ class RunProgress:
 
     def _print(self) -> None:
         eta_s = self._eta_s()
-        parts = [f"{self._state.env_steps:,}/{self._total:,} env steps", self._state.phase, *_facts(self._state)]
+        parts = [f"{self._state.env_steps:,}/{self._total:,} {self._unit}", self._state.phase, *_facts(self._state)]
         parts += [f"{clock(eta_s)} left"] if eta_s is not None else []
         print(f"{self._title}: {', '.join(parts)}", file=self._stream, flush=True)
         self._printed, self._printed_at = self._state, time.monotonic()
@@ -139,8 +151,10 @@ class _Live:
 def _facts(state: ProgressState) -> list[str]:
     facts = [] if state.success is None else [f"success {state.success:.0%}"]
     if state.asked:
+        shared = f"{state.shared:,} shared, " if state.shared else ""
         facts.append(
-            f"ratings {state.answered:,}/{state.asked:,} ({state.from_store:,} from the store, {state.failed:,} failed)"
+            f"ratings {state.answered:,}/{state.asked:,} "
+            f"({state.from_store:,} from the store, {shared}{state.failed:,} failed)"
         )
     return facts
 

@@ -26,8 +26,8 @@ SUBMIT_QUESTIONS = 64
 REJOIN_S = 1.0
 """Pause before a server whose front died is asked again."""
 
-Report = Callable[[int, int, int], None]
-"""Called with the numbers answered, failed and found in the store so far in a session."""
+Report = Callable[[int, int, int, int], None]
+"""Called with the numbers answered, failed, found in the store, and shared with other runs, so far in a session."""
 
 
 @dataclass(frozen=True)
@@ -159,13 +159,13 @@ class RatingService:
             # Equal questions of one session are asked once.
             missing = {key: question for key, question in zip(keys, questions, strict=True) if key not in outcomes}
             num_failed = num_shared = 0
-            report(0, 0, num_from_store)
+            report(0, 0, num_from_store, 0)
             async for answers in self._answers(missing):
                 await asyncio.to_thread(self._write, missing, [answer.outcome for answer in answers])
                 outcomes |= {answer.outcome.key: answer.outcome for answer in answers}
                 num_failed += sum(isinstance(answer.outcome, RatingFailure) for answer in answers)
                 num_shared += sum(answer.shared for answer in answers)
-                report(len(outcomes) - num_failed, num_failed, num_from_store)
+                report(len(outcomes) - num_failed, num_failed, num_from_store, num_shared)
             ordered = [outcomes[key] for key in keys]
             return SessionAnswers(ordered, num_from_store, time.monotonic() - started, num_shared)
 

@@ -66,7 +66,7 @@ class TrialProgress(RunProgress):
     @property
     def asked_model(self) -> int:
         """Questions put to the model so far."""
-        return max(0, self._state.answered + self._state.failed - self._state.from_store)
+        return max(0, self._state.answered + self._state.failed - self._state.from_store - self._state.shared)
 
     def metrics(self) -> dict[str, Any]:
         """What the table shows and schedulers compare; without a success rate before the first evaluation."""
@@ -75,7 +75,7 @@ class TrialProgress(RunProgress):
             "env_steps": state.env_steps,
             "phase": state.phase,
             "asked": state.asked,
-            "shared": state.from_store,
+            "shared": state.from_store + state.shared,
             "asked_model": self.asked_model,
         }
         return metrics if state.success is None else metrics | {"success": state.success}

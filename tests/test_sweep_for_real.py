@@ -1,0 +1,180 @@
+"""Sweeps as users start them: processes, Ray Tune, MLflow; killed in the middle, damaged, resumed, run again."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator import tracking
+from orchestrator.rating_store import RatingStore
+from orchestrator.run_data import RunData
+from orchestrator.sweeps.trial_folder import read_record
+from tests.test_run_for_real import LIKERT, REPOSITORY, alive, descendants, wait_until
+from tests.toy_sweep import write_toy_sweep
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+LOSSES = ("mae", "cross_entropy")
+TRIALS = [f"loss-{loss}-seed0" for loss in LOSSES]
+
+
+def toy_sweep(folder: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tests.toy_sweep", str(folder), *arguments]
+
+
+def run_toy_sweep(folder: Path, *arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+    command = toy_sweep(folder, *arguments)
+    return subprocess.run(command, env=ENVIRONMENT, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout_s)
+
+
+def runs_at_mlflow(runs_folder: Path) -> tuple[list, list]:
+    """The sweeps' runs, and those of their trials."""
+    client = tracking._client(f"sqlite:///{runs_folder / 'mlflow.db'}")
+    found = client.search_runs([client.get_experiment_by_name("likert").experiment_id])
+    children = [run for run in found if tracking.PARENT in run.data.tags]
+    return [run for run in found if run not in children], children
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Holds a toy sweep of two losses and one seed."""
+    search = {"reward_model.loss": {"grid": list(LOSSES)}, "seed": {"grid": [0]}}
+    write_toy_sweep(tmp_path, search, {"concurrency": 2})
+    return tmp_path
+
+
+def test_a_sweep_survives_the_death_of_a_trial_and_of_its_driver_and_a_damaged_checkpoint(folder):
+    runs = folder / "runs" / "toy"
+    grave = folder / "runs" / "graves" / TRIALS[0]
+    grave.parent.mkdir(parents=True)
+    grave.touch()
+
+    driver = subprocess.Popen(toy_sweep(folder), env=ENVIRONMENT, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    try:
+        # The grave is filled in by the trial that dies in it; Tune starts it again meanwhile.
+        wait_until(lambda: not grave.exists(), 240, "the death of a trial's process")
+        wait_until(lambda: len(list(runs.glob("*/checkpoints/env-steps-*0[46]00"))) >= 2, 120, "checkpoints")
+    finally:
+        children = descendants(driver.pid)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    wait_until(lambda: not alive(children), 90, "the killed sweep's processes to end")
+    unfinished = [name for name in TRIALS if not read_record(runs / name).is_done]
+    assert unfinished
+    damaged = max((runs / unfinished[0] / "checkpoints").glob("env-steps-*"))
+    (damaged / "reward_model.pt").write_bytes(b"torn")
+    asked_before = {row["key"] for row in RatingStore(folder / "ratings").rows(["key"])}
+
+    refused = run_toy_sweep(folder)
+    assert "holds a sweep already. Add --resume" in refused.stderr
+    resumed = run_toy_sweep(folder, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+
+    assert [read_record(runs / name).outcome for name in TRIALS] == ["finished"] * 2
+    assert list((runs / unfinished[0] / "checkpoints").glob("damaged-env-steps-*"))
+    for name in TRIALS:
+        run = RunData.load(runs / name)
+        # Sessions at 200, 400, ... 1,000, each of them once.
+        assert run.series("rating/asked").values.tolist() == [40, 80, 120, 160, 200]
+        assert run.series("eval/success").env_steps.tolist() == [400, 800, 1200]
+        assert len(run.rows) == len({(row["env_step"], *row) for row in run.rows})
+    keys = [row["key"] for row in RatingStore(folder / "ratings").rows(["key"])]
+    assert len(keys) == len(set(keys)) and asked_before <= set(keys)
+
+    parents, trials = runs_at_mlflow(folder / "runs")
+    assert [(run.info.run_name, run.info.status) for run in parents] == [("toy", "FINISHED")]
+    assert sorted((run.info.run_name, run.info.status) for run in trials) == [
+        (name, "FINISHED") for name in sorted(TRIALS)
+    ]
+    assert {run.data.tags[tracking.PARENT] for run in trials} == {parents[0].info.run_id}
+    rows = list(csv.DictReader((runs / "summary.csv").open()))
+    assert [(row["reward_model.loss"], row["finished"]) for row in rows] == [("mae", "1"), ("cross_entropy", "1")]
+    assert parents[0].data.metrics["cell/loss-mae/success"] == float(rows[0]["success_iqm"])
+
+
+@pytest.mark.slow
+def test_a_used_up_budget_and_failing_trials_leave_a_sweep_that_goes_on(folder):
+    stopped = run_toy_sweep(folder, "sweep.budget.ratings=50", "sweep.concurrency=1")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "sweep.budget.ratings = 50 is used up" in stopped.stderr
+    parents, trials = runs_at_mlflow(folder / "runs")
+    assert {run.info.status for run in parents + trials} == {"KILLED"}
+    # A trial that cannot go on fails, again and again, and the other one comes to its end.
+    runs = folder / "runs" / "toy"
+    checkpoints = runs / TRIALS[0] / "checkpoints"
+    for path in checkpoints.glob("env-steps-*"):
+        (path / "loop.json").write_text("torn")
+    failed = run_toy_sweep(folder, "--resume", "sweep.max_failures=1")
+    assert failed.returncode != 0
+    assert f"1 of 2 trials failed:\n  {TRIALS[0]}: " in failed.stderr and "can be restored" in failed.stderr
+    assert [read_record(runs / name).outcome for name in TRIALS] == ["unfinished", "finished"]
+    parents, trials = runs_at_mlflow(folder / "runs")
+    assert {run.info.run_name: run.info.status for run in parents + trials} == {
+        "toy": "FAILED", TRIALS[0]: "KILLED", TRIALS[1]: "FINISHED",
+    }  # fmt: skip
+    for path in checkpoints.glob("env-steps-*"):
+        (path / "loop.json").unlink()
+        path.rename(path.with_name(f"away-{path.name}"))
+    mended = run_toy_sweep(folder, "--resume")
+    assert mended.returncode == 0, mended.stderr
+    parents, trials = runs_at_mlflow(folder / "runs")
+    assert {run.info.status for run in parents + trials} == {"FINISHED"} and len(trials) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", ["asha", "pbt"])
+def test_schedulers_compare_trials_by_success(tmp_path, scheduler):
+    # One of the two step sizes cannot learn anything.
+    search = {"policy.actor_learning_rate": {"choice": [1e-9, 3e-3]}, "seed": {"grid": [0]}}
+    write_toy_sweep(tmp_path, search, {"concurrency": 3, "num_samples": 3, "seed": 3})
+    overrides = ["sweep.asha.grace_env_steps=400", "sweep.asha.reduction_factor=2", "sweep.pbt.interval_env_steps=400",
+                 "sweep.pbt.resample_probability=0.0", "sweep.pbt.quantile=0.5"]  # fmt: skip
+    done = run_toy_sweep(tmp_path, f"sweep.scheduler={scheduler}", *overrides, timeout_s=500)
+    assert done.returncode == 0, done.stderr
+    records = [read_record(path.parent) for path in (tmp_path / "runs" / "toy").glob("*/trial.json")]
+    assert len(records) == 3 and all(record.is_done for record in records)
+    if scheduler == "asha":
+        assert "stopped" in {record.outcome for record in records}
+    else:
+        assert any(record.values for record in records)
+    _, trials = runs_at_mlflow(tmp_path / "runs")
+    assert len(trials) == 3 and not {run.info.status for run in trials} & {"RUNNING", "FAILED"}
+
+
+@pytest.mark.slow
+def test_the_tiny_sweep_finishes_and_a_second_one_asks_the_model_nothing(tmp_path):
+    def sweep(*overrides: str) -> subprocess.CompletedProcess[str]:
+        command = [*LIKERT, "sweep", str(REPOSITORY / "tune_configs/sweeps/tiny.yaml"),
+                   *(f"{name}_folder={tmp_path / name}" for name in ("runs", "ratings")), *overrides]  # fmt: skip
+        return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=1400)
+
+    first = sweep()
+    assert first.returncode == 0, first.stderr
+    assert "Traceback" not in first.stderr
+    keys = {row["key"] for row in RatingStore(tmp_path / "ratings").rows(["key"])}
+    rows = list(csv.DictReader((tmp_path / "runs/tiny/summary.csv").open()))
+    assert [(row["reward_model.loss"], row["seeds"], row["finished"]) for row in rows] == [
+        ("mae", "2", "2"), ("cross_entropy", "2", "2"),
+    ]  # fmt: skip
+    assert (tmp_path / "runs/tiny/summary.png").stat().st_size > 5_000
+    folders = sorted((tmp_path / "runs/tiny").glob("loss-*"))
+    asked = [RunData.load(folder).series("rating/asked").values[-1] for folder in folders]
+    assert asked == [160.0] * 4
+    # The two losses act alike until the first reward model: what they see then is rated once for both.
+    assert len(keys) <= 4 * 160 - 2 * 40
+
+    again = sweep("name=again")
+    assert again.returncode == 0, again.stderr
+    assert {row["key"] for row in RatingStore(tmp_path / "ratings").rows(["key"])} == keys
+    for folder in sorted((tmp_path / "runs/again").glob("loss-*")):
+        run = RunData.load(folder)
+        assert run.series("rating/from_store").values[-1] == run.series("rating/asked").values[-1] == 160
+        assert run.series("eval/success").values.tolist() == (
+            RunData.load(tmp_path / "runs/tiny" / folder.name).series("eval/success").values.tolist()
+        )
+    parents, trials = runs_at_mlflow(tmp_path / "runs")
+    assert sorted(run.info.run_name for run in parents) == ["again", "tiny"]
+    assert len(trials) == 8 and {run.info.status for run in parents + trials} == {"FINISHED"}
