@@ -126,6 +126,8 @@ def test_with_a_gpu_the_learner_is_an_actor_that_ray_places():
     with_gpu, without = (rated_sac_config(settings(num_gpus=gpus), 2, 1, seed=0) for gpus in (0.5, 0.0))
     assert (with_gpu.num_learners, with_gpu.num_gpus_per_learner) == (1, 0.5)
     assert (without.num_learners, without.num_gpus_per_learner) == (0, 0.0)
+    placed = rated_sac_config(settings(num_gpus=1.0, accelerator_type="L4", resources={"fast": 1.0}), 2, 1, seed=0)
+    assert placed.custom_resources_per_learner == {"fast": 1.0, "accelerator_type:L4": 0.001}
 
 
 def test_metrics_are_named_and_finite(trained):

@@ -108,6 +108,11 @@ def serve(settings: RaterSettings, host: str = "127.0.0.1", port: int = 8300) ->
             f"rater.num_replicas {settings.num_replicas}: one `likert serve` holds one engine; "
             "start another one on another port"
         )
+    if settings.server is not None:
+        raise ValueError(
+            f"rater.server {settings.server!r}: a server that runs share is started by `likert rater start`, "
+            "and has no HTTP address"
+        )
     if settings.endpoint is None:
         resolve_model(settings)
     uvicorn.run(application(RatingServer(settings), settings), host=host, port=port, log_level="warning")
