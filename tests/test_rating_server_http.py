@@ -112,6 +112,8 @@ def test_statistics_say_who_answers():
 def test_one_process_holds_one_engine():
     with pytest.raises(ValueError, match="start another one on another port"):
         serve(RaterSettings(num_replicas=2))
+    with pytest.raises(ValueError, match="`likert rater start`"):
+        serve(RaterSettings(server="shared"))
 
 
 def test_a_model_that_does_not_exist_is_told_before_anything_starts():
