@@ -9,11 +9,13 @@ A run uses one by `rater.server: NAME` in its settings; the first to name it sta
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 from ray.util import list_named_actors
 from ray.util.placement_group import PlacementGroup, get_placement_group, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
@@ -29,9 +31,12 @@ from algorithms.ratings import RaterIdentity
 from orchestrator.errors import SettingsError
 from orchestrator.placement import ONE_THREAD, actor_options, check_placement, raters_demand, replica_demand
 from orchestrator.rating_actors import SHUTDOWN_S, ActorReplica, FrontLost, answer_of
+from orchestrator.replacing import first_line
 
 NAMESPACE = "likert"
 """Ray namespace of all shared rating servers, whatever namespace the runs are in."""
+ASK_AGAIN_S = 1.0
+"""Pause while a server is just ending or coming back."""
 _PREFIX = "rating-server/"
 
 
@@ -126,16 +131,26 @@ def find_or_start(rater: RaterSettings, server_class: type[RatingServer] = Ratin
     ask for, or, naming what is missing, if a new one has no place in the cluster.
     """
     name = _name(rater)
-    try:
-        actor = ray.get_actor(_PREFIX + name, NAMESPACE)
-    except ValueError:
-        check_placement([raters_demand(rater)], own_place=True)
-        actor = _start(name, rater, server_class)
-    differences = ray.get(actor.settings.remote()).other_answers(rater)
-    if differences:
-        raise _refusal(rater, ValueError("; ".join(differences)))
-    actor.start.remote()
-    return actor
+    while True:
+        try:
+            actor = ray.get_actor(_PREFIX + name, NAMESPACE)
+        except ValueError:
+            check_placement([raters_demand(rater)], own_place=True)
+            actor = _start(name, rater, server_class)
+        try:
+            differences = ray.get(actor.settings.remote()).other_answers(rater)
+        except ActorUnavailableError:
+            time.sleep(ASK_AGAIN_S)  # It is being started again.
+            continue
+        except ActorDiedError as error:
+            if "creation task" in str(error):
+                raise SettingsError(f"rater.server {name!r} could not be made: {first_line(error)}") from None
+            time.sleep(ASK_AGAIN_S)  # It was being stopped; its name is free in a moment.
+            continue
+        if differences:
+            raise _refusal(rater, ValueError("; ".join(differences)))
+        actor.start.remote()
+        return actor
 
 
 def attach(rater: RaterSettings, server_class: type[RatingServer] = RatingServer) -> AttachedFront:
