@@ -35,3 +35,29 @@ def babyai(out: Out, settings: Overrides = None) -> None:
     from orchestrator import data_command
 
     data_command.make_babyai(out, settings or [])
+
+
+@data.command()
+@plain
+def alfred(
+    source: Annotated[Path, typer.Argument(help="ALFRED's folder, such as train/, with traj_data.json files below.")],
+    out: Out,
+    settings: Overrides = None,
+) -> None:
+    """Import ALFRED demonstrations: a trajectory for each skill and annotator, navigation at its front."""
+    from orchestrator import data_command
+
+    data_command.import_alfred_set(source, out, settings or [])
+
+
+@data.command()
+@plain
+def lerobot(
+    source: Annotated[Path, typer.Argument(help="A LeRobotDataset of version 3: the folder with meta/ and data/.")],
+    out: Out,
+    settings: Overrides = None,
+) -> None:
+    """Import a LeRobotDataset of version 3, such as `likert data lerobot SOURCE data/robot every=10`."""
+    from orchestrator import data_command
+
+    data_command.import_lerobot_set(source, out, settings or [])

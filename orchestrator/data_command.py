@@ -7,6 +7,7 @@ from orchestrator.dataset_check import Problem
 from orchestrator.dataset_schema import DatasetInfo
 from orchestrator.datasets import TrajectoryDataset
 from orchestrator.errors import LikertError
+from orchestrator.importing import print_result
 from orchestrator.loading import load_overrides
 from orchestrator.preflight import check_writable
 
@@ -22,6 +23,24 @@ def make_babyai(folder: Path, overrides: Sequence[str]) -> None:
     settings = load_overrides(BabyAIDataSettings, overrides, "These settings of BabyAI data cannot be used")
     check_writable("folder", folder)
     _tell_made(folder, generate(settings, folder))
+
+
+def import_alfred_set(source: Path, folder: Path, overrides: Sequence[str]) -> None:
+    """Import ALFRED's layout. Raises SettingsError."""
+    from orchestrator.import_alfred import AlfredSettings, import_alfred
+
+    settings = load_overrides(AlfredSettings, overrides, "These settings of the import cannot be used")
+    check_writable("folder", folder)
+    print_result(folder, *import_alfred(source, folder, settings))
+
+
+def import_lerobot_set(source: Path, folder: Path, overrides: Sequence[str]) -> None:
+    """Import a LeRobotDataset. Raises SettingsError."""
+    from orchestrator.import_lerobot import LeRobotSettings, import_lerobot
+
+    settings = load_overrides(LeRobotSettings, overrides, "These settings of the import cannot be used")
+    check_writable("folder", folder)
+    print_result(folder, *import_lerobot(source, folder, settings))
 
 
 def check(folder: Path, limit: int) -> None:

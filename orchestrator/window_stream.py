@@ -1,5 +1,6 @@
 """Windows of a data set as a stream: read, cut and drawn by Ray Data, a bounded number of them at a time."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,8 @@ def stream_windows(folder: Path, parts: Sequence[str], settings: WindowSettings,
     """
     import ray.data
 
+    # It announces every plan, and each process that has to wait for a processor.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = BLOCK_BYTES
     context.enable_progress_bars = False
@@ -76,7 +79,8 @@ def stream_windows(folder: Path, parts: Sequence[str], settings: WindowSettings,
     context.execution_options.preserve_order = True
     names = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
     read = partial(_read_batch, folder=folder, settings=settings)
-    rows = names.map_batches(read, batch_size=1, num_cpus=1, concurrency=num_readers, zero_copy_batch=True)
+    readers = ray.data.TaskPoolStrategy(size=num_readers)
+    rows = names.map_batches(read, batch_size=1, num_cpus=1, compute=readers)
     for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
         yield from batch.to_pylist()
 
