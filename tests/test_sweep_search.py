@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.errors import SettingsError
 from orchestrator.sweeps.estimate import estimate_sweep, local_concurrency
+from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.scheduler_rules import CHANGEABLE, check_scheduler
 from orchestrator.sweeps.search import load_sweep, with_values
 
@@ -171,6 +172,23 @@ def test_the_estimate_adds_up(sweep):
     # Now they queue at the one engine: 600 ratings of a second.
     assert together.hours == pytest.approx(600 / 3600)
     assert together.cpu_hours == pytest.approx(6 * 200 / 3600 * (1 + 2 + 1) + together.hours)
+
+
+def test_offline_experiments_are_swept_without_a_rater(tmp_path):
+    (tmp_path / "sweep.yaml").write_text(
+        f"kind: offline\nname: o\nruns_folder: {tmp_path}/runs\ntotal_updates: 6000\n"
+        "data: {path: data/babyai, reward: {labeller: sparse}}\n"
+        "search: {policy.beta: {grid: [1.0, 5.0]}, seed: {grid: [0, 1]}}\n"
+    )
+    plan = load_sweep(tmp_path / "sweep.yaml")
+    assert [trial.name for trial in plan.trials][:2] == ["beta-1-seed0", "beta-5-seed0"]
+    assert plan.trials[1].experiment.policy.beta == 5.0
+    estimate = estimate_sweep(plan, concurrency=2)
+    assert (estimate.updates, estimate.env_steps, estimate.ratings, estimate.gpu_hours) == (24_000, 0, 0, 0.0)
+    assert estimate.hours == pytest.approx(24_000 / 2 / plan.settings.estimate.updates_per_s / 3600)
+    kind = kind_of(plan.trials[0].experiment)
+    assert kind.score(plan.trials[0].experiment) == "eval/randomised_proportion"
+    assert kind.length(plan.trials[0].experiment) == 6000
 
 
 def test_a_small_machine_runs_one_trial_at_once(sweep, monkeypatch):

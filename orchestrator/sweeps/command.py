@@ -1,13 +1,12 @@
 """`likert sweep`: everything is checked before anything starts."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
-from orchestrator.preflight import check_disk, check_model, check_opengl, check_writable
 from orchestrator.sweeps.estimate import estimate_sweep, estimate_text, local_concurrency
+from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.scheduler_rules import check_scheduler
 from orchestrator.sweeps.search import SweepPlan, load_sweep
 from orchestrator.sweeps.sweep_folder import SweepFolder
@@ -32,11 +31,5 @@ def sweep(file: Path, overrides: Sequence[str], resume: bool, dry_run: bool) -> 
 def check_sweep(plan: SweepPlan) -> None:
     """Raise SettingsError, with the remedy, if this machine cannot run some trial of the sweep."""
     experiments = [trial.experiment for trial in plan.trials]
-    for experiment in {experiment.rater.model_dump_json(): experiment for experiment in experiments}.values():
-        if experiment.rater.endpoint is None:
-            check_model(experiment)
-    check_writable("runs_folder", plan.folder)
-    check_writable("ratings_folder", experiments[0].ratings_folder)
-    check_disk(*experiments)
-    if not os.environ.get("RAY_ADDRESS"):
-        check_opengl()
+    for kind in {kind_of(experiment) for experiment in experiments}:
+        kind.check_machine([experiment for experiment in experiments if kind_of(experiment) is kind])

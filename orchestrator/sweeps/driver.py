@@ -159,9 +159,11 @@ class _Sweep:
         else:
             shutil.rmtree(storage, ignore_errors=True)
         parent = tracked.parent if tracked else None
+        # Tune pickles what it is given: plain data, and nothing of this launch.
+        bundles = {trial.name: self._bundles(trial) for trial in self._waiting}
         trainable = tune.with_resources(
             tune.with_parameters(run_trial, plan=self._plan, parent=parent, kind=self._kind),
-            lambda config: self._bundles(config["start"]["trial"]),
+            lambda config: bundles[config["start"]["trial"]],
         )
         starts = [{"trial": trial.name, "values": dict(trial.values)} for trial in self._waiting]
         return tune.Tuner(
@@ -192,13 +194,12 @@ class _Sweep:
                     scheduler.recall(trial.name)
         return scheduler
 
-    def _bundles(self, name: str) -> tune.PlacementGroupFactory:
-        """A bundle per actor of a trial, and one for its own process."""
-        demands = self._demands(self._plan.trial(name))
+    def _bundles(self, trial: Trial) -> tune.PlacementGroupFactory:
+        """A bundle for a trial's own process, and one for each of its actors."""
         return tune.PlacementGroupFactory(
             [
                 {name: amount for name, amount in demand.resources.items() if amount}
-                for demand in demands
+                for demand in self._demands(trial)
                 for _ in range(demand.count)
                 if any(demand.resources.values())
             ]
@@ -221,10 +222,11 @@ class _Sweep:
 def _state_of(folder: SweepFolder, trial: Trial) -> TrialState:
     record = folder.record(trial)
     history = folder.history(trial.name)
+    length = kind_of(trial.experiment).length(trial.experiment)
     return TrialState(
-        total_env_steps=trial.experiment.total_env_steps,
+        total_env_steps=length,
         status=record.outcome if record.is_done else "waiting",
-        env_steps=trial.experiment.total_env_steps if record.outcome == "finished" else 0,
+        env_steps=length if record.outcome == "finished" else 0,
         success=history[-1][1] if history else None,
         asked_model=record.asked_model,
     )

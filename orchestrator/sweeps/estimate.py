@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors.rating.settings import POCKET, RaterSettings
-from orchestrator.sweeps.kinds import Work, kind_of
+from orchestrator.sweeps.kinds import TRIAL_CPUS, Work, kind_of
 from orchestrator.sweeps.raters import raters_of, share_raters
-from orchestrator.sweeps.search import SweepPlan
+from orchestrator.sweeps.search import SweepPlan, Trial
 from orchestrator.sweeps.settings import EstimateSettings
 
 
@@ -18,6 +18,7 @@ class Estimate:
     num_trials: int
     num_cells: int
     env_steps: int
+    updates: int
     ratings: int
     """Questions of all trials. Equal ones are put to the model once, so that it answers fewer."""
     hours: float
@@ -35,14 +36,15 @@ def estimate_sweep(plan: SweepPlan, concurrency: int) -> Estimate:
     works = [kind_of(trial.experiment).work(trial.experiment) for trial in plan.trials]
     raters = raters_of(plan)
     hours = _hours(works, raters, concurrency, settings)
-    held = [(_busy_hours(work, raters, settings), work) for work in works]
+    held = [(_busy_hours(work, raters, settings), trial) for work, trial in zip(works, plan.trials, strict=True)]
     # A rating server holds its GPUs from the sweep's start to its end.
-    gpu_hours = sum(busy * work.num_gpus for busy, work in held) + hours * _rater_gpus(raters, settings)
-    cpu_hours = sum(busy * work.num_cpus for busy, work in held) + hours * _rater_cpus(raters)
+    gpu_hours = sum(busy * _total(trial, "GPU") for busy, trial in held) + hours * _rater_gpus(raters, settings)
+    cpu_hours = sum(busy * (TRIAL_CPUS + _total(trial, "CPU")) for busy, trial in held) + hours * _rater_cpus(raters)
     return Estimate(
         num_trials=len(works),
         num_cells=len(plan.cells),
         env_steps=sum(work.env_steps for work in works),
+        updates=sum(work.updates for work in works),
         ratings=sum(work.ratings for work in works),
         hours=hours,
         gpu_hours=gpu_hours,
@@ -55,7 +57,7 @@ def estimate_sweep(plan: SweepPlan, concurrency: int) -> Estimate:
 def local_concurrency(plan: SweepPlan) -> int:
     """Trials that the processors of this machine hold at once."""
     plan, _ = share_raters(plan)
-    largest = max(kind_of(trial.experiment).work(trial.experiment).num_cpus for trial in plan.trials)
+    largest = max(TRIAL_CPUS + _total(trial, "CPU") for trial in plan.trials)
     return max(1, min(len(plan.trials), int((os.cpu_count() or 1) // largest)))
 
 
@@ -64,16 +66,23 @@ def estimate_text(plan: SweepPlan, estimate: Estimate) -> str:
     settings = plan.settings.estimate
     lines = [
         f"{plan.name}: {estimate.num_trials} trials in {estimate.num_cells} cells, {estimate.concurrency} at once",
-        f"environment steps  {estimate.env_steps:,}",
+        *([f"environment steps  {estimate.env_steps:,}"] if estimate.env_steps else []),
+        *([f"gradient steps     {estimate.updates:,}"] if estimate.updates else []),
         f"ratings            {estimate.ratings:,} at most; equal questions are asked once",
         f"time               about {estimate.hours:,.1f} h",
         f"GPU-hours          about {estimate.gpu_hours:,.1f}",
         f"processor-hours    about {estimate.cpu_hours:,.1f}",
         f"cost               about {estimate.cost:,.2f}",
-        f"assumed: {settings.env_steps_per_s:g} env steps/s a trial, {settings.ratings_per_s:g} ratings/s a replica, "
+        f"assumed: {settings.env_steps_per_s:g} env steps/s or {settings.updates_per_s:g} offline gradient steps/s a "
+        f"trial, {settings.ratings_per_s:g} ratings/s a replica, "
         f"{settings.gpu_hour_price:g} a GPU-hour, {settings.cpu_hour_price:g} a processor-hour (sweep.estimate)",
     ]
     return "\n".join(lines)
+
+
+def _total(trial: Trial, resource: str) -> float:
+    demands = kind_of(trial.experiment).demands(trial.experiment)
+    return sum(demand.count * demand.resources.get(resource, 0.0) for demand in demands)
 
 
 def _hours(
@@ -82,14 +91,16 @@ def _hours(
     """The longer of two queues: trials for their places, questions for the engines."""
     trials = sum(_busy_hours(work, raters, settings) for work in works) / concurrency
     longest = max(_busy_hours(work, raters, settings) for work in works)
-    questions = sum(work.ratings for work in works) / (settings.ratings_per_s * _replicas(raters)) / 3600.0
+    questions = sum(work.ratings for work in works) / (settings.ratings_per_s * max(1, _replicas(raters))) / 3600.0
     return max(trials, longest, questions)
 
 
 def _busy_hours(work: Work, raters: Sequence[RaterSettings], settings: EstimateSettings) -> float:
     """Hours of a trial that has the rating server for itself."""
-    per_rater = settings.ratings_per_s * _replicas(raters) / len(raters)
-    return (work.env_steps / settings.env_steps_per_s + work.ratings / per_rater) / 3600.0
+    per_rater = settings.ratings_per_s * _replicas(raters) / max(1, len(raters))
+    rating_s = work.ratings / per_rater if work.ratings else 0.0
+    steps_s = work.env_steps / settings.env_steps_per_s + work.updates / settings.updates_per_s
+    return (steps_s + rating_s) / 3600.0
 
 
 def _replicas(raters: Sequence[RaterSettings]) -> int:

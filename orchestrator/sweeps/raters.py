@@ -5,6 +5,7 @@ from dataclasses import replace
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from orchestrator import shared_rater
+from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.search import SweepPlan, Trial
 
 
@@ -16,8 +17,8 @@ def share_raters(plan: SweepPlan) -> tuple[SweepPlan, list[RaterSettings]]:
     own: list[RaterSettings] = []
 
     def shared(trial: Trial) -> Trial:
-        rater = trial.experiment.rater
-        if rater.server is not None:
+        rater = kind_of(trial.experiment).rater(trial.experiment)
+        if rater is None or rater.server is not None:
             return trial
         known = next((server for server in own if not server.other_answers(rater)), None)
         if known is None:
@@ -32,8 +33,9 @@ def share_raters(plan: SweepPlan) -> tuple[SweepPlan, list[RaterSettings]]:
 
 
 def raters_of(plan: SweepPlan) -> list[RaterSettings]:
-    """A rater for each name among the trials'."""
-    return list({trial.experiment.rater.server: trial.experiment.rater for trial in plan.trials}.values())
+    """A rater for each name among the trials'; none where nobody rates."""
+    raters = [kind_of(trial.experiment).rater(trial.experiment) for trial in plan.trials]
+    return list({rater.server: rater for rater in raters if rater is not None}.values())
 
 
 def start_raters(plan: SweepPlan, server_class: type[RatingServer]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from orchestrator.errors import SettingsError
+from orchestrator.settings import Experiment
 from orchestrator.sweeps.search import SEED, SweepPlan
 
 CHANGEABLE = tuple(
@@ -54,6 +55,10 @@ def _check_population(plan: SweepPlan) -> None:
                 f"sweep.scheduler = 'pbt': {fixed[0]} cannot change when a trial takes over another one's checkpoint; "
                 f"give it a grid, or draw one of {', '.join(CHANGEABLE)}"
             )
+    if not all(isinstance(trial.experiment, Experiment) for trial in plan.trials):
+        raise SettingsError(
+            "sweep.scheduler = 'pbt': only online experiments can take over one another; use none or asha"
+        )
     interval = plan.settings.pbt.interval_env_steps
     for trial in plan.trials:
         for block in ("checkpoint", "evaluation"):

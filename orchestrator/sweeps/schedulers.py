@@ -8,6 +8,7 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
 
+from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.search import SweepPlan
 from orchestrator.sweeps.settings import SearchEntry
 
@@ -21,7 +22,7 @@ def make_scheduler(plan: SweepPlan, history_of: Callable[[str], History]) -> Tri
     """The scheduler of a launch; `history_of` gives what a trial, by name, has reached in earlier launches."""
     settings = plan.settings
     if settings.scheduler == "asha":
-        longest = max(trial.experiment.total_env_steps for trial in plan.trials)
+        longest = max(kind_of(trial.experiment).length(trial.experiment) for trial in plan.trials)
         return ResumedAsha(
             history_of,
             time_attr=TIME,

@@ -12,6 +12,7 @@ import numpy as np
 
 from orchestrator.errors import SettingsError
 from orchestrator.loading import (
+    AnyExperiment,
     Tree,
     experiment_from,
     field_keys,
@@ -44,7 +45,7 @@ class Trial:
     """What the search gave each of its entries: a value, or an option's name."""
     fields: Mapping[str, Any]
     """The same as experiment fields by dotted path."""
-    experiment: Experiment
+    experiment: AnyExperiment
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> SweepPlan:
     settings = validate(SweepSettings, tree.pop("sweep", {}), f"{title}: block sweep")
     _check_draws(search, settings)
     name = _sweep_name(tree, path)
-    # Trials may run in another folder, and on another machine.
-    runs, ratings = (_location(tree, name_) for name_ in ("runs_folder", "ratings_folder"))
-    tree |= {"runs_folder": str(runs / name), "ratings_folder": str(ratings)}
+    runs = _location(tree, "runs_folder")
+    tree["runs_folder"] = str(runs / name)
+    if tree.get("kind", "online") == "online":
+        tree["ratings_folder"] = str(_location(tree, "ratings_folder"))
     trials = _trials(tree, path.parent, name, search, settings)
     return SweepPlan(name, runs / name, search, settings, trials)
 
@@ -135,7 +137,7 @@ def _sweep_name(tree: Tree, path: Path) -> str:
 
 
 def _location(tree: Tree, field: str) -> Path | RemotePath:
-    """Where a field of the file says, or its default, whatever folder a process stands in."""
+    """Where a field of the file says, or its default, whatever folder a trial's process stands in."""
     given = location_argument(str(tree.get(field, Experiment.model_fields[field].default)))
     return given.absolute() if isinstance(given, Path) else given
 
@@ -225,7 +227,7 @@ def _fields(search: Mapping[str, SearchEntry], values: Mapping[str, Any]) -> dic
     return fields
 
 
-def _experiment(tree: Tree, folder: Path, cell: str, fields: Mapping[str, Any]) -> Experiment:
+def _experiment(tree: Tree, folder: Path, cell: str, fields: Mapping[str, Any]) -> AnyExperiment:
     own = copy.deepcopy(tree) | {"name": cell}
     for path, value in fields.items():
         if path in ("name", "runs_folder"):

@@ -81,6 +81,8 @@ class EstimateSettings(Settings):
 
     env_steps_per_s: PositiveFloat = 60.0
     """Environment steps a second of one trial, its policy updates included and its ratings not."""
+    updates_per_s: PositiveFloat = 30.0
+    """Gradient steps a second of one offline trial."""
     ratings_per_s: PositiveFloat = 5.0
     """Ratings a second of one replica of the rating server."""
     gpus_per_replica: Annotated[float, Field(ge=0.0)] = 1.0

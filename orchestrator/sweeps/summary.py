@@ -21,6 +21,7 @@ from orchestrator.intervals import (
 )
 from orchestrator.run_data import RunData
 from orchestrator.run_layout import EVAL_SUCCESS, RATINGS_ASKED, SETTINGS_FILE
+from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.search import SEED, SweepPlan, Trial
 from orchestrator.sweeps.sweep_folder import SweepFolder
 
@@ -95,9 +96,10 @@ def markdown(plan: SweepPlan, cells: Sequence[Cell]) -> str:
         if plan.settings.scheduler != "none"
         else ""
     )
+    scored = " or ".join(dict.fromkeys(_score_of(trial) for trial in plan.trials))
     return (
-        f"{table}\n\nSuccess is the share of evaluation episodes, the mean of the last {LAST_EVALUATIONS} evaluations "
-        "of each seed; over seeds the interquartile mean (the mean of all, with three seeds or fewer), in brackets its "
+        f"{table}\n\nSuccess is the {scored}, the mean of the last {LAST_EVALUATIONS} evaluations of each seed; over "
+        "seeds the interquartile mean (the mean of all, with three seeds or fewer), in brackets its "
         f"{CONFIDENCE:.0%} bootstrap interval. An asterisk: some of the cell's trials are not done.{biased}\n"
     )
 
@@ -140,7 +142,7 @@ def figure(plan: SweepPlan, cells: Sequence[Cell]) -> Figure:
     axes.invert_yaxis()
     axes.set_xlim(-0.02, 1.02)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel(f"episodes with success: interquartile mean over seeds, {CONFIDENCE:.0%} interval; bars are seeds")
+    axes.set_xlabel(f"{_score_of(plan.trials[0])}: interquartile mean, {CONFIDENCE:.0%} interval; bars are seeds")
     axes.set_title(plan.name, fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.25, linewidth=0.6)
@@ -154,8 +156,9 @@ def _cell(trials: Sequence[Trial], folder: SweepFolder) -> Cell:
         for trial in trials
         if (folder.path / trial.name / SETTINGS_FILE).exists()
     ]
-    evaluated = [run for run in runs if len(run.series(EVAL_SUCCESS))]
-    scores = [last_mean(run.series(EVAL_SUCCESS).values) for run in evaluated]
+    score = kind_of(trials[0].experiment).score(trials[0].experiment)
+    evaluated = [run for run in runs if len(run.series(score))]
+    scores = [last_mean(run.series(score).values) for run in evaluated]
     asked = [float(series.values[-1]) for run in evaluated if len(series := run.series(RATINGS_ASKED))]
     return Cell(
         name=trials[0].cell,
@@ -168,6 +171,11 @@ def _cell(trials: Sequence[Trial], folder: SweepFolder) -> Cell:
         scores=scores,
         ratings=float(np.mean(asked)) if asked else 0.0,
     )
+
+
+def _score_of(trial: Trial) -> str:
+    metric = kind_of(trial.experiment).score(trial.experiment)
+    return "share of evaluation episodes with success" if metric == EVAL_SUCCESS else f"metric {metric}"
 
 
 def _text(value: Any) -> str:

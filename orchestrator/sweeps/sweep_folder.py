@@ -6,12 +6,12 @@ from pathlib import Path
 import yaml
 
 from orchestrator.errors import SettingsError
-from orchestrator.preflight import check_same_run
 from orchestrator.run_data import RunData
 from orchestrator.run_files import write_atomic, write_json
-from orchestrator.run_layout import EVAL_SUCCESS, SETTINGS_FILE
+from orchestrator.run_layout import SETTINGS_FILE
 from orchestrator.storage import RemotePath, working_copy
 from orchestrator.strict_yaml import parse_yaml
+from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.search import SweepPlan, Trial, with_values
 from orchestrator.sweeps.trial_folder import TrialRecord, read_record
 
@@ -55,7 +55,7 @@ class SweepFolder:
         for trial in self._plan.trials:
             values = self.record(trial).values
             trials.append(trial if values is None else with_values(self._plan, trial, values))
-            check_same_run(trials[-1].experiment)
+            kind_of(trial.experiment).check_same_run(trials[-1].experiment)
         return trials
 
     def record(self, trial: Trial) -> TrialRecord:
@@ -63,10 +63,11 @@ class SweepFolder:
         return read_record(self.path / trial.name)
 
     def history(self, name: str) -> list[tuple[int, float]]:
-        """(environment steps, success) at each evaluation of a trial so far."""
+        """(steps, success) at each evaluation of a trial so far."""
         if not (self.path / name / SETTINGS_FILE).exists():
             return []
-        series = RunData.load(self.path / name).series(EVAL_SUCCESS)
+        experiment = self._plan.trial(name).experiment
+        series = RunData.load(self.path / name).series(kind_of(experiment).score(experiment))
         return [(int(step), float(value)) for step, value in zip(series.env_steps, series.values, strict=True)]
 
     def write(self, name: str, content: bytes) -> Path | RemotePath:

@@ -58,7 +58,7 @@ class TrialProgress(RunProgress):
     """A trial's progress, shown by the process that started it."""
 
     def __init__(self, trial: Trial, report: Report) -> None:
-        super().__init__(trial.name, trial.experiment.total_env_steps, enabled=False)
+        super().__init__(trial.name, kind_of(trial.experiment).length(trial.experiment), enabled=False)
         self._report = report
         self._reported: dict[str, Any] = {}
         self._reported_at = 0.0
