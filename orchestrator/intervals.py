@@ -62,3 +62,23 @@ def bootstrap_interval(strata: Sequence[np.ndarray], seed: int = 0, statistic: S
     low, high = np.percentile(statistic(drawn), [tail, 100.0 - tail])
     centre = statistic(np.concatenate(list(strata))[None])[0]
     return Interval(float(centre), float(low), float(high))
+
+
+def ratio_interval(over: np.ndarray, under: np.ndarray, paired: bool, seed: int = 0) -> Interval:
+    """Ratio of two means over seeds, with a percentile bootstrap interval.
+
+    `paired`: both hold one score for each of the same seeds, which are drawn together. Draws whose lower mean is 0 have
+    no ratio and are left out. Raises ValueError if there is no score, or the mean below is 0.
+    """
+    if not len(over) or not len(under) or (paired and len(over) != len(under)):
+        raise ValueError("a ratio needs scores on both sides, and as many of both where they are paired")
+    if not under.mean():
+        raise ValueError("a ratio to a mean of 0 is not defined")
+    rng = np.random.default_rng(seed)
+    above = rng.integers(0, len(over), (NUM_RESAMPLES, len(over)))
+    below = above if paired else rng.integers(0, len(under), (NUM_RESAMPLES, len(under)))
+    upper, lower = over[above].mean(axis=1), under[below].mean(axis=1)
+    ratios = upper[lower > 0] / lower[lower > 0]
+    tail = 50.0 * (1.0 - CONFIDENCE)
+    low, high = np.percentile(ratios, [tail, 100.0 - tail])
+    return Interval(float(over.mean() / under.mean()), float(low), float(high))

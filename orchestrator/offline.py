@@ -88,7 +88,7 @@ class OfflineLoop:
             if self._due(self._experiment.checkpoint.interval_updates):
                 screen.update(phase="saving")
                 checkpoints.save(self.progress.updates, self.save)
-        write_arrays(self._experiment.run_folder / POLICY_FILE, self._policy.actor_weights())
+        write_arrays(self._experiment.working_folder / POLICY_FILE, self._policy.actor_weights())
         screen.update(phase="done", env_steps=self.progress.updates)
 
     def save(self, folder: Path) -> None:

@@ -10,7 +10,7 @@ from algorithms.label_settings import SparseJoin
 from algorithms.offline_settings import IQLSettings
 from algorithms.settings import PositiveFloat, PositiveInt, Settings
 from orchestrator.settings import TrackingSettings
-from orchestrator.storage import Location, RemotePath
+from orchestrator.storage import Location, RemotePath, working_copy
 
 Start = Literal["fixed", "randomised"]
 
@@ -126,3 +126,8 @@ class OfflineExperiment(Settings):
     def run_folder(self) -> Path | RemotePath:
         """Where this run keeps everything it writes."""
         return self.runs_folder / f"{self.name}-seed{self.seed}"
+
+    @property
+    def working_folder(self) -> Path:
+        """The run folder itself, or the copy on this machine of one that is remote."""
+        return working_copy(self.run_folder)

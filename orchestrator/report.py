@@ -11,9 +11,11 @@ import numpy as np
 from orchestrator.errors import SettingsError
 from orchestrator.figures import CONTROL_STYLES, comparison_figure, draw_run_figures, save_figure
 from orchestrator.intervals import CONFIDENCE, LAST_EVALUATIONS, Interval, bootstrap_interval, last_mean
+from orchestrator.offline_settings import OfflineExperiment
 from orchestrator.run_data import RunData, find_runs
 from orchestrator.run_files import write_text
 from orchestrator.run_layout import CONTROLS, EVAL_SUCCESS, EVAL_SUCCESS_LAST_STEP, RATINGS_ASKED
+from orchestrator.storage import RemotePath
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,24 @@ class Line:
     """Every run has come to its end."""
 
 
-def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
+def write_report(folders: Sequence[Path | RemotePath], out: Path) -> list[Path]:
     """Draw each run's figures, and write `results.md`, `results.csv` and `success.png` into `out`; return the paths.
+
+    Of offline runs: `chains.md`, `chains.csv` and `chains.png`.
 
     Raises SettingsError if a folder holds no run, or no run has been evaluated.
     """
     runs = find_runs(folders)
+    offline = [run for run in runs if isinstance(run.experiment, OfflineExperiment)]
+    if offline:
+        from orchestrator.offline_report import write_offline_report
+
+        runs = [run for run in runs if run not in offline]
+        return [*write_offline_report(offline, out), *(_write_online(runs, out) if runs else [])]
+    return _write_online(runs, out)
+
+
+def _write_online(runs: Sequence[RunData], out: Path) -> list[Path]:
     paths = [path for run in runs for path in draw_run_figures(run)]
     evaluated = [run for run in runs if len(run.series(EVAL_SUCCESS))]
     if not evaluated:

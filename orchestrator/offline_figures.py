@@ -1,0 +1,100 @@
+"""Figures of offline runs, drawn from run folders alone."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from orchestrator.figures import COLOURS
+from orchestrator.intervals import CONFIDENCE, Interval
+from orchestrator.run_data import RunData
+from orchestrator.run_layout import chain_metric
+
+START_LABELS = {"fixed": "start as recorded", "randomised": "randomised start"}
+HATCHES = {"fixed": "", "randomised": "///"}
+
+
+def curve_figure(run: RunData) -> Figure | None:
+    """Proportion of sub-tasks completed over gradient updates, for each kind of start; the untrained policy as lines."""
+    drawn = [(start, run.series(chain_metric(start, "proportion"))) for start in START_LABELS]
+    drawn = [(start, series) for start, series in drawn if len(series)]
+    if not drawn:
+        return None
+    figure = Figure(figsize=(8.0, 4.2), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    _dress(axes, f"{run.experiment.name}, seed {run.experiment.seed}: sub-tasks completed")
+    for (start, series), colour in zip(drawn, COLOURS, strict=False):
+        axes.plot(series.env_steps, series.values, "-o", color=colour, markersize=4, label=START_LABELS[start])
+        untrained = run.series(chain_metric(start, "proportion", control="untrained"))
+        if len(untrained):
+            axes.axhline(
+                untrained.values[-1],
+                color=colour,
+                linestyle="--",
+                linewidth=1.0,
+                label=f"untrained, {START_LABELS[start]}",
+            )
+    axes.set_xlabel("updates")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def chains_figure(
+    returns: Mapping[str, Mapping[str, Interval]], by_length: Mapping[str, Mapping[str, Mapping[int, Interval]]]
+) -> Figure:
+    """The paper's figure 4: returns by method and start; below, by chain length, a panel for each kind of start.
+
+    `returns` is method -> start -> interval; `by_length` is method -> start -> length -> interval.
+    """
+    starts = [start for start in START_LABELS if any(start in one for one in returns.values())]
+    figure = Figure(figsize=(9.0, 8.0), dpi=120, layout="constrained")
+    grid = figure.add_gridspec(2, max(len(starts), 1))
+    bars = figure.add_subplot(grid[0, :])
+    _dress(bars, f"Proportion of sub-tasks completed; bars are {CONFIDENCE:.0%} intervals over seeds")
+    _draw_bars(bars, returns, starts)
+    for column, start in enumerate(starts):
+        axes = figure.add_subplot(grid[1, column])
+        _dress(axes, START_LABELS[start])
+        _draw_lengths(axes, {method: one[start] for method, one in by_length.items() if start in one})
+        if column == len(starts) - 1:
+            axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _draw_bars(axes: Axes, returns: Mapping[str, Mapping[str, Interval]], starts: Sequence[str]) -> None:
+    width = 0.8 / max(len(starts), 1)
+    for number, start in enumerate(starts):
+        places = np.arange(len(returns)) + (number - (len(starts) - 1) / 2) * width
+        found = [one.get(start) for one in returns.values()]
+        shown = [(place, value) for place, value in zip(places, found, strict=True) if value is not None]
+        means = np.array([value.mean for _, value in shown])
+        errors = np.abs(np.array([(value.low, value.high) for _, value in shown]).T - means)
+        axes.bar(
+            [place for place, _ in shown], means, width * 0.95, yerr=errors, capsize=3, color=COLOURS[number],
+            hatch=HATCHES[start], edgecolor="white", label=START_LABELS[start],
+        )  # fmt: skip
+    axes.set_xticks(np.arange(len(returns)), list(returns), rotation=20 if len(returns) > 4 else 0, ha="center")
+    axes.legend(frameon=False)
+
+
+def _draw_lengths(axes: Axes, by_length: Mapping[str, Mapping[int, Interval]]) -> None:
+    for (method, values), colour in zip(by_length.items(), COLOURS * 3, strict=False):
+        lengths = sorted(values)
+        axes.plot(lengths, [values[one].mean for one in lengths], "-o", color=colour, markersize=4, label=method)
+        low, high = [values[one].low for one in lengths], [values[one].high for one in lengths]
+        axes.fill_between(lengths, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xlabel("sub-tasks in the chain")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _dress(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_ylabel("sub-tasks completed")
+    axes.set_ylim(-0.02, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -1,0 +1,182 @@
+"""Judging a policy by chains: the right levels, the right words, the right count of what was completed."""
+
+import numpy as np
+import pytest
+import torch
+
+from actors.babyai.environment import ChainEnvironment, ChainTask
+from actors.babyai.evaluation import ChainEvaluator, PolicyFace, Trial, TrialResult, as_policy_sees
+from actors.babyai.expert import Demonstration, demonstrate
+from actors.babyai.settings import NOTHING, BabyAISettings
+from algorithms.language_networks import PolicyShape
+from algorithms.offline_settings import PolicyNetworkSettings
+from orchestrator.babyai_data import BabyAIDataSettings, make_episode, trajectories_of
+from orchestrator.chain_tasks import plan_tasks
+from orchestrator.errors import SettingsError
+from orchestrator.offline import chain_metrics
+from orchestrator.offline_settings import ChainEvaluationSettings
+
+ROOM = BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=5, subtasks=("goto", "pickup"))
+NETWORK = PolicyNetworkSettings(channels=4, hidden=(8,), instruction_size=8, history=2)
+SHAPE = PolicyShape("grid", (7, 7, 3), 32, 9, 4, 7, 7)
+MADE = BabyAIDataSettings(num_episodes=8, chain_lengths=(1, 2), unit="subtask", babyai=ROOM)
+
+
+class Replay:
+    """Acts as told, whatever it sees, or does nothing; and remembers what it saw and read."""
+
+    def __init__(self, actions=None):
+        self._actions = actions and [list(one) for one in actions]
+        self.seen, self.read = [], []
+
+    def load_numpy(self, weights):
+        pass
+
+    def act(self, observation, instruction, generator=None):
+        self.seen.append(observation.numpy().copy())
+        self.read.append(instruction[:, 0].tolist())
+        if self._actions is None:
+            return torch.full((len(observation),), NOTHING)
+        # Those that are done are no longer asked.
+        going = [one for one in self._actions if one]
+        return torch.tensor([one.pop(0) for one in going])
+
+
+def evaluator(actor, whole=False):
+    judge = ChainEvaluator(ROOM, 0, PolicyFace(SHAPE, NETWORK, "symbolic", whole))
+    judge._actor = actor
+    return judge
+
+
+class Encoded(dict):
+    """Each text as its number."""
+
+    def __missing__(self, text):
+        self[text] = np.array([len(self)])
+        return self[text]
+
+
+def solution(task):
+    """The bot's actions, and each sub-task's words."""
+    shown = demonstrate(ChainEnvironment(ROOM, 0, with_frames=False), 0, Demonstration(task, 0.0))
+    return shown.actions.tolist(), shown.instruction
+
+
+def solvable(length, number):
+    tasks = [ChainTask("train", index, length) for index in range(20)]
+    env = ChainEnvironment(ROOM, 0, with_frames=False)
+    return [task for task in tasks if demonstrate(env, 0, Demonstration(task, 0.0)) is not None][:number]
+
+
+def test_what_the_bot_does_completes_every_chain_and_doing_nothing_completes_none():
+    tasks = solvable(1, 1) + solvable(3, 1)
+    actions = [solution(task)[0] for task in tasks]
+    trials = [Trial(task, None, len(one) + 5) for task, one in zip(tasks, actions, strict=True)]
+    results = evaluator(Replay(actions)).run({}, trials, Encoded())
+    assert results == [TrialResult(1, 1, len(actions[0])), TrialResult(3, 3, len(actions[1]))]
+    idle = evaluator(Replay()).run({}, trials, Encoded())
+    assert idle == [TrialResult(1, 0, len(actions[0]) + 5), TrialResult(3, 0, len(actions[1]) + 5)]
+    assert [one.proportion for one in (*results, *idle)] == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_time_ends_a_chain_with_what_is_done_by_then():
+    (task,) = solvable(2, 1)
+    actions, _ = solution(task)
+    (result,) = evaluator(Replay([actions])).run({}, [Trial(task, None, len(actions) - 1)], Encoded())
+    assert (result.num_completed, result.proportion) == (1, 0.5)
+
+
+def test_the_policy_reads_the_subtask_of_the_moment_or_the_whole_chain():
+    (task,) = solvable(2, 1)
+    actions, instruction = solution(task)
+    for whole in (False, True):
+        actor, encoded = Replay([actions]), Encoded()
+        evaluator(actor, whole).run({}, [Trial(task, None, 99)], encoded)
+        assert list(encoded) == ([instruction] if whole else instruction.split(", then "))
+        read = [row[0] for row in actor.read]
+        assert read == sorted(read) and set(read) == ({0} if whole else {0, 1})
+
+
+def test_history_begins_anew_with_each_subtask_that_the_policy_is_told_of():
+    (task,) = solvable(2, 1)
+    actions, _ = solution(task)
+    for whole in (False, True):
+        actor = Replay([actions])
+        evaluator(actor, whole).run({}, [Trial(task, None, 99)], Encoded())
+        read = [row[0] for row in actor.read]
+        second = read.index(1) if not whole else None
+        for step, seen in enumerate(actor.seen[1:], start=1):
+            old, before = seen[0, 0], actor.seen[step - 1][0, 1]
+            if step == second:
+                assert np.array_equal(seen[0, 0], seen[0, 1])
+            else:
+                assert np.array_equal(old, before)
+
+
+def test_a_randomised_start_moves_the_agent_and_nothing_else():
+    (task,) = solvable(1, 1)
+    actors = [Replay() for _ in range(3)]
+    for actor, start in zip(actors, (None, 1, 2), strict=True):
+        evaluator(actor).run({}, [Trial(task, start, 1)], Encoded())
+    fixed, one, other = (actor.seen[0][0, -1] for actor in actors)
+    agents = [
+        np.argwhere(grid[..., 0] == 10).tolist() + grid[grid[..., 0] == 10].tolist() for grid in (fixed, one, other)
+    ]
+    assert agents[0] != agents[1] and agents[1] != agents[2]
+    for grid in (one, other):
+        differ = (grid != fixed).any(axis=-1)
+        assert differ.sum() <= 2 and np.isin(grid[differ][:, 0], (1, 10)).all()
+
+
+def test_a_frame_is_made_as_small_as_the_policy_wants_it():
+    shape = PolicyShape("image", (4, 4, 3), 0, 9, 4, 7, 7)
+    assert as_policy_sees(np.full((8, 8, 3), 7, np.uint8), shape).shape == (4, 4, 3)
+    whole = np.zeros((4, 4, 3), np.uint8)
+    assert as_policy_sees(whole, shape) is whole
+
+
+@pytest.fixture(scope="module")
+def episode_ids():
+    return tuple(one.episode_id for number in range(8) for one in trajectories_of(MADE, number))
+
+
+def test_tasks_are_those_of_the_data_the_same_for_all(episode_ids):
+    settings = ChainEvaluationSettings(num_tasks=5, chain_lengths=(1, 2), step_budget=2.0)
+    tasks = plan_tasks(MADE, episode_ids, settings)
+    assert tasks == plan_tasks(MADE, episode_ids, settings)
+    assert [trial.task.chain_length for trial in tasks.trials] == [1, 1, 1, 2, 2]
+    recorded = {make_episode(MADE, number).episode_id for number in range(8)}
+    assert {trial.task.name for trial in tasks.trials} <= recorded and len({t.task for t in tasks.trials}) == 5
+    for trial in tasks.trials:
+        assert trial.max_steps == 2 * len(solution(trial.task)[0])
+    moved = tasks.trials_from("randomised")
+    assert [trial.task for trial in moved] == [trial.task for trial in tasks.trials]
+    assert [trial.start_seed for trial in moved] == [0, 1, 2, 3, 4] and tasks.trials[0].start_seed is None
+    assert tasks.trials_from("fixed") == list(tasks.trials)
+    # All words that will be read: those of sub-tasks, none of them a whole chain.
+    assert not any(", then " in text for text in tasks.texts) and 5 <= len(tasks.texts) <= 7
+    other = plan_tasks(MADE, episode_ids, settings.model_copy(update={"seed": 1, "instruction": "whole"}))
+    assert other.trials != tasks.trials and any(", then " in text for text in other.texts)
+
+
+def test_held_out_tasks_are_none_of_the_data(episode_ids):
+    settings = ChainEvaluationSettings(num_tasks=4, chain_lengths=(1, 2), split="held_out")
+    assert {trial.task.split for trial in plan_tasks(MADE, episode_ids, settings).trials} == {"held_out"}
+
+
+def test_too_few_chains_are_named(episode_ids):
+    settings = ChainEvaluationSettings(num_tasks=30, chain_lengths=(1, 2))
+    with pytest.raises(SettingsError, match="fewer than 15 chains of 1 sub-tasks"):
+        plan_tasks(MADE, episode_ids, settings)
+
+
+def test_metrics_are_means_over_tasks_and_by_length():
+    results = [TrialResult(1, 1, 4), TrialResult(2, 1, 9), TrialResult(2, 2, 7), TrialResult(4, 1, 9)]
+    assert chain_metrics(results, "fixed") == {
+        "eval/fixed_proportion": (1 + 0.5 + 1 + 0.25) / 4,
+        "eval/fixed_success": 0.5,
+        "eval/fixed_proportion_of_1": 1.0,
+        "eval/fixed_proportion_of_2": 0.75,
+        "eval/fixed_proportion_of_4": 0.25,
+    }
+    assert "eval/untrained_randomised_success" in chain_metrics(results, "randomised", "untrained")
