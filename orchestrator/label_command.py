@@ -14,9 +14,8 @@ from orchestrator import cluster, shared_rater
 from orchestrator.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
 from orchestrator.label_estimate import Estimate, cost_of, count_windows, estimate
-from orchestrator.label_settings import LabelSettings, PriceSettings
+from orchestrator.label_settings import LabelSettings, PriceSettings, load_labelling
 from orchestrator.labelling import LabelCounts, Labelling, is_labelled
-from orchestrator.loading import read_settings, validate
 from orchestrator.placement import Demand, raters_demand
 from orchestrator.preflight import check_writable
 from orchestrator.progress import clock
@@ -41,11 +40,6 @@ def label(file: Path, overrides: Sequence[str], dry_run: bool) -> None:
     check_writable("data", settings.data)
     check_writable("ratings_folder", settings.ratings_folder)
     run_labelling(settings, dataset)
-
-
-def load_labelling(path: Path, overrides: Sequence[str] = ()) -> LabelSettings:
-    """The settings of a labelling. Raises SettingsError with field, value, rule and remedy."""
-    return validate(LabelSettings, read_settings(path, overrides), f"Settings of {path} cannot be used")
 
 
 def run_labelling(settings: LabelSettings, dataset: TrajectoryDataset) -> LabelCounts:

@@ -1,5 +1,6 @@
 """What a labelling will ask, and about how many tokens, how long and how much that is, before anything is asked."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def estimate(
         prompt_tokens=tokens[0],
         completion_tokens=tokens[1],
         num_measured=len(history) if len(history) >= ENOUGH_ANSWERS else 0,
-        windows_per_s=_rate([row["asked_at"] for row in history]),
+        windows_per_s=rate_of([row["asked_at"] for row in history]),
     )
 
 
@@ -126,14 +127,19 @@ def _history(store: ScoreStore, settings: LabelSettings, identity: RaterIdentity
     return [row for row in store.rows(columns) if all(row[name] == value for name, value in wanted.items())]
 
 
-def _rate(times: list[datetime]) -> float | None:
-    """Answers a second, pauses left out. Those of one part of the store share a time, the first part tells nothing."""
-    counts = sorted(Counter(times).items())
-    gaps = [((later - earlier).total_seconds(), number) for (earlier, _), (later, number) in zip(counts, counts[1:])]  # noqa: B905, RUF007
-    asked = [(seconds, number) for seconds, number in gaps if seconds <= PAUSE_S]
-    if sum(number for _, number in asked) < ENOUGH_ANSWERS:
-        return None
-    return sum(number for _, number in asked) / max(1e-9, sum(seconds for seconds, _ in asked))
+def rate_of(times: list[datetime]) -> float | None:
+    """Answers a second, pauses left out; None of too few.
+
+    Answers that were stored together share a time, and took as long as passed since the time before.
+    """
+    stored = sorted(Counter(times).items())
+    asked = [
+        ((later - earlier).total_seconds(), number)
+        for (earlier, _), (later, number) in itertools.pairwise(stored)
+        if (later - earlier).total_seconds() <= PAUSE_S
+    ]
+    number, seconds = sum(number for _, number in asked), sum(seconds for seconds, _ in asked)
+    return number / seconds if number >= ENOUGH_ANSWERS and seconds else None
 
 
 def _tokens_at_most(settings: LabelSettings, dataset: TrajectoryDataset, num_actions: int) -> tuple[int, int]:

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +12,7 @@ from actors.rating.settings import RaterSettings
 from algorithms.label_settings import RewardSettings, WindowSettings
 from algorithms.scores import ScoringMode
 from algorithms.settings import Fraction, PositiveInt, Settings
+from orchestrator.loading import read_settings, validate
 
 LabellerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -30,6 +32,8 @@ class PriceSettings(Settings):
 class LabelSettings(Settings):
     """Which trajectories are labelled, what is asked about them, of whom, and which columns the answers become."""
 
+    kind: Literal["labelling"] = "labelling"
+    """Tells the file from those of experiments."""
     data: Path
     """The data set; the columns are added to its parts."""
     name: LabellerName = "rg_vlm"
@@ -71,3 +75,8 @@ class LabelSettings(Settings):
             "prompt": prompt_version,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def load_labelling(path: Path, overrides: Sequence[str] = ()) -> LabelSettings:
+    """The settings of a labelling. Raises SettingsError with field, value, rule and remedy."""
+    return validate(LabelSettings, read_settings(path, overrides), f"Settings of {path} cannot be used")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SettingsError
-from orchestrator.loading import load_experiment, load_rater, packaged_tasks, settings_as_yaml
+from orchestrator.label_settings import load_labelling
+from orchestrator.loading import load_experiment, load_rater, packaged_tasks, read_settings, settings_as_yaml
 from orchestrator.sweeps.search import load_sweep
 
 EXPERIMENT = """
@@ -104,7 +105,12 @@ def test_every_experiment_in_the_repository_loads():
     assert len(files) >= 4
     for path in files:
         # A sweep is many experiments, each of which is validated.
-        load_sweep(path) if path.parent.name == "sweeps" else load_experiment(path)
+        if path.parent.name == "sweeps":
+            load_sweep(path)
+        elif read_settings(path).get("kind") == "labelling":
+            load_labelling(path)
+        else:
+            load_experiment(path)
 
 
 def test_rater_settings_from_overrides_alone():
