@@ -78,7 +78,7 @@ def train(
     recipe = recipe or PocketRecipe()
     names = tasks or tuple(name for name in packaged_tasks() if stages.has_stages(name))
     settings = [packaged_task(name) for name in names]
-    with _progress(console or Console(stderr=True)) as progress:
+    with training_progress(console or Console(stderr=True)) as progress:
         learnt, held_out = _draw(settings, recipe, seed, progress)
         judgements = _train_and_judge(out_folder, seed, recipe, settings, learnt, held_out, progress)
     (out_folder / "report.md").write_text(report(judgements))
@@ -218,7 +218,8 @@ def _labelled(frames: ProgressFrames):
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
+def training_progress(console: Console) -> Iterator[Progress]:
+    """Bars for the parts of a training."""
     columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         yield progress

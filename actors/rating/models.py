@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.rating.settings import POCKET, RaterSettings
+from actors.rating.settings import POCKET, POCKET_WINDOWS, RaterSettings
 from algorithms.ratings import RaterIdentity
 
 POCKET_FOLDER = Path(__file__).parent / "pocket" / "checkpoint"
-"""The checkpoint that ships with the package."""
+POCKET_WINDOWS_FOLDER = Path(__file__).parent / "pocket" / "windows_checkpoint"
+"""The checkpoints that ship with the package: for frames, and for windows."""
+POCKET_FOLDERS = {POCKET: POCKET_FOLDER, POCKET_WINDOWS: POCKET_WINDOWS_FOLDER}
+REBUILD = {POCKET: "likert pocket train", POCKET_WINDOWS: "likert pocket train --windows"}
 
 MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 """What `model_type` says in the config.json of a Qwen-VL."""
@@ -41,8 +44,8 @@ def resolve_model(settings: RaterSettings) -> Checkpoint:
     Raises ValueError with field, value, rule and remedy if there is no such model, if it is not a Qwen-VL, or if its
     weights are not safetensors.
     """
-    folder = POCKET_FOLDER if settings.model == POCKET else Path(settings.model).expanduser()
-    if settings.model == POCKET or folder.is_dir():
+    folder = POCKET_FOLDERS.get(settings.model, Path(settings.model).expanduser())
+    if settings.model in POCKET_FOLDERS or folder.is_dir():
         _check_folder(settings.model, folder)
         return folder
     model = _hub_model(settings)
@@ -87,7 +90,7 @@ def vision_patch_size(checkpoint: Checkpoint, revision: str | None) -> int:
 
 def _check_folder(model: str, folder: Path) -> None:
     if not (folder / "config.json").is_file():
-        remedy = "rebuild it with `likert pocket train`" if model == POCKET else "name one written by save_pretrained"
+        remedy = f"rebuild it with `{REBUILD[model]}`" if model in REBUILD else "name one written by save_pretrained"
         raise ValueError(f"rater.model {model!r}: {folder} has no config.json, so it is no checkpoint; {remedy}")
     _check_files(model, [path.name for path in folder.iterdir()])
     try:

@@ -10,15 +10,18 @@ from algorithms.settings import PositiveFloat, PositiveInt, Settings
 
 POCKET = "pocket"
 """Name of the small rater that ships with the package."""
-POCKET_PIXELS = 112 * 112
-"""It learnt from pictures of this size, so every picture is brought to it."""
+POCKET_WINDOWS = "pocket_windows"
+"""Name of the small rater of BabyAI windows that ships with the package."""
+POCKET_PIXELS = {POCKET: 112 * 112, POCKET_WINDOWS: 252 * 252}
+"""Each learnt from pictures of this size, so every picture is brought to it."""
 
 
 class RaterSettings(Settings):
     """Which vision-language model rates, how it is asked, and how it is served."""
 
     model: Annotated[str, Field(min_length=1)] = POCKET
-    """`pocket`, a local folder, or a hub name such as `Qwen/Qwen2-VL-7B-Instruct`; any Qwen-VL."""
+    """`pocket` for frames, `pocket_windows` for windows, a local folder, or a hub name such as
+    `Qwen/Qwen2-VL-7B-Instruct`; any Qwen-VL."""
     revision: str | None = None
     """Hub revision; pin it for a reproducible study."""
     mode: Literal["two_turn", "answer_only"] = "two_turn"
@@ -63,9 +66,9 @@ class RaterSettings(Settings):
     max_model_len: PositiveInt = 4096
     """Context length in tokens; shorter needs less memory."""
     min_pixels: PositiveInt = 3136
-    """Images below this many pixels are enlarged. The pocket rater's default is its own 112 x 112."""
+    """Images below this many pixels are enlarged. The pocket raters' defaults are their own: 112 x 112, 252 x 252."""
     max_pixels: PositiveInt = 1_003_520
-    """Images above this many pixels are reduced. The pocket rater's default is its own 112 x 112."""
+    """Images above this many pixels are reduced. The pocket raters' defaults are their own: 112 x 112, 252 x 252."""
     enforce_eager: bool = False
     """Skip graph capture: starts faster, runs slower on a GPU. Always on on a processor."""
     cpu_kv_cache_gb: PositiveInt = 1
@@ -82,8 +85,10 @@ class RaterSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _pocket_pixels(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("model", POCKET) == POCKET and given.get("endpoint") is None:
-            return {"min_pixels": POCKET_PIXELS, "max_pixels": POCKET_PIXELS} | given
+        if isinstance(given, dict) and given.get("endpoint") is None:
+            # A value of a wrong type is for pydantic to complain about.
+            pixels = POCKET_PIXELS.get(str(given.get("model", POCKET)))
+            return {"min_pixels": pixels, "max_pixels": pixels} | given if pixels else given
         return given
 
     @model_validator(mode="after")

@@ -8,8 +8,6 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import Qwen2Tokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
-from actors.rating.pocket import IMAGE_PX
-
 PATCH_PX = 14
 MERGE = 2
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -83,10 +81,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
     return trained
 
 
-def save_processor(tokenizer: Qwen2Tokenizer, folder: Path) -> None:
+def save_processor(tokenizer: Qwen2Tokenizer, folder: Path, picture_px: int) -> None:
     """Write the tokenizer and the image processor's settings into a checkpoint's folder."""
     tokenizer.save_pretrained(folder)
-    pixels = IMAGE_PX**2
+    pixels = picture_px**2
     image_settings = {
         "image_processor_type": "Qwen2VLImageProcessor",
         "processor_class": "Qwen2VLProcessor",

@@ -114,7 +114,7 @@ class Trainer:
 
     def fit_text(self) -> None:
         """Phase 2."""
-        with torch.no_grad(), _half_precision():
+        with torch.no_grad(), half_precision():
             self._features = [
                 torch.cat([image_features(self._model, torch.from_numpy(part)) for part in _parts(frames.images)])
                 for frames in self._frames
@@ -205,25 +205,38 @@ class Trainer:
     def _steps(
         self, phase: str, parameters: list[Tensor], num_steps: int, peak: float
     ) -> Iterator[Callable[[Tensor], None]]:
-        """Yield a function for each step that takes the step's loss; learning rate warms up, then falls as a cosine."""
-        optimizer = torch.optim.AdamW(parameters, lr=peak, weight_decay=self._plan.weight_decay, betas=(0.9, 0.98))
-        warm_up = max(1, min(100, num_steps // 10))
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda step: min(1.0, (step + 1) / warm_up) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * step / num_steps))),
-        )
-        for number in range(num_steps):
+        return steps(parameters, num_steps, peak, self._plan.weight_decay, lambda *done: self._on_step(phase, *done))
 
-            def take(loss: Tensor, number: int = number) -> None:
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(parameters, 1.0)
-                optimizer.step()
-                schedule.step()
-                self._on_step(phase, number + 1, num_steps, float(loss.detach()))
 
-            with _half_precision():
-                yield take
+def steps(
+    parameters: list[Tensor],
+    num_steps: int,
+    peak: float,
+    weight_decay: float,
+    on_step: Callable[[int, int, float], None],
+) -> Iterator[Callable[[Tensor], None]]:
+    """Yield a function for each step that takes the step's loss; learning rate warms up, then falls as a cosine.
+
+    `on_step` is told the step done, the steps in all, and the loss.
+    """
+    optimizer = torch.optim.AdamW(parameters, lr=peak, weight_decay=weight_decay, betas=(0.9, 0.98))
+    warm_up = max(1, min(100, num_steps // 10))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(1.0, (step + 1) / warm_up) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * step / num_steps))),
+    )
+    for number in range(num_steps):
+
+        def take(loss: Tensor, number: int = number) -> None:
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            schedule.step()
+            on_step(number + 1, num_steps, float(loss.detach()))
+
+        with half_precision():
+            yield take
 
 
 def answer_loss(model: Qwen2VLForConditionalGeneration, batch: TokenBatch, features: Tensor | None) -> Tensor:
@@ -233,7 +246,8 @@ def answer_loss(model: Qwen2VLForConditionalGeneration, batch: TokenBatch, featu
     return F.cross_entropy(model.lm_head(states[learnt]).float(), batch.targets[learnt])
 
 
-def _half_precision() -> torch.autocast:
+def half_precision() -> torch.autocast:
+    """bfloat16 where the processor multiplies it; elsewhere float32."""
     return torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16())
 
 

@@ -1,0 +1,276 @@
+"""Training of the pocket rater of windows: see cells, compare frames, speak, then all together.
+
+1. `cells`: the vision tower's blocks that look at one frame learn, patch by patch, what lies in each cell, and where
+   the agent is. Pictures of nine unrelated frames show most for the cost.
+2. `frames`: the whole tower learns from real windows where the agent is in each frame, and what the action after it
+   did, as far as that can be seen without the instruction.
+3. `text`: the text model learns every question on the tower's frozen tokens.
+4. `joint`: both learn together.
+
+Phases 1 and 2 learn through linear heads that are thrown away.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from actors.rating.pocket.model import next_token_states
+from actors.rating.pocket.tokenizer import MERGE
+from actors.rating.pocket.training import OnStep, half_precision, steps
+from actors.rating.pocket.windows import NUM_FRAMES
+from actors.rating.pocket.windows.data import TiledTrajectory, TiledWindow, picture, windows_in
+from actors.rating.pocket.windows.model import (
+    FRAME_TOKENS,
+    FULL_BLOCK,
+    SIDE,
+    VISION_WIDTH,
+    WIDTH,
+    image_features,
+    in_reading_order,
+    patch_states,
+)
+from actors.rating.pocket.windows.questions import Conversation, WindowQuestions, batch_of
+from actors.rating.pocket.windows.words import EFFECTS
+from algorithms.label_settings import WindowSettings
+
+CELLS = 2 * MERGE * SIDE
+"""Cells on a side of a frame: two by two in each patch."""
+PLACES = (CELLS, CELLS, 4)
+"""Rows, columns and directions of an agent."""
+MODES = ("two_turns", "single_turn", "one_score")
+MODE_SHARES = (0.6, 0.15, 0.25)
+MAX_SHIFT = WindowSettings().num_actions
+NOTHING_LEARNT = -100
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """How long each phase lasts and how large its steps are."""
+
+    cell_steps: int = 500
+    cell_batch: int = 12
+    frame_steps: int = 600
+    frame_batch: int = 16
+    text_pool: int = 3000
+    """Windows whose tokens are computed once."""
+    text_steps: int = 450
+    text_batch: int = 20
+    joint_steps: int = 150
+    joint_batch: int = 16
+    learning_rate: float = 2e-3
+    joint_learning_rate: float = 6e-4
+    weight_decay: float = 0.05
+
+
+class CellHeads(nn.Module):
+    """Linear heads on the patches of single frames: contents of each cell, place of the agent, number of the frame."""
+
+    def __init__(self, num_contents: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(VISION_WIDTH)
+        self.contents = nn.Linear(VISION_WIDTH, 4 * num_contents)
+        self.place = nn.Linear(VISION_WIDTH, sum(PLACES) + NUM_FRAMES)
+
+    def loss(self, states: Tensor, contents: Tensor, places: Tensor) -> Tensor:
+        """Of states [B, patches, width], contents [B, frames, 12, 12] and places [B, frames, 3]."""
+        batch = len(states)
+        hidden = self.norm(states).view(batch, NUM_FRAMES, -1, VISION_WIDTH)
+        cells = self.contents(hidden).view(-1, self.contents.out_features // 4)
+        seen = F.cross_entropy(cells, _by_patch(contents).reshape(-1))
+        # Any patch of a frame should know the frame's agent and number.
+        said = self.place(hidden.mean(dim=2)).view(batch * NUM_FRAMES, -1)
+        numbers = torch.arange(NUM_FRAMES).repeat(batch)
+        return 3.0 * seen + _place_loss(said, places.view(-1, 3)) + F.cross_entropy(said[:, sum(PLACES) :], numbers)
+
+
+class FrameHeads(nn.Module):
+    """Linear heads on the tokens of a window's frames: contents, place of the agent, effect of the action after it."""
+
+    def __init__(self, num_contents: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(WIDTH)
+        self.contents = nn.Linear(WIDTH, (CELLS // SIDE) ** 2 * num_contents)
+        self.place = nn.Linear(WIDTH, sum(PLACES))
+        self.effect = nn.Linear(WIDTH, len(EFFECTS))
+
+    def loss(self, features: Tensor, contents: Tensor, places: Tensor, effects: Tensor) -> Tensor:
+        """Of features [B, frames, tokens, width], contents [B, frames, 12, 12], places [B, frames, 3] and effects
+        [B, frames]; -100 where there is none."""
+        hidden = self.norm(features)
+        # One token of each frame is enough, and cheaper.
+        token = int(torch.randint(FRAME_TOKENS, (1,)))
+        cells = self.contents(hidden[:, :, token]).view(-1, self.contents.out_features // (CELLS // SIDE) ** 2)
+        seen = F.cross_entropy(cells, _by_token(contents)[:, :, token].reshape(-1))
+        mean = hidden.mean(dim=2)
+        placed = _place_loss(self.place(mean).view(-1, sum(PLACES)), places.view(-1, 3))
+        return 0.5 * seen + 0.3 * placed + 2.0 * self.effect_loss(mean, effects)
+
+    def effect_loss(self, mean: Tensor, effects: Tensor) -> Tensor:
+        """Cross-entropy of the effects, of the mean of each frame's tokens."""
+        return F.cross_entropy(self.effect(mean).view(-1, len(EFFECTS)), effects.view(-1))
+
+    def effects(self, features: Tensor) -> Tensor:
+        """Logits [B, frames, effects] of features [B, frames, tokens, width]."""
+        return self.effect(self.norm(features).mean(dim=2))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A batch of windows."""
+
+    windows: list[TiledWindow]
+    images: Tensor
+    """uint8 [B, 252, 252, 3]."""
+    contents: Tensor
+    places: Tensor
+    effects: Tensor
+
+
+class WindowTrainer:
+    """Trains one model on trajectories drawn of tiles."""
+
+    def __init__(
+        self,
+        model: Qwen2_5_VLForConditionalGeneration,
+        questions: WindowQuestions,
+        trajectories: list[TiledTrajectory],
+        pixels: np.ndarray,
+        contents: np.ndarray,
+        plan: WindowPlan,
+        seed: int,
+        on_step: OnStep,
+    ) -> None:
+        """`pixels` uint8 [codes, 7, 7, 3] and `contents` int64 [codes] of each tile."""
+        self._model, self._questions, self._plan, self._on_step = model, questions, plan, on_step
+        self._trajectories, self._pixels, self._contents = trajectories, pixels, contents
+        # Longer ones have more windows, and are drawn more often.
+        lengths = np.array([len(one) for one in trajectories], dtype=np.float64)
+        self._shares = lengths / lengths.sum()
+        model.set_attn_implementation({"text_config": "sdpa"})
+        self._rng = np.random.default_rng(seed)
+        num_contents = int(contents.max()) + 1
+        self.cell_heads, self.frame_heads = CellHeads(num_contents), FrameHeads(num_contents)
+
+    def fit(self) -> None:
+        """All phases."""
+        self.fit_cells()
+        self.fit_frames()
+        self.fit_text()
+        self.fit_jointly()
+
+    def fit_cells(self) -> None:
+        """Phase 1."""
+        tower, plan = self._model.model.visual, self._plan
+        parameters = [*tower.patch_embed.parameters(), *self.cell_heads.parameters()]
+        parameters += [weight for block in tower.blocks[:FULL_BLOCK] for weight in block.parameters()]
+        for step in self._steps("cells", parameters, plan.cell_steps, plan.learning_rate):
+            images, contents, places = self._draw_frames(plan.cell_batch)
+            step(self.cell_heads.loss(patch_states(self._model, images, FULL_BLOCK), contents, places))
+
+    def fit_frames(self) -> None:
+        """Phase 2."""
+        parameters = [*self._model.model.visual.parameters(), *self.frame_heads.parameters()]
+        for step in self._steps("frames", parameters, self._plan.frame_steps, self._plan.learning_rate):
+            drawn = self._draw(self._plan.frame_batch)
+            step(self._frame_loss(drawn, image_features(self._model, drawn.images)))
+
+    def fit_text(self) -> None:
+        """Phase 3."""
+        windows: list[TiledWindow] = []
+        features: list[Tensor] = []
+        with torch.no_grad(), half_precision():
+            while len(windows) < self._plan.text_pool:
+                drawn = self._draw(min(32, self._plan.text_pool - len(windows)))
+                windows += drawn.windows
+                features.append(image_features(self._model, drawn.images).float())
+        known = torch.cat(features)
+        parameters = list(self._model.model.language_model.parameters())
+        for step in self._steps("text", parameters, self._plan.text_steps, self._plan.learning_rate):
+            some = self._rng.integers(len(windows), size=self._plan.text_batch)
+            step(self._text_loss([windows[index] for index in some], known[torch.from_numpy(some)]))
+
+    def fit_jointly(self) -> None:
+        """Phase 4."""
+        parameters = [*self._model.parameters(), *self.frame_heads.parameters()]
+        for step in self._steps("joint", parameters, self._plan.joint_steps, self._plan.joint_learning_rate):
+            drawn = self._draw(self._plan.joint_batch)
+            features = image_features(self._model, drawn.images)
+            step(0.3 * self._frame_loss(drawn, features) + self._text_loss(drawn.windows, features))
+
+    def _frame_loss(self, drawn: Drawn, features: Tensor) -> Tensor:
+        return self.frame_heads.loss(features, drawn.contents, drawn.places, drawn.effects)
+
+    def _text_loss(self, windows: list[TiledWindow], features: Tensor) -> Tensor:
+        mode = MODES[int(self._rng.choice(len(MODES), p=MODE_SHARES))]
+        conversations = [self._conversation(mode, window) for window in windows]
+        batch = batch_of(conversations, self._questions.image_token)
+        seen = in_reading_order(features).flatten(0, 1)
+        states = next_token_states(self._model, batch.tokens, batch.positions, seen)
+        learnt = batch.targets != NOTHING_LEARNT
+        return F.cross_entropy(self._model.lm_head(states[learnt]).float(), batch.targets[learnt])
+
+    def _conversation(self, mode: str, window: TiledWindow) -> Conversation:
+        if mode == "one_score":
+            return self._questions.one_score(window, int(self._rng.integers(len(window.actions))))
+        return getattr(self._questions, mode)(window)
+
+    def _draw(self, count: int) -> Drawn:
+        """Windows as labelling cuts them, of trajectories that begin at a random one of their first actions."""
+        windows = []
+        for index in self._rng.choice(len(self._trajectories), size=count, p=self._shares):
+            trajectory = self._trajectories[index]
+            skipped = int(self._rng.integers(min(MAX_SHIFT, len(trajectory))))
+            cut = windows_in(trajectory.without(skipped))
+            windows.append(cut[int(self._rng.integers(len(cut)))])
+        contents = np.zeros((count, NUM_FRAMES, CELLS, CELLS), dtype=np.int64)
+        places = np.full((count, NUM_FRAMES, len(PLACES)), NOTHING_LEARNT)
+        effects = np.full((count, NUM_FRAMES), NOTHING_LEARNT)
+        for row, window in enumerate(windows):
+            shown = list(window.window.frames)
+            contents[row, : len(shown)] = self._contents[window.frames]
+            places[row, : len(shown)] = window.trajectory.places[shown]
+            effects[row, : len(window.effects)] = window.effects
+        images = np.stack([picture(window.frames, self._pixels) for window in windows])
+        return Drawn(windows, *(torch.from_numpy(array) for array in (images, contents, places, effects)))
+
+    def _draw_frames(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures of nine frames that have nothing to do with each other, contents and places."""
+        chosen = self._rng.choice(len(self._trajectories), size=(count, NUM_FRAMES), p=self._shares)
+        codes, places = [], []
+        for row in chosen:
+            trajectories = [self._trajectories[index] for index in row]
+            times = [int(self._rng.integers(len(one.codes))) for one in trajectories]
+            codes.append(np.stack([one.codes[time] for one, time in zip(trajectories, times, strict=True)]))
+            places.append(np.stack([one.places[time] for one, time in zip(trajectories, times, strict=True)]))
+        images = np.stack([picture(frames, self._pixels) for frames in codes])
+        contents = self._contents[np.stack(codes)]
+        return torch.from_numpy(images), torch.from_numpy(contents), torch.from_numpy(np.stack(places))
+
+    def _steps(
+        self, phase: str, parameters: list[Tensor], num_steps: int, peak: float
+    ) -> Iterator[Callable[[Tensor], None]]:
+        return steps(parameters, num_steps, peak, self._plan.weight_decay, lambda *done: self._on_step(phase, *done))
+
+
+def _place_loss(said: Tensor, places: Tensor) -> Tensor:
+    """Cross-entropies of row, column and direction, of logits [N, 28 or more] and places [N, 3]."""
+    parts = said[:, : sum(PLACES)].split(PLACES, dim=1)
+    return sum((F.cross_entropy(part, places[:, axis]) for axis, part in enumerate(parts)), start=torch.zeros(()))
+
+
+def _by_patch(contents: Tensor) -> Tensor:
+    """Contents [B, frames, patches, 4] in the order of the tower's patches, of cells [B, frames, 12, 12]."""
+    cut = contents.view(*contents.shape[:2], SIDE, MERGE, 2, SIDE, MERGE, 2)
+    return cut.permute(0, 1, 2, 5, 3, 6, 4, 7).reshape(*contents.shape[:2], -1, 4)
+
+
+def _by_token(contents: Tensor) -> Tensor:
+    """Contents [B, frames, FRAME_TOKENS, 16] in the order of the tower's tokens, of cells [B, frames, 12, 12]."""
+    size = CELLS // SIDE
+    cut = contents.view(*contents.shape[:2], SIDE, size, SIDE, size)
+    return cut.transpose(3, 4).reshape(*contents.shape[:2], FRAME_TOKENS, -1)

@@ -1,0 +1,25 @@
+"""What the pocket rater says about an action, and the score that follows from it."""
+
+from algorithms.scores import MAX_SCORE
+
+EFFECTS = ("farther", "no change", "no help", "closer", "completes")
+"""What an action did: lengthened the way to the current sub-goal; left all as it was; changed something, but not the
+way; shortened the way; ended the sub-task."""
+FARTHER, NO_CHANGE, NO_HELP, CLOSER, COMPLETES = range(len(EFFECTS))
+
+SCORE_OF = (0, 1, 1, 8, MAX_SCORE)
+"""Turn two is a function of what turn one said."""
+
+
+def effect_of(contribution: int, completed: bool, changed: bool) -> int:
+    """The effect of an action with this true contribution, 1, 0 or -1."""
+    if completed:
+        return COMPLETES
+    if contribution:
+        return CLOSER if contribution > 0 else FARTHER
+    return NO_HELP if changed else NO_CHANGE
+
+
+def analysis_of(effects: list[int]) -> str:
+    """The analysis that names each action's effect."""
+    return " ".join(f"{number}: {EFFECTS[effect]}." for number, effect in enumerate(effects, start=1))
