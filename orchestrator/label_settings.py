@@ -13,6 +13,7 @@ from algorithms.label_settings import RewardSettings, WindowSettings
 from algorithms.scores import ScoringMode
 from algorithms.settings import Fraction, PositiveInt, Settings
 from orchestrator.loading import read_settings, validate
+from orchestrator.storage import Location
 
 LabellerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -47,8 +48,8 @@ class LabelSettings(Settings):
     """Columns `reward_<name>` made of the scores; a policy learns from one of them."""
     rater: RaterSettings = RaterSettings()
     """Who is asked."""
-    ratings_folder: Path = Path("ratings")
-    """Store of all answers; labellings may share it."""
+    ratings_folder: Location = Path("ratings")
+    """Store of all answers, a folder or an address such as `s3://bucket/ratings`; labellings may share it."""
     tolerated_failure_share: Fraction = 0.2
     """Labelling stops with a message once more than this share of its questions fail."""
     num_readers: PositiveInt = 1

@@ -18,6 +18,7 @@ from algorithms.scores import ScoreRequest, Scores
 from algorithms.scoring_prompts import SCORING_PROMPT_VERSION
 from orchestrator.parquet_parts import PartsTable
 from orchestrator.rating_schema import image_hash, now
+from orchestrator.storage import RemotePath
 
 SCHEMA_VERSION = 1
 """Raised whenever a column changes its name, type or meaning. A store of a newer version is refused."""
@@ -81,9 +82,9 @@ class AskedWindow:
 class ScoreStore:
     """Tables `scores` and `score_failures` in a store's folder. Methods may be called from several threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | RemotePath) -> None:
         """Open the store in `folder`. Raises StoreVersionError if it is too new."""
-        self.folder = Path(folder)
+        self.folder = folder
         self._scores = PartsTable(self.folder / "scores", "scores", SCORES, "key", SCHEMA_VERSION)
         self._failures = PartsTable(
             self.folder / "score_failures", "score_failures", SCORE_FAILURES, "failure_id", SCHEMA_VERSION
