@@ -6,6 +6,7 @@ table of their own.
 
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -134,6 +135,23 @@ class ScoreStore:
         ]
         with self._lock:
             self._failures.append(rows)
+
+    def compact(self) -> dict[str, tuple[int, int]]:
+        """Merge small parts; number of parts before and after, by table. Labellings may go on meanwhile."""
+        with self._lock:
+            return {"scores": self._scores.compact(), "score_failures": self._failures.compact()}
+
+    def counts(self) -> dict[tuple[str, str, str], int]:
+        """Windows that have scores, by data set, mode and model."""
+        found: Counter[tuple[str, str, str]] = Counter()
+        for row in self.rows(["dataset", "mode", "model"]):
+            found[row["dataset"], row["mode"], row["model"]] += 1
+        return dict(found)
+
+    def failure_counts(self) -> dict[tuple[str, str], int]:
+        """Questions that failed, by data set and cause."""
+        found = Counter((row["dataset"], row["cause"]) for row in self.failures(["dataset", "cause"]))
+        return dict(found)
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """Every answer once, in the order of writing."""

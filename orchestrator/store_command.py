@@ -10,6 +10,7 @@ from rich.table import Table
 from orchestrator.errors import SettingsError
 from orchestrator.rating_export import export_images, export_ratings
 from orchestrator.rating_store import RatingStore, StoreCounts
+from orchestrator.score_store import ScoreStore
 from orchestrator.storage import RemotePath
 
 
@@ -24,13 +25,15 @@ def show_store(
     console: Console | None = None,
 ) -> None:
     """Count a store, list its latest ratings or failures, and do what else is asked. Raises SettingsError."""
-    if not any((folder / table).is_dir() for table in ("ratings", "failures")):
-        raise SettingsError(f"{folder} is not a rating store: it has neither a folder `ratings` nor `failures`")
+    if not any((folder / table).is_dir() for table in ("ratings", "failures", "scores", "score_failures")):
+        raise SettingsError(
+            f"{folder} is not a rating store: it has neither a folder `ratings` nor `failures`, nor `scores` of windows"
+        )
     # Analyses are a model's words: what looks like markup in them is text.
     console = console or Console(markup=False, highlight=False)
-    store = RatingStore(folder)
+    store, scores = RatingStore(folder), ScoreStore(folder)
     if compact:
-        for name, (before, after) in store.compact().items():
+        for name, (before, after) in (store.compact() | scores.compact()).items():
             console.print(f"{name}: {before} parts, now {after}")
     if export is not None:
         console.print(f"{export_ratings(store, export):,} ratings written to {export}")
@@ -39,6 +42,7 @@ def show_store(
     if compact or export is not None or images is not None:
         return
     _show_counts(console, store.counts())
+    _show_scores(console, scores)
     if last:
         console.print(_failure_list(store, last) if failures else _rating_list(store, last))
 
@@ -56,6 +60,16 @@ def _show_counts(console: Console, counts: StoreCounts) -> None:
         _count_table("By model", ["model", "revision"], counts.models),
         _count_table("By run", ["run"], {(run,): number for run, number in counts.runs.items()}),
         _count_table("Failures", ["task", "cause"], counts.failures),
+    ]
+    for table in tables:
+        if table.row_count:
+            console.print(table)
+
+
+def _show_scores(console: Console, scores: ScoreStore) -> None:
+    tables = [
+        _count_table("Windows of actions with scores", ["data set", "mode", "model"], scores.counts()),
+        _count_table("Windows that got no scores", ["data set", "cause"], scores.failure_counts()),
     ]
     for table in tables:
         if table.row_count:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import time
@@ -9,9 +10,11 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from actors.rating.backend import Reply, ServerError
 from algorithms.label_settings import WindowSettings
+from orchestrator.cli import app
 from orchestrator.datasets import TrajectoryDataset
 from orchestrator.errors import RatingsFailing
 from orchestrator.score_store import ScoreStore
@@ -146,6 +149,21 @@ def test_a_rater_that_is_out_of_order_stops_the_labelling(tmp_path):
     assert len(ScoreStore(tmp_path / "store")) == 0
     counts = label(tmp_path / "set", tmp_path / "store")
     assert counts.failed == 0 and counts.actions == 640
+
+
+def test_the_store_s_command_counts_windows_and_merges_parts(tmp_path):
+    toy_set(tmp_path / "set", [8] * 40)
+    toy_set(tmp_path / "other", [5])
+    label(tmp_path / "set", tmp_path / "store")
+    label(tmp_path / "other", tmp_path / "store", lambda prompt, images, choices: "no scores", mode="single_turn")
+    shown = CliRunner().invoke(app, ["ratings", str(tmp_path / "store")])
+    assert shown.exit_code == 0, shown.output
+    assert re.search(r"toy\W+two_turn\W+function\W+40", shown.output)
+    assert re.search(r"toy\W+unparsable\W+1", shown.output)
+    before = dict(ScoreStore(tmp_path / "store").lookup([row["key"] for row in ScoreStore(tmp_path / "store").rows()]))
+    merged = CliRunner().invoke(app, ["ratings", str(tmp_path / "store"), "--compact"])
+    assert "scores: " in merged.output and len(list((tmp_path / "store" / "scores").glob("part-*"))) == 1
+    assert ScoreStore(tmp_path / "store").lookup(before) == before and len(before) == 40
 
 
 def test_logits_are_stored_with_their_distributions(tmp_path):
