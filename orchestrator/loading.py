@@ -34,7 +34,10 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> AnyExper
     value is YAML. Raises SettingsError with field, value, rule and remedy.
     """
     path = Path(path)
-    return experiment_from(read_settings(path, overrides), path.parent, f"Settings of {path} cannot be used")
+    tree = read_settings(path, overrides)
+    if tree.keys() & {"search", "sweep"}:
+        raise SettingsError(f"{path} is a sweep, many experiments in one file: give it to `likert sweep`")
+    return experiment_from(tree, path.parent, f"Settings of {path} cannot be used")
 
 
 def load_stored_experiment(path: Path | RemotePath) -> AnyExperiment:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import SettingsError
+from orchestrator.loading import load_experiment
 from orchestrator.sweeps.estimate import estimate_sweep, local_concurrency
 from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.scheduler_rules import CHANGEABLE, check_scheduler
@@ -152,6 +153,11 @@ def test_the_published_sweeps_are_what_they_say():
         ("mae", "proportional"), ("cross_entropy", "proportional"), ("mae", "off"), ("cross_entropy", "off"),
     ]  # fmt: skip
     assert {model.class_weights for model in models} == {"complement"}
+
+
+def test_a_sweep_is_not_run_as_one_experiment():
+    with pytest.raises(SettingsError, match=r"tiny\.yaml is a sweep.*likert sweep"):
+        load_experiment(SWEEPS / "tiny.yaml")
 
 
 def test_the_estimate_adds_up(sweep):
