@@ -92,8 +92,10 @@ class Labelling:
             part for part in self._dataset.parts if not is_labelled(self._dataset, part, self._settings, self._digest)
         ]
 
-    def run(self, rows: Iterable[Row]) -> None:
+    def run(self, rows: Iterable[Row | None]) -> None:
         """Ask about all windows in `rows`, as `stream_windows` makes them of `parts_to_do`, and write the columns.
+
+        None among them says that none is there yet.
 
         Raises RatingsFailing if too many questions get no answer, and DiskFailing if nothing can be written.
         """
@@ -105,8 +107,11 @@ class Labelling:
         self._record()
         self._show(self.counts)
 
-    def _windows(self, rows: Iterable[Row]) -> Iterator[tuple[Any, AskedWindow]]:
+    def _windows(self, rows: Iterable[Row | None]) -> Iterator[tuple[Any, AskedWindow] | None]:
         for row in rows:
+            if row is None:
+                yield None
+                continue
             part = self._parts.setdefault(row["part"], _Part())
             if row["kind"] == "window":
                 part.waiting += 1

@@ -17,6 +17,8 @@ from orchestrator.rating_service import FLUSH_ANSWERS, FLUSH_S, SUBMIT_QUESTIONS
 from orchestrator.score_store import AskedWindow, ScoreStore
 
 T = TypeVar("T")
+SHORT_S = 0.1
+"""While windows are still being made, answers are waited for so long before looking at those again."""
 SPARE = 2
 """So many times what the engines work on at once is under way, so that they never wait for the next."""
 
@@ -41,21 +43,23 @@ class ScoreService(RatingService):
         self._scores = store
         self._max_open = SPARE * settings.max_in_flight * settings.num_replicas
 
-    def stream(self, windows: Iterable[tuple[Any, AskedWindow]]) -> Iterator[WindowAnswer]:
-        """Answers to pairs of a tag and a window, as they come. Raises DiskFailing if the store cannot be written."""
+    def stream(self, windows: Iterable[tuple[Any, AskedWindow] | None]) -> Iterator[WindowAnswer]:
+        """Answers to pairs of a tag and a window, as they come. Raises DiskFailing if the store cannot be written.
+
+        None among `windows` says that no window is there yet: meanwhile answers are taken and stored.
+        """
         source = iter(windows)
         under_way = _UnderWay()
         exhausted = False
         while not exhausted or under_way.windows:
-            while not exhausted and under_way.num < self._max_open:
-                batch = _take(source, SUBMIT_QUESTIONS)
-                exhausted = len(batch) < SUBMIT_QUESTIONS
-                yield from self._begin(batch, under_way)
-                # What is there already is taken at once, so that it is written and its place becomes free.
-                yield from self._collect(under_way, 0.0)
+            room = self._max_open - under_way.num
+            batch: list[tuple[Any, AskedWindow]] = []
+            if room > 0 and not exhausted:
+                batch, exhausted = _take(source, min(room, SUBMIT_QUESTIONS))
+            yield from self._begin(batch, under_way)
             if under_way.windows:
-                yield from self._collect(under_way, FLUSH_S)
-        yield from self._flush(under_way)
+                can_read_on = room > 0 and not exhausted
+                yield from self._collect(under_way, 0.0 if batch else SHORT_S if can_read_on else FLUSH_S)
 
     # ------------------------------------------------------------------------------------------- in the caller's thread
 
@@ -149,10 +153,13 @@ class _UnderWay:
         return self._tags.pop(key)
 
 
-def _take(source: Iterator[T], number: int) -> list[T]:
+def _take(source: Iterator[T | None], number: int) -> tuple[list[T], bool]:
+    """Up to `number` items, fewer if None comes; and whether the source has no more."""
     batch: list[T] = []
     for item in source:
+        if item is None:
+            return batch, False
         batch.append(item)
         if len(batch) == number:
-            break
-    return batch
+            return batch, False
+    return batch, True

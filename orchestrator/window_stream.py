@@ -1,7 +1,9 @@
 """Windows of a data set as a stream: read, cut and drawn by Ray Data, a bounded number of them at a time."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,10 @@ from orchestrator.datasets import TrajectoryDataset
 
 WINDOWS_PER_BATCH = 16
 """Windows that travel together."""
+ROWS_AHEAD = 64
+"""Rows that wait in this process at most."""
+LOOK_S = 0.05
+"""Whoever takes rows hears after so long that none is there yet."""
 BLOCK_BYTES = 4 * 2**20
 """Ray Data hands on what a reader has made once it takes so many bytes, and lets it rest while much is waiting."""
 
@@ -39,6 +45,7 @@ ROW = pa.schema(
 `kept_places`; `problem`, where `text` says what is wrong with a row; or `end`, after a part's last."""
 
 Row = dict[str, Any]
+_END = object()
 
 
 def window_rows(folder: Path, part: str, settings: WindowSettings) -> Iterator[Row]:
@@ -62,11 +69,57 @@ def problem_of(row: Row) -> Problem:
     return Problem(row["part"], row["text"], row["row"], row["episode_id"], bool(row["is_note"]))
 
 
-def stream_windows(folder: Path, parts: Sequence[str], settings: WindowSettings, num_readers: int) -> Iterator[Row]:
+def stream_windows(
+    folder: Path, parts: Sequence[str], settings: WindowSettings, num_readers: int
+) -> Iterator[Row | None]:
     """Rows of `window_rows` for all `parts`, part after part, made by Ray Data beside whoever takes them.
 
-    Ray must be connected.
+    None while the next is not there yet. Ray must be connected.
     """
+    return without_waiting(_ray_rows(folder, parts, settings, num_readers))
+
+
+def without_waiting(rows: Iterable[Row]) -> Iterator[Row | None]:
+    """`rows`, read by a thread of their own, a few ahead; None whenever the next is not there yet."""
+    ahead: queue.Queue[Any] = queue.Queue(maxsize=ROWS_AHEAD)
+    given_up = threading.Event()
+
+    def put(item: Any) -> None:
+        while not given_up.is_set():
+            try:
+                ahead.put(item, timeout=LOOK_S)
+                return
+            except queue.Full:
+                continue
+
+    def read() -> None:
+        try:
+            for row in rows:
+                put(row)
+                if given_up.is_set():
+                    return
+            put(_END)
+        except BaseException as error:  # noqa: BLE001 - raised again where the rows are taken
+            put(error)
+
+    threading.Thread(target=read, name="windows", daemon=True).start()
+    try:
+        while True:
+            try:
+                item = ahead.get(timeout=LOOK_S)
+            except queue.Empty:
+                yield None
+                continue
+            if item is _END:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        given_up.set()
+
+
+def _ray_rows(folder: Path, parts: Sequence[str], settings: WindowSettings, num_readers: int) -> Iterator[Row]:
     import ray.data
 
     # It announces every plan, and each process that has to wait for a processor.

@@ -18,6 +18,7 @@ from orchestrator.cli import app
 from orchestrator.datasets import TrajectoryDataset
 from orchestrator.errors import RatingsFailing
 from orchestrator.score_store import ScoreStore
+from orchestrator.window_stream import window_rows, without_waiting
 from tests.toy_labels import answer, label, label_slowly, toy_set
 
 LENGTHS = [3, 8, 11, 1, 20, 9, 16, 5]
@@ -164,6 +165,36 @@ def test_the_store_s_command_counts_windows_and_merges_parts(tmp_path):
     merged = CliRunner().invoke(app, ["ratings", str(tmp_path / "store"), "--compact"])
     assert "scores: " in merged.output and len(list((tmp_path / "store" / "scores").glob("part-*"))) == 1
     assert ScoreStore(tmp_path / "store").lookup(before) == before and len(before) == 40
+
+
+def test_answers_are_stored_while_the_next_window_is_being_made(tmp_path):
+    dataset = toy_set(tmp_path / "set", [8, 8])
+    seen = []
+
+    def slow_rows(part, window):
+        for row in window_rows(dataset.folder, part, window):
+            if row["kind"] == "window" and row["episode_id"] == "e001":
+                deadline = time.monotonic() + 30
+                while not len(seen) and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                    seen.extend(ScoreStore(tmp_path / "store").rows(["episode_id"]))
+            yield row
+
+    counts = label(
+        dataset.folder, tmp_path / "store", rows_of=lambda part, window: without_waiting(slow_rows(part, window))
+    )
+    assert [row["episode_id"] for row in seen] == ["e000"] and counts.windows == 2
+
+
+def test_what_goes_wrong_while_windows_are_made_is_raised():
+    def rows():
+        yield {"kind": "end", "part": "a"}
+        raise ValueError("no such disk")
+
+    taken = without_waiting(rows())
+    assert next(row for row in taken if row is not None) == {"kind": "end", "part": "a"}
+    with pytest.raises(ValueError, match="no such disk"):
+        list(taken)
 
 
 def test_logits_are_stored_with_their_distributions(tmp_path):

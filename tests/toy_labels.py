@@ -63,9 +63,14 @@ def answer(prompt, images, choices) -> str:
 
 
 def label(
-    data: Path, store: Path, function: Callable = answer, tell: Callable = lambda _: None, **settings
+    data: Path,
+    store: Path,
+    function: Callable = answer,
+    tell: Callable = lambda _: None,
+    rows_of: Callable | None = None,
+    **settings,
 ) -> LabelCounts:
-    """Label a set, all parts that need it, and return what was done."""
+    """Label a set, all parts that need it, and return what was done. `rows_of(part, window)` makes its windows."""
     columns = {"rg_vlm": RewardSettings(), "rg_vlm_sparse": RewardSettings(sparse="sum")}
     asked = LabelSettings(data=data, rater=RATER, ratings_folder=store, **{"rewards": columns, **settings})
     server = RatingServer(RATER, FunctionBackend(function), first_pause_s=0.001)
@@ -74,7 +79,8 @@ def label(
         identity = service.finish_start()
         labelling = Labelling(asked, TrajectoryDataset(data), service, identity, tell)
         parts = labelling.parts_to_do()
-        labelling.run(row for part in parts for row in window_rows(data, part, asked.window))
+        make = rows_of or (lambda part, window: window_rows(data, part, window))
+        labelling.run(row for part in parts for row in make(part, asked.window))
         return labelling.counts
     finally:
         service.close()
