@@ -52,16 +52,16 @@ NOTHING_LEARNT = -100
 class WindowPlan:
     """How long each phase lasts and how large its steps are."""
 
-    cell_steps: int = 500
+    cell_steps: int = 300
     cell_batch: int = 12
-    frame_steps: int = 600
+    frame_steps: int = 450
     frame_batch: int = 16
-    text_pool: int = 3000
+    text_pool: int = 1600
     """Windows whose tokens are computed once."""
-    text_steps: int = 450
-    text_batch: int = 20
-    joint_steps: int = 150
-    joint_batch: int = 16
+    text_steps: int = 600
+    text_batch: int = 12
+    joint_steps: int = 80
+    joint_batch: int = 12
     learning_rate: float = 2e-3
     joint_learning_rate: float = 6e-4
     weight_decay: float = 0.05
@@ -83,19 +83,18 @@ class CellHeads(nn.Module):
         cells = self.contents(hidden).view(-1, self.contents.out_features // 4)
         seen = F.cross_entropy(cells, _by_patch(contents).reshape(-1))
         # Any patch of a frame should know the frame's agent and number.
-        said = self.place(hidden.mean(dim=2)).view(batch * NUM_FRAMES, -1)
-        numbers = torch.arange(NUM_FRAMES).repeat(batch)
-        return 3.0 * seen + _place_loss(said, places.view(-1, 3)) + F.cross_entropy(said[:, sum(PLACES) :], numbers)
+        return 3.0 * seen + _place_loss(self.place(hidden.mean(dim=2)).flatten(0, 1), places)
 
 
 class FrameHeads(nn.Module):
-    """Linear heads on the tokens of a window's frames: contents, place of the agent, effect of the action after it."""
+    """Linear heads on the tokens of a window's frames: contents, number, place of the agent, effect of the action after
+    it."""
 
     def __init__(self, num_contents: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(WIDTH)
         self.contents = nn.Linear(WIDTH, (CELLS // SIDE) ** 2 * num_contents)
-        self.place = nn.Linear(WIDTH, sum(PLACES))
+        self.place = nn.Linear(WIDTH, sum(PLACES) + NUM_FRAMES)
         self.effect = nn.Linear(WIDTH, len(EFFECTS))
 
     def loss(self, features: Tensor, contents: Tensor, places: Tensor, effects: Tensor) -> Tensor:
@@ -107,12 +106,9 @@ class FrameHeads(nn.Module):
         cells = self.contents(hidden[:, :, token]).view(-1, self.contents.out_features // (CELLS // SIDE) ** 2)
         seen = F.cross_entropy(cells, _by_token(contents)[:, :, token].reshape(-1))
         mean = hidden.mean(dim=2)
-        placed = _place_loss(self.place(mean).view(-1, sum(PLACES)), places.view(-1, 3))
-        return 0.5 * seen + 0.3 * placed + 2.0 * self.effect_loss(mean, effects)
-
-    def effect_loss(self, mean: Tensor, effects: Tensor) -> Tensor:
-        """Cross-entropy of the effects, of the mean of each frame's tokens."""
-        return F.cross_entropy(self.effect(mean).view(-1, len(EFFECTS)), effects.view(-1))
+        placed = _place_loss(self.place(mean).flatten(0, 1), places)
+        effect = F.cross_entropy(self.effect(mean).view(-1, len(EFFECTS)), effects.view(-1))
+        return 0.5 * seen + 0.3 * placed + 2.0 * effect
 
     def effects(self, features: Tensor) -> Tensor:
         """Logits [B, frames, effects] of features [B, frames, tokens, width]."""
@@ -258,9 +254,14 @@ class WindowTrainer:
 
 
 def _place_loss(said: Tensor, places: Tensor) -> Tensor:
-    """Cross-entropies of row, column and direction, of logits [N, 28 or more] and places [N, 3]."""
-    parts = said[:, : sum(PLACES)].split(PLACES, dim=1)
-    return sum((F.cross_entropy(part, places[:, axis]) for axis, part in enumerate(parts)), start=torch.zeros(()))
+    """Cross-entropies of row, column, direction and the frame's number, of logits [B * frames, 37] and places [B,
+    frames, 3]; -100 where there is no frame."""
+    flat = places.view(-1, 3)
+    numbers = torch.arange(NUM_FRAMES).repeat(len(places)).where(flat[:, 0] >= 0, NOTHING_LEARNT)
+    truth = (*flat.unbind(1), numbers)
+    parts = said.split((*PLACES, NUM_FRAMES), dim=1)
+    losses = [F.cross_entropy(part, true) for part, true in zip(parts, truth, strict=True)]
+    return torch.stack(losses).sum()
 
 
 def _by_patch(contents: Tensor) -> Tensor:
