@@ -93,6 +93,25 @@ def label(
 
 @app.command()
 @_plain
+def doctor(
+    file: Annotated[Path | None, typer.Argument(help="Settings of an experiment or a sweep that is to run.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as rater.num_replicas=2."),
+    ] = None,
+    model: Annotated[bool, typer.Option("--model", help="Load the rater's weights and have a frame rated.")] = False,
+) -> None:
+    """Check this machine, and the cluster that RAY_ADDRESS names, and say what to do where something is wrong.
+
+    Exit code 1 if a check fails.
+    """
+    from orchestrator.doctor.command import doctor as examine
+
+    examine(file, overrides or [], load_model=model)
+
+
+@app.command()
+@_plain
 def ratings(
     folder: Annotated[str, typer.Argument(help="A rating store, such as ratings/ or s3://bucket/ratings.")],
     last: Annotated[int, typer.Option(min=0, help="List this many of the latest.")] = 10,
@@ -153,23 +172,33 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of frames, weights and batches.")] = 0,
     task: Annotated[list[str] | None, typer.Option(help="Learn this packaged task only; may be repeated.")] = None,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="The rater of BabyAI windows instead of the one of frames.")
+    ] = False,
 ) -> None:
-    """Rebuild the pocket rater from the simulator: half an hour on two cores."""
-    from actors.rating.models import POCKET_FOLDER
+    """Rebuild a pocket rater from the simulator: half an hour on two cores."""
+    from actors.rating.models import POCKET_FOLDER, POCKET_WINDOWS_FOLDER
     from orchestrator.loading import packaged_tasks
     from orchestrator.preflight import check_opengl, check_writable
 
+    if windows and task:
+        raise SettingsError("--task names a task of the rater of frames; leave it out, or leave --windows out")
     unknown = [name for name in task or [] if name not in packaged_tasks()]
     if unknown:
         raise SettingsError(
             f"--task {unknown[0]}: there is no such packaged task; there are {', '.join(packaged_tasks())}"
         )
-    folder = out or POCKET_FOLDER
+    folder = out or (POCKET_WINDOWS_FOLDER if windows else POCKET_FOLDER)
     check_writable("--out", folder)
-    check_opengl()
-    from orchestrator.pocket import train as train_pocket
+    if windows:
+        from orchestrator.pocket_windows import train_windows
 
-    train_pocket(folder, seed, tasks=tuple(task) if task else None)
+        train_windows(folder, seed)
+    else:
+        check_opengl()
+        from orchestrator.pocket import train as train_pocket
+
+        train_pocket(folder, seed, tasks=tuple(task) if task else None)
     typer.echo(f"{folder}: how it rates stands in report.md there")
 
 

@@ -132,6 +132,13 @@ class RemotePath:
             raise FileNotFoundError(self.uri)
         return int(info.size)
 
+    def modified_at(self) -> float:
+        """When the file was written, in Unix seconds by the storage's clock. Raises FileNotFoundError."""
+        info = self._info()
+        if info.mtime is None:
+            raise FileNotFoundError(self.uri)
+        return float(info.mtime.timestamp())
+
     @_again
     def read_bytes(self) -> bytes:
         """The whole file. Raises FileNotFoundError."""
@@ -292,3 +299,8 @@ def open_input(location: Path | RemotePath) -> Any:
 def file_size(location: Path | RemotePath) -> int:
     """Bytes of a file. Raises FileNotFoundError."""
     return location.file_size() if isinstance(location, RemotePath) else location.stat().st_size
+
+
+def modified_at(location: Path | RemotePath) -> float:
+    """When a file was written, in Unix seconds by the clock of the machine that keeps it. Raises FileNotFoundError."""
+    return location.modified_at() if isinstance(location, RemotePath) else location.stat().st_mtime

@@ -270,6 +270,14 @@ def open_experiment(uri: str, experiment: Experiment) -> tuple[Any, str]:
         return client, _experiment_id(client, experiment, local="MLFLOW_TRACKING_URI" not in os.environ)
 
 
+def check_server(uri: str) -> None:
+    """Raise SettingsError if the MLflow server at `uri` does not answer or does not let us in."""
+    try:
+        _client(uri).search_experiments(max_results=1)
+    except Exception as error:  # noqa: BLE001 - whatever a server lacks, the remedy is the user's.
+        raise unusable(uri, error) from None
+
+
 def unusable(uri: str, error: Exception) -> SettingsError:
     """What to tell the user of an MLflow that does not answer."""
     return SettingsError(

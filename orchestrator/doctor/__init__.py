@@ -1,0 +1,1 @@
+"""`likert doctor`: what keeps a machine, or a cluster, from running an experiment, and what to do about it."""

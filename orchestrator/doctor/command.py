@@ -1,0 +1,104 @@
+"""`likert doctor`: every check in turn, each with what to do where it fails."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import ray
+from rich.console import Console
+
+from orchestrator.doctor import model, packages, places, ray_cluster
+from orchestrator.doctor.findings import DoctorFailed, Finding, examine
+from orchestrator.doctor.frames import check_frames
+from orchestrator.loading import AnyExperiment, experiment_from, load_experiment, read_settings
+from orchestrator.placement import Demand
+from orchestrator.settings import Experiment
+from orchestrator.sweeps.kinds import kind_of
+
+_NEED_RAY = ("resources", "node clocks", "model")
+_STYLES = {"ok": "green", "warning": "yellow", "failure": "red"}
+_DEFAULT = {"name": "doctor", "task": "drawer_close", "reward_model": {"network": "small", "image_px": 56}}
+"""What is looked at without a settings file: the pocket rater and a packaged task, folders of the default names."""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is to run."""
+
+    experiments: Sequence[AnyExperiment]
+    demands: Sequence[Demand]
+    """What one of them asks of the cluster."""
+
+    @property
+    def first(self) -> AnyExperiment:
+        """One that stands for all: trials of a sweep share task, rater and folders, as a rule."""
+        return self.experiments[0]
+
+
+def doctor(file: Path | None, overrides: Sequence[str], load_model: bool, console: Console | None = None) -> None:
+    """Print what is well and what is not. Raises DoctorFailed if something is not, SettingsError for a bad file."""
+    console = console or Console(markup=False, highlight=False)
+    patient = load_patient(file, overrides)
+    findings = []
+    try:
+        for name, check in checks(patient, load_model):
+            if name in _NEED_RAY and _failed(findings, "ray"):
+                findings.append(Finding(name, "warning", "not looked at: Ray cannot be reached"))
+            else:
+                with console.status(name):
+                    findings.append(examine(name, check))
+            show(console, findings[-1])
+    finally:
+        ray.shutdown()
+    failures = [finding.name for finding in findings if _failed(findings, finding.name)]
+    if failures:
+        raise DoctorFailed(f"{len(failures)} of {len(findings)} checks failed: {', '.join(failures)}")
+    console.print(f"all {len(findings)} checks passed")
+
+
+def _failed(findings: Sequence[Finding], name: str) -> bool:
+    return any(finding.name == name and finding.status == "failure" for finding in findings)
+
+
+def load_patient(file: Path | None, overrides: Sequence[str]) -> Patient:
+    """The experiment, or the experiments of the sweep, in `file`. Raises SettingsError."""
+    if file is None:
+        experiments: Sequence[AnyExperiment] = [experiment_from(dict(_DEFAULT), Path(), "doctor")]
+    elif "search" in read_settings(file, overrides):
+        from orchestrator.sweeps.search import load_sweep
+
+        experiments = [trial.experiment for trial in load_sweep(file, overrides).trials]
+    else:
+        experiments = [load_experiment(file, overrides)]
+    return Patient(experiments, kind_of(experiments[0]).demands(experiments[0]))
+
+
+def checks(patient: Patient, load_model: bool) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Name and check, in the order in which they are made."""
+    experiment = patient.first
+    yield "python", packages.check_python
+    yield "packages", packages.check_packages
+    yield "folders", partial(places.check_folders, experiment)
+    yield "disk", partial(places.check_space, patient.experiments)
+    yield "clock", partial(places.check_clock, [experiment.runs_folder])
+    yield "tracking", partial(places.check_tracking, experiment)
+    if isinstance(experiment, Experiment):
+        yield "frames", partial(check_frames, experiment.task, experiment.rollout.envs_per_worker)
+        yield "rater", partial(model.check_weights, experiment)
+    yield "ray", ray_cluster.check_ray
+    yield "resources", partial(ray_cluster.check_room, patient.demands, len(patient.experiments))
+    if os.environ.get("RAY_ADDRESS"):
+        yield "node clocks", ray_cluster.check_node_clocks
+    if load_model and isinstance(experiment, Experiment):
+        yield "model", partial(model.check_rating, experiment)
+
+
+def show(console: Console, finding: Finding) -> None:
+    """Print a finding, and below it what to do."""
+    mark = {"ok": "ok  ", "warning": "note", "failure": "FAIL"}[finding.status]
+    console.print(mark, style=_STYLES[finding.status], end="  ")
+    console.print(f"{finding.name:<12}{finding.text}", soft_wrap=True)
+    if finding.remedy:
+        console.print(f"      do: {finding.remedy}", soft_wrap=True)

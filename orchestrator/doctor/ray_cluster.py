@@ -1,0 +1,120 @@
+"""Ray: reachable, guarded by its token, with room for what the settings ask, and clocks that agree."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from orchestrator import cluster
+from orchestrator.doctor.findings import Unfit
+from orchestrator.doctor.places import MAX_SKEW_S
+from orchestrator.placement import Demand
+
+REACH_S = 20.0
+NODE_S = 20.0
+"""Time that a node may take to say its clock."""
+_PROBE = (
+    "import logging, ray; "
+    "ray.init(logging_level=logging.ERROR, log_to_driver=False); "
+    "print(sum(node['Alive'] for node in ray.nodes()))"
+)
+_SECURE = (
+    "write a token on every machine (ray get-auth-token --generate, then copy ~/.ray/auth_token) and set "
+    "RAY_AUTH_MODE=token for `ray start` and for every command"
+)
+
+Reach = Callable[[], tuple[int, str]]
+
+
+def check_ray(reach: Reach | None = None) -> str:
+    """What RAY_ADDRESS names, if it answers and lets us in; without it, runs start a Ray of their own."""
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        return "no RAY_ADDRESS: runs start a Ray of their own on this machine, with a token"
+    status, output = (reach or _reach)()
+    if status:
+        _explain(address, output)
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
+        raise Unfit(f"{address}: {output.split()[-1]} nodes, not guarded by a token", _SECURE, warning=True)
+    return f"{address}: {output.split()[-1]} nodes, guarded by a token"
+
+
+def check_room(demands: Sequence[Demand], num_trials: int = 1) -> str:
+    """That everything that one run asks finds a place. Leaves Ray connected."""
+    cluster.connect(demands)
+    asked = ", ".join(f"{demand.count} {demand.kind}{'s' * (demand.count > 1)}" for demand in demands)
+    return f"room for {asked}{' of one trial' if num_trials > 1 else ''}"
+
+
+def check_node_clocks() -> str:
+    """That the clocks of all nodes agree with this one's. Ray is connected."""
+    skews = node_skews()
+    worst = max(skews, key=lambda node: abs(skews[node]))
+    if abs(skews[worst]) > MAX_SKEW_S:
+        raise Unfit(
+            f"the clock of node {worst} is {abs(skews[worst]):.0f} s {'ahead' if skews[worst] > 0 else 'behind'}",
+            "set the clocks by NTP (chronyc tracking, timedatectl)",
+        )
+    return f"{len(skews)} node{'s' * (len(skews) > 1)} within {MAX_SKEW_S:.0f} s"
+
+
+def node_skews() -> dict[str, float]:
+    """Seconds by which each node's clock is ahead of this one's, by address. Raises Unfit if a node does not answer."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    tell = ray.remote(num_cpus=0)(_now)
+    skews = {}
+    for node, address in nodes.items():
+        task = tell.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+        skews[address] = _skew(task, address)
+    return skews
+
+
+def _now() -> float:
+    return time.time()
+
+
+def _skew(task: Any, address: str) -> float:
+    import ray
+
+    try:
+        ray.get(task.remote(), timeout=NODE_S)  # The first call starts a process there.
+        before = time.time()
+        there = ray.get(task.remote(), timeout=NODE_S)
+        after = time.time()
+    except ray.exceptions.GetTimeoutError:
+        raise Unfit(
+            f"node {address} did not answer within {NODE_S:.0f} s",
+            "look at `ray status` and at that machine's load; does it have this Python and these packages?",
+        ) from None
+    return there - min(max(there, before), after)
+
+
+def _reach() -> tuple[int, str]:
+    """Exit status and output of a process that connects: one that cannot would wait for minutes."""
+    try:
+        done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=REACH_S)
+    except subprocess.TimeoutExpired:
+        return 1, f"no answer within {REACH_S:.0f} s"
+    return done.returncode, (done.stderr + done.stdout).strip()
+
+
+def _explain(address: str, output: str) -> None:
+    last = next((line for line in reversed(output.splitlines()) if line.strip()), "no reason given").strip()
+    lower = output.lower()
+    if "authenticat" in lower or "token" in lower or "401" in lower:
+        raise Unfit(
+            f"{address} does not let us in: {last}",
+            "copy the token of the head (~/.ray/auth_token there) to ~/.ray/auth_token here, or set RAY_AUTH_TOKEN; "
+            "then set RAY_AUTH_MODE=token",
+        )
+    if "version mismatch" in lower:
+        raise Unfit(f"{address}: {last}", "install the same Ray and Python versions on all machines")
+    raise Unfit(
+        f"{address} cannot be reached: {last}",
+        "on the head: `ray status`; here: check RAY_ADDRESS, or unset it to run on this machine alone",
+    )
