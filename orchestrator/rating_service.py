@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
@@ -66,7 +67,6 @@ class RatingService:
         self._sampling = settings.sampling
         self._starting: Future[RaterIdentity] | None = None
         self._identity: RaterIdentity | None = None
-        self._client: str | None = None
         self._asking: set[Future[SessionAnswers]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="ratings", daemon=True)
@@ -133,9 +133,7 @@ class RatingService:
         async with asyncio.timeout(self._settings.start_timeout_s):
             while True:
                 try:
-                    identity = await self._front.start()
-                    self._client = await self._front.join(self._run, self._settings.server_weight)
-                    return identity
+                    return await self._front.start()
                 except FrontLost:
                     await asyncio.sleep(REJOIN_S)
 
@@ -144,8 +142,6 @@ class RatingService:
             if self._starting is not None:
                 self._starting.cancel()
             try:
-                if self._client is not None:
-                    await self._front.leave(self._client)
                 await self._front.shutdown()
             except (FrontLost, TimeoutError):
                 pass  # It is gone, or does not react: the run's end takes its processes with it.
@@ -172,34 +168,46 @@ class RatingService:
     async def _answers(self, missing: dict[str, Question]) -> AsyncIterator[list[Delivery]]:
         """Yield lists of answers to `missing`, each to be written at once."""
         waiting = dict(missing)
+        while waiting:
+            try:
+                # A client for each session: between two it would be silent for longer than the front is patient.
+                client = await self._front.join(self._run, self._settings.server_weight)
+                async for answers in self._take_all(client, waiting):
+                    yield answers
+            except (FrontLost, UnknownClient):
+                # What it had is lost; what was taken is not asked again.
+                await self._find_again()
+
+    async def _take_all(self, client: str, waiting: dict[str, Question]) -> AsyncIterator[list[Delivery]]:
+        """Ask what is `waiting`, and yield answers as they come; what was taken is removed."""
+        sending = asyncio.create_task(self._send(client, waiting))
         ready: list[Delivery] = []
         flushed = time.monotonic()
-        sending = asyncio.create_task(self._send(waiting))
         try:
             while waiting:
                 try:
-                    arrived = await self._front.take(self._client, FLUSH_S)
+                    arrived = await self._front.take(client, FLUSH_S)
                     if sending.done():
                         sending.result()
                 except (FrontLost, UnknownClient):
-                    # What it had is lost; what is in the store is not asked again.
-                    sending.cancel()
-                    await self._rejoin()
-                    sending = asyncio.create_task(self._send(waiting))
-                    continue
+                    if ready:
+                        yield ready
+                    raise
                 ready += [answer for answer in arrived if waiting.pop(answer.outcome.key, None) is not None]
                 if ready and (len(ready) >= FLUSH_ANSWERS or time.monotonic() - flushed > FLUSH_S or not waiting):
                     yield ready
                     ready, flushed = [], time.monotonic()
         finally:
             sending.cancel()
+            with suppress(FrontLost):
+                await self._front.leave(client)
 
-    async def _send(self, questions: dict[str, Question]) -> None:
+    async def _send(self, client: str, questions: dict[str, Question]) -> None:
         pairs = [(key, question.request) for key, question in questions.items()]
         for start in range(0, len(pairs), SUBMIT_QUESTIONS):
-            await self._front.submit(self._client, pairs[start : start + SUBMIT_QUESTIONS])
+            await self._front.submit(client, pairs[start : start + SUBMIT_QUESTIONS])
 
-    async def _rejoin(self) -> None:
+    async def _find_again(self) -> None:
         await asyncio.sleep(REJOIN_S)
         try:
             identity = await self._start()

@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 
 SAY_EVERY_S = 60.0
 """While actors wait for a place, that is said so often."""
-FIRST_SAY_S = 10.0
-"""A new process takes seconds; what takes longer waits for a place."""
+FIRST_SAY_S = 30.0
+"""A new process takes seconds; what takes longer waits for a place, or comes up on a very busy machine."""
 MOST_DEATHS = 5
 """An actor that dies so often in a row, and does nothing in between, is not replaced again."""
 
@@ -57,7 +57,7 @@ def wait_for_life(references: Sequence[Any], what: str, needs: str, timeout_s: f
                 "on from its last checkpoint"
             )
         log.warning(
-            "%d of %d %s wait for a place since %.0f s: each needs %s, and no node has that free now",
+            "%d of %d %s are not there after %.0f s: each needs %s; `ray status` tells whether a node has that free",
             len(waiting), len(references), what, waited_s, needs,
         )  # fmt: skip
         pause_s, spoke = SAY_EVERY_S, True

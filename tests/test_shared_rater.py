@@ -149,3 +149,34 @@ def test_stopping_frees_name_place_and_processes(server):
         time.sleep(0.2)
     with pytest.raises(SettingsError, match="there is no rating server called 'shared'; there are none"):
         shared_rater.stop("shared")
+
+
+@pytest.mark.slow
+def test_the_node_of_all_replicas_goes_and_comes_back_and_no_question_is_lost(tmp_path):
+    """Last, for it brings a cluster of its own."""
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    try:
+        node = cluster.add_node(num_cpus=2, resources={"gpu_node": 2})
+        rater = RATER.model_copy(update={"server": "on-a-node", "resources": {"gpu_node": 1.0}, "max_attempts": 5})
+        store = RatingStore(tmp_path / "ratings")
+        run = RatingService(store, shared_rater.attach(rater, SlowServer), rater, "run")
+        run.begin_start()
+        run.finish_start()
+        asking = run.ask(questions(*range(2_000)))
+        while not len(store):
+            time.sleep(0.1)
+        cluster.remove_node(node, allow_graceful=False)
+        time.sleep(5.0)
+        assert not asking.done()
+        cluster.add_node(num_cpus=2, resources={"gpu_node": 2})
+        answers = asking.result(300)
+        assert len(answers.outcomes) == 2_000 and answers.num_failed == 0
+        run.close()
+        shared_rater.stop("on-a-node")
+    finally:
+        ray.shutdown()
+        cluster.shutdown()

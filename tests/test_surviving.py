@@ -193,7 +193,7 @@ def test_all_nodes_of_the_workers_go_and_the_run_says_so_and_goes_on_when_one_re
         going.start()
         until(lambda: run.loop.progress.reward_version == 1)
         cluster.remove_node(node, allow_graceful=False)
-        until(lambda: "2 of 2 rollout workers wait for a place" in caplog.text)
+        until(lambda: "2 of 2 rollout workers are not there after" in caplog.text)
         assert "all of 2 rollout workers died" in caplog.text
         cluster.add_node(num_cpus=2, resources={"env": 2})
         going.join(180)

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 TAKE_S = 10.0
 """A taking that brings nothing comes back after this, so that both sides know of each other."""
-STUCK_S = 60.0
+STUCK_S = 180.0
 """A replica that is this late with coming back is hung as a whole process, and replaced."""
 PAUSES_S = (0.5, 1.0, 2.0, 5.0)
 """Pauses between attempts to start a replica that was lost; the last one repeats."""
