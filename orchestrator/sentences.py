@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from actors.rating.engine_site.likert_engine_hooks import mend_torchvision
 from orchestrator.errors import SettingsError
 
 BATCH = 64
@@ -15,6 +16,7 @@ class SentenceEmbedder:
 
     def __init__(self, model: str, revision: str | None = None) -> None:
         """Load it. Raises SettingsError if it cannot be found, or its weights are no safetensors."""
+        mend_torchvision()
         from transformers import AutoModel, AutoTokenizer
 
         # A report of weights that the pooling head lacks says nothing about what is used here.
