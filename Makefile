@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed-$(FLAVOUR)
 # Several processes share the cores; one thread each is fastest.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install demo test test-slow lint bench evidence pocket lock clean
+.PHONY: help install demo test test-slow test-cluster lint bench evidence pocket lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ test: $(INSTALLED) ## the tests
 
 test-slow: $(INSTALLED) ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout=3000
+
+test-cluster: $(INSTALLED) ## a real `ray up` and a machine that crashes, between network namespaces (root; 15 minutes)
+	$(BIN)/python -m tests.cluster
 
 lint: $(INSTALLED) ## style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -25,8 +25,8 @@ mount --make-rprivate /
 mount --bind {root}/passwd /etc/passwd
 {kept}
 mount --rbind {root}/home {home}
-mount -t tmpfs tmpfs /tmp
-mount -t tmpfs -o size=2g tmpfs /dev/shm
+mount --bind {root}/tmp /tmp
+mount -t tmpfs -o size=9g tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
 mkdir /run/sshd
 hostname {name}
@@ -170,6 +170,8 @@ class Lab:
     def _furnish(self, machine: Machine) -> None:
         """Its home, with this Python where it is, the accounts, and a shell that finds rsync."""
         machine.home.mkdir(parents=True)
+        # On disk, so that it outlives a crash; `ray up` keeps there what it knows of machines of one's own.
+        (self.folder / machine.name / "tmp").mkdir(mode=0o777)
         for path in self.kept:
             if path.is_relative_to(Path.home()):
                 (machine.home / path.relative_to(Path.home())).mkdir(parents=True)
