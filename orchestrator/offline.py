@@ -129,8 +129,9 @@ class OfflineLoop:
         for start in self._experiment.evaluation.starts:
             metrics = chain_metrics(self._judges.judge(weights, start), start, control)
             tracker.log(metrics, self.progress.updates)
-            if control is None:
-                screen.update(success=metrics[chain_metric(start, "proportion")])
+        if control is None:
+            # One number is shown, and sweeps compare by it: that of the last start.
+            screen.update(success=metrics[chain_metric(start, "proportion")])
 
 
 def chain_metrics(results: Sequence[TrialResult], start: str, control: str | None = None) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import itertools
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +19,7 @@ from orchestrator.sweeps.search import load_sweep
 from orchestrator.sweeps.summary import cells_of, write_summary
 from orchestrator.sweeps.sweep_folder import SweepFolder
 from orchestrator.sweeps.table import SweepTable, TrialState
+from orchestrator.sweeps.trial import TrialProgress
 from orchestrator.sweeps.trial_folder import TrialRecord, read_record, write_record
 from orchestrator.sweeps.watcher import BudgetReached, Watcher
 
@@ -150,7 +153,7 @@ def test_a_rung_counts_what_was_reached_before_the_sweep_was_stopped(sweep):
     def report(name, env_steps, success):
         trial = SimpleNamespace(trial_id=name, config={"start": {"trial": name}})
         scheduler.on_trial_add(None, trial)
-        return scheduler.on_trial_result(None, trial, {"env_steps": env_steps, "success": success})
+        return scheduler.on_trial_result(None, trial, {"judged_at": env_steps, "success": success})
 
     assert report("loss-cross_entropy-seed0", 1000, 0.1) == TrialScheduler.STOP
     assert report("loss-cross_entropy-seed1", 1000, 0.9) == TrialScheduler.CONTINUE
@@ -160,7 +163,7 @@ def test_a_rung_counts_what_was_reached_before_the_sweep_was_stopped(sweep):
         trial_id="loss-cross_entropy-seed3", config={"start": {"trial": "loss-cross_entropy-seed3"}}
     )
     scheduler.on_trial_add(None, trial)
-    assert scheduler.on_trial_result(None, trial, {"env_steps": 1000}) == TrialScheduler.CONTINUE
+    assert scheduler.on_trial_result(None, trial, {"env_steps": 1000, "phase": "acting"}) == TrialScheduler.CONTINUE
 
 
 def test_population_based_training_stays_within_the_search(sweep):
@@ -194,6 +197,27 @@ def watcher(sweep):
 
 def trial_of_tune(name):
     return SimpleNamespace(config={"start": {"trial": name}}, error_file=None)
+
+
+def test_a_trial_reports_what_is_new_and_at_which_step_it_was_judged(sweep, monkeypatch):
+    monkeypatch.setattr("orchestrator.sweeps.trial.REPORT_S", 0.01)
+    progress, reports = TrialProgress(sweep().trials[0]), []
+    with progress.reported(reports.append):
+        progress.update(phase="acting", env_steps=100, asked=40, answered=38, failed=2, from_store=10, shared=5)
+        while not reports or reports[-1]["env_steps"] < 100:
+            time.sleep(0.01)
+        progress.update(phase="evaluation", env_steps=200)
+        progress.update(success=0.5)
+        progress.update(phase="acting", env_steps=300)
+        while reports[-1]["env_steps"] < 300:
+            time.sleep(0.01)
+    # Of 40 answered or failed, 10 were in the store, and 5 another trial asked too.
+    assert reports[-1] == {
+        "env_steps": 300, "phase": "acting", "asked": 40, "shared": 15, "asked_model": 25, "success": 0.5,
+        "judged_at": 200,
+    }  # fmt: skip
+    assert all(("success" in report) == ("judged_at" in report) for report in reports)
+    assert all(new != old for old, new in itertools.pairwise(reports))
 
 
 def test_what_the_scheduler_stops_is_done_and_what_says_so_itself_is_finished(sweep, watcher):

@@ -12,7 +12,7 @@ from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.search import SweepPlan
 from orchestrator.sweeps.settings import SearchEntry
 
-TIME = "env_steps"
+TIME = "judged_at"
 METRIC = "success"
 History = Sequence[tuple[int, float]]
 """(environment steps, success) at a trial's evaluations."""

@@ -1,6 +1,7 @@
 """One trial, inside the process that Ray Tune starts for it."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -48,20 +49,24 @@ def run_trial(
             trial = with_values(plan, trial, start["values"])
             write_record(folder, replace(read_record(folder), values=trial.values))
         _take_over(trial, tune.get_checkpoint())
-        progress = TrialProgress(trial, _reporter(plan, trial))
-        (kind or kind_of(trial.experiment)).run(trial.experiment, progress, parent)
+        progress = TrialProgress(trial)
+        with progress.reported(_reporter(plan, trial)):
+            (kind or kind_of(trial.experiment)).run(trial.experiment, progress, parent)
         write_record(folder, replace(read_record(folder), outcome="finished", asked_model=progress.asked_model))
     return progress.metrics()
 
 
 class TrialProgress(RunProgress):
-    """A trial's progress, shown by the process that started it."""
+    """A trial's progress, shown by the process that started it.
 
-    def __init__(self, trial: Trial, report: Report) -> None:
+    A thread reports it, since Tune takes its time over each report, and updates come from several threads.
+    """
+
+    def __init__(self, trial: Trial) -> None:
         super().__init__(trial.name, kind_of(trial.experiment).length(trial.experiment), enabled=False)
-        self._report = report
-        self._reported: dict[str, Any] = {}
-        self._reported_at = 0.0
+        self._news = threading.Event()
+        self._over = False
+        self._judged: dict[str, Any] = {}
 
     @property
     def asked_model(self) -> int:
@@ -69,7 +74,10 @@ class TrialProgress(RunProgress):
         return max(0, self._state.answered + self._state.failed - self._state.from_store - self._state.shared)
 
     def metrics(self) -> dict[str, Any]:
-        """What the table shows and schedulers compare; without a success rate before the first evaluation."""
+        """What the table shows and schedulers compare; without a success rate before the first evaluation.
+
+        `judged_at` is the step of that evaluation: by now the trial may be further.
+        """
         state = self._state
         metrics = {
             "env_steps": state.env_steps,
@@ -78,16 +86,36 @@ class TrialProgress(RunProgress):
             "shared": state.from_store + state.shared,
             "asked_model": self.asked_model,
         }
-        return metrics if state.success is None else metrics | {"success": state.success}
+        return metrics | self._judged
 
     def update(self, **changes: Any) -> None:
-        """As `RunProgress.update`; reports what changed."""
+        """As `RunProgress.update`."""
         super().update(**changes)
-        metrics = self.metrics()
-        at_once = "success" in changes or not self._reported
-        if metrics != self._reported and (at_once or time.monotonic() - self._reported_at > REPORT_S):
-            self._reported, self._reported_at = metrics, time.monotonic()
-            self._report(metrics)
+        if "success" in changes:
+            self._judged = {"success": self._state.success, "judged_at": self._state.env_steps}
+            self._news.set()
+
+    @contextmanager
+    def reported(self, report: Report) -> Iterator[None]:
+        """Report what changes, meanwhile."""
+        thread = threading.Thread(target=self._keep_reporting, args=(report,), name="report", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over = True
+            self._news.set()
+            thread.join()
+
+    def _keep_reporting(self, report: Report) -> None:
+        reported: dict[str, Any] = {}
+        while not self._over:
+            metrics = self.metrics()
+            if metrics != reported:
+                report(metrics)
+                reported = metrics
+            self._news.wait(REPORT_S)
+            self._news.clear()
 
 
 def _reporter(plan: SweepPlan, trial: Trial) -> Report:
