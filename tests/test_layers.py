@@ -90,7 +90,13 @@ def test_actors_do_not_know_one_another(actor):
         ("matplotlib", ["orchestrator"]),
         (
             "typer",
-            ["orchestrator.cli", "orchestrator.data_cli", "orchestrator.rater_cli", "orchestrator.plain_command"],
+            [
+                "orchestrator.cli",
+                "orchestrator.data_cli",
+                "orchestrator.rater_cli",
+                "orchestrator.plain_command",
+                "orchestrator.sweeps.command",
+            ],
         ),
         ("rich", ["orchestrator"]),
         ("ray", ["orchestrator", "algorithms.policies"]),
