@@ -17,7 +17,7 @@ HATCHES = {"fixed": "", "randomised": "///"}
 
 
 def curve_figure(run: RunData) -> Figure | None:
-    """Proportion of sub-tasks completed over gradient updates, for each kind of start; the untrained policy as lines."""
+    """Proportion of sub-tasks completed over updates, for each kind of start; the untrained policy as lines."""
     drawn = [(start, run.series(chain_metric(start, "proportion"))) for start in START_LABELS]
     drawn = [(start, series) for start, series in drawn if len(series)]
     if not drawn:

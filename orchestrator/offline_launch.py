@@ -21,7 +21,6 @@ from orchestrator.progress import RunProgress
 from orchestrator.restoring import restore_newest
 from orchestrator.run_files import write_text
 from orchestrator.run_home import RunHome
-from orchestrator.run_home import RunHome
 from orchestrator.run_layout import CHECKPOINTS_FOLDER, SETTINGS_FILE
 from orchestrator.tracking import ParentRun, open_tracker
 

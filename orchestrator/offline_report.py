@@ -89,7 +89,7 @@ def write_offline_report(runs: Sequence[RunData], out: Path) -> list[Path]:
 
 
 def methods_of(runs: Sequence[RunData]) -> list[Method]:
-    """Runs by experiment, in the order in which they were given. Raises SettingsError if they are judged differently."""
+    """Runs by experiment, in the order given. Raises SettingsError if they are judged differently."""
     groups: dict[str, list[RunData]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)
@@ -123,10 +123,10 @@ def markdown(methods: Sequence[Method]) -> str:
                 )
     lines += ["", *(f"- {text}" for text in comparisons(methods))]
     return "\n".join(lines).rstrip() + (
-        f"\n\nNumbers are the proportion of sub-tasks completed, the mean of the last {LAST_EVALUATIONS} evaluations of "
-        f"each run (fewer if there are fewer). In brackets the {CONFIDENCE:.0%} interval of a bootstrap over seeds: with "
-        "one seed it is a point, and says nothing. Drop is the share of the return that randomised starts cost. An "
-        "asterisk marks runs that have not come to their end.\n"
+        f"\n\nNumbers are the proportion of sub-tasks completed, the mean of the last {LAST_EVALUATIONS} evaluations "
+        f"of each run (fewer if there are fewer). In brackets the {CONFIDENCE:.0%} interval of a bootstrap over seeds: "
+        "with one seed it is a point, and says nothing. Drop is the share of the return that randomised starts cost. "
+        "An asterisk marks runs that have not come to their end.\n"
     )
 
 
