@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed-$(FLAVOUR)
 # Several processes share the cores; one thread each is fastest.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install demo test test-slow test-cluster lint bench evidence pocket lock clean
+.PHONY: help install demo demo-offline test test-slow test-cluster lint bench evidence pocket lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,6 +19,9 @@ $(INSTALLED): pyproject.toml requirements/$(FLAVOUR).txt scripts/install.sh
 
 demo: $(INSTALLED) ## learn to close a drawer from the ratings of a vision-language model, on this machine
 	$(BIN)/likert run tune_configs/demo.yaml
+
+demo-offline: $(INSTALLED) ## score recorded trajectories with a vision-language model, learn from that by IQL, compare
+	scripts/demo_offline.sh
 
 evidence: $(INSTALLED) ## seeds 0, 1, 2 of two tasks with controls; tables and figures into docs/evidence (about 2 hours)
 	scripts/evidence.sh tune_configs/demo.yaml docs/evidence/drawer_close
