@@ -105,9 +105,10 @@ def test_every_experiment_in_the_repository_loads():
     assert len(files) >= 4
     for path in files:
         # A sweep is many experiments, each of which is validated.
-        if path.parent.name == "sweeps":
+        tree = read_settings(path)
+        if "search" in tree:
             load_sweep(path)
-        elif read_settings(path).get("kind") == "labelling":
+        elif tree.get("kind") == "labelling":
             load_labelling(path)
         else:
             load_experiment(path)
