@@ -13,8 +13,8 @@ from orchestrator.doctor.places import MAX_SKEW_S
 from orchestrator.placement import Demand
 
 REACH_S = 20.0
-NODE_S = 20.0
-"""Time that a node may take to say its clock."""
+NODE_S = 90.0
+"""Time that a node may take to start a process and say its clock."""
 _PROBE = (
     "import logging, ray; "
     "ray.init(logging_level=logging.ERROR, log_to_driver=False); "
