@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -42,6 +43,8 @@ class ScoreService(RatingService):
         super().__init__(store, servers, settings, name)  # type: ignore[arg-type]
         self._scores = store
         self._max_open = SPARE * settings.max_in_flight * settings.num_replicas
+        self._client = ""
+        """What the front knows the stream under way by."""
 
     def stream(self, windows: Iterable[tuple[Any, AskedWindow] | None]) -> Iterator[WindowAnswer]:
         """Answers to pairs of a tag and a window, as they come. Raises DiskFailing if the store cannot be written.
@@ -50,6 +53,7 @@ class ScoreService(RatingService):
         """
         source = iter(windows)
         under_way = _UnderWay()
+        self._do(self._join())
         exhausted = False
         while not exhausted or under_way.windows:
             room = self._max_open - under_way.num
@@ -60,6 +64,9 @@ class ScoreService(RatingService):
             if under_way.windows:
                 can_read_on = room > 0 and not exhausted
                 yield from self._collect(under_way, 0.0 if batch else SHORT_S if can_read_on else FLUSH_S)
+        # A stream that is broken off does not come here: the front forgets a client that stays silent.
+        with suppress(FrontLost):
+            self._do(self._front.leave(self._client))
 
     # ------------------------------------------------------------------------------------------- in the caller's thread
 
@@ -112,9 +119,18 @@ class ScoreService(RatingService):
 
     def _ask_again(self, under_way: "_UnderWay") -> None:
         """After the server's front was lost: join anew, and ask all that has no answer."""
-        self._do(self._rejoin())
+        self._do(self._find_again())
+        self._do(self._join())
         answered = {outcome.key for outcome in under_way.ready}
         self._submit([key for key in under_way.windows if key not in answered], under_way)
+
+    async def _join(self) -> None:
+        while True:
+            try:
+                self._client = await self._front.join(self._run, self._settings.server_weight)
+                return
+            except FrontLost:
+                await self._find_again()
 
     def _score_key(self, window: AskedWindow) -> str:
         return request_key(window.request, self._known_identity(), self._sampling)
