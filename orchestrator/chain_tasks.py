@@ -76,7 +76,7 @@ def _candidates(
 
 
 def _texts(made: BabyAIDataSettings, trials: list[Trial], settings: ChainEvaluationSettings) -> list[str]:
-    environment = ChainEnvironment(made.babyai, made.seed, with_frames=False)
+    environment = ChainEnvironment(made.babyai, made.seed, with_frames=False, measures=False)
     found: dict[str, None] = {}
     for trial in trials:
         _, info = environment.reset(options={"task": trial.task})

@@ -189,3 +189,14 @@ def test_solvable_tasks_come_with_the_experts_steps():
 def test_settings_that_cannot_work_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         BabyAISettings(**change)
+
+
+def test_without_measuring_a_chain_is_the_same_but_for_what_helps():
+    task = ChainTask("train", 2, 2)
+    shown, plain = (
+        demonstrate(ChainEnvironment(SMALL, 0, measures=measures), 0, Demonstration(task, 0.2))
+        for measures in (True, False)
+    )
+    assert shown.actions.tolist() == plain.actions.tolist() and shown.frames == plain.frames
+    assert set(shown.audits) - set(plain.audits) == {"contribution", "distance"}
+    np.testing.assert_array_equal(shown.audits["subtask_completed"], plain.audits["subtask_completed"])

@@ -51,11 +51,17 @@ class ChainEnvironment(gymnasium.Env):
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - Gymnasium's protocol.
     render_mode = "rgb_array"
 
-    def __init__(self, settings: BabyAISettings, seed: int = 0, *, with_frames: bool = True) -> None:
-        """`seed` decides the levels of all tasks. Without frames, `frame` is left out of observations."""
+    def __init__(
+        self, settings: BabyAISettings, seed: int = 0, *, with_frames: bool = True, measures: bool = True
+    ) -> None:
+        """`seed` decides the levels of all tasks. Without frames, `frame` is left out of observations.
+
+        With `measures` false `contribution` is left out of `info`: working it out is most of a step's work.
+        """
         self._settings = settings
         self._seed = seed
         self._with_frames = with_frames
+        self.measures = measures
         self._level: ChainLevel | None = None
         self._table: DistanceTable | None = None
         self._num_completed = 0
@@ -104,13 +110,13 @@ class ChainEnvironment(gymnasium.Env):
     def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Take one of BabyAI's seven actions; see `settings.ACTION_NAMES`."""
         level = self.level
-        before, changeable = self._distance(), level.changeable()
+        before, changeable = (self._distance(), level.changeable()) if self.measures else (0, ())
         level.move(int(action))
         self._num_steps += 1
         completed = level.instrs.verify(level.actions(int(action))) == "success"
-        if level.changeable() != changeable:
+        if not self.measures or level.changeable() != changeable:
             self._table = None
-        contribution = 1 if completed else int(np.sign(before - self._distance()))
+        contribution = 1 if completed or not self.measures else int(np.sign(before - self._distance()))
         if completed:
             self._num_completed += 1
             if self._num_completed < len(level.chain):
@@ -162,5 +168,4 @@ class ChainEnvironment(gymnasium.Env):
             "proportion": self._num_completed / number,
             "success": self._num_completed == number,
             "subtask_completed": subtask_completed,
-            "contribution": contribution,
-        }
+        } | ({"contribution": contribution} if self.measures else {})

@@ -93,7 +93,8 @@ class ChainEvaluator:
         return self.run(weights, trials, encoded, sample_seed)
 
     def _environment(self) -> ChainEnvironment:
-        return ChainEnvironment(self._babyai, self._level_seed, with_frames=self._face.observation == "frame")
+        frames = self._face.observation == "frame"
+        return ChainEnvironment(self._babyai, self._level_seed, with_frames=frames, measures=False)
 
 
 class _Running:

@@ -69,9 +69,12 @@ def demonstrate(environment: ChainEnvironment, seed: int, demonstration: Demonst
             return None
         if rng.random() < demonstration.random_share:
             action = int(rng.integers(len(ACTION_NAMES)))
-        audit = {"distance": environment.distance(), "subtask": info["num_completed"]}
+        audit = {"subtask": info["num_completed"]}
+        if environment.measures:
+            audit["distance"] = environment.distance()
         observation, _, terminated, truncated, info = environment.step(action)
-        recorder.add(action, observation, audit | {name: info[name] for name in ("contribution", "subtask_completed")})
+        audit |= {name: info[name] for name in ("contribution", "subtask_completed") if name in info}
+        recorder.add(action, observation, audit)
         last_action = action
         if info["subtask_completed"]:
             expert.begin_subtask()
@@ -95,7 +98,7 @@ def solvable_tasks(
 
     For evaluation: a budget of steps is best given as a multiple of the bot's.
     """
-    environment = ChainEnvironment(settings, seed, with_frames=False)
+    environment = ChainEnvironment(settings, seed, with_frames=False, measures=False)
     found: list[tuple[ChainTask, int]] = []
     while len(found) < number:
         task = next(tasks)
@@ -138,6 +141,7 @@ class _Recorder:
             audits={
                 name: np.array([-1 if value is None else value for value in values])
                 for name, values in self._audits.items()
+                if values
             },
         )
 
