@@ -235,7 +235,7 @@ def test_room_clocks_and_a_rating_on_a_real_cluster(own_ray, experiment):
     skews = ray_cluster.node_skews()
     assert len(skews) == 1 and abs(next(iter(skews.values()))) < 1.0
     assert "1 node within" in ray_cluster.check_node_clocks()
-    one, frame = experiment(), encode_png(np.full((28, 28, 3), 200, dtype=np.uint8))
+    one, frame = experiment("rater.mode=answer_only"), encode_png(np.full((28, 28, 3), 200, dtype=np.uint8))
     server = ray.remote(CountingServer)
     assert "it calls a frame" in model.check_rating(one, server.remote(one.rater, False), frame)
     with pytest.raises(Unfit, match="pocket gave no rating") as unfit:
