@@ -46,6 +46,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_sweep_survives_the_death_of_a_trial_and_of_its_driver_and_a_damaged_checkpoint(folder):
     runs = folder / "runs" / "toy"
     grave = folder / "runs" / "graves" / TRIALS[0]
