@@ -19,6 +19,8 @@ from orchestrator.placement import (
     Demand,
     actor_options,
     check_placement,
+    demands_of,
+    in_bundle,
     learner_demand,
     replica_demand,
     worker_demand,
@@ -49,7 +51,8 @@ def connect(demands: Sequence[Demand]) -> None:
 
 def start_rollout_worker(experiment: Experiment, index: int) -> Any:
     """The actor of one rollout worker. It is never restarted: one that dies is replaced by whoever drives it."""
-    options = actor_options(worker_demand(experiment), ONE_THREAD)
+    place = in_bundle(demands_of(experiment), "rollout worker", index)
+    options = actor_options(worker_demand(experiment), ONE_THREAD) | place
     return (
         ray.remote(RolloutWorker).options(**options).remote(experiment.task, experiment.rollout, experiment.seed, index)
     )
@@ -69,7 +72,8 @@ def start_rating_servers(rater: RaterSettings) -> list[Any]:
 def start_reward_learner(experiment: Experiment, observation_size: int) -> Any:
     """The actor that holds the reward model. It is never restarted: whoever drives it replaces and restores it."""
     actor = ray.remote(RewardLearner)
-    return actor.options(**actor_options(learner_demand(experiment), ONE_THREAD)).remote(
+    place = in_bundle(demands_of(experiment), "reward learner")
+    return actor.options(**actor_options(learner_demand(experiment), ONE_THREAD), **place).remote(
         experiment.reward_model, experiment.feedback.num_ratings, observation_size, experiment.seed
     )
 

@@ -16,7 +16,7 @@ from orchestrator.observation_cache import cached_observations
 from orchestrator.offline import ChainJudges, OfflineLoop
 from orchestrator.offline_data import OfflineData, load_offline_data
 from orchestrator.offline_settings import OfflineExperiment
-from orchestrator.placement import ONE_THREAD, Demand, actor_options
+from orchestrator.placement import ONE_THREAD, POLICY_LEARNER, Demand, actor_options, in_bundle
 from orchestrator.progress import RunProgress
 from orchestrator.restoring import restore_newest
 from orchestrator.run_files import write_text
@@ -32,7 +32,7 @@ def offline_demands(experiment: OfflineExperiment) -> list[Demand]:
     gpus = experiment.policy.num_gpus
     return [
         Demand("evaluation worker", experiment.evaluation.num_workers, _EVALUATOR, "evaluation.num_workers"),
-        *([Demand("policy learner", 1, {"CPU": 1.0, "GPU": gpus}, "policy.num_gpus")] if gpus else []),
+        *([Demand(POLICY_LEARNER, 1, {"CPU": 1.0, "GPU": gpus}, "policy.num_gpus")] if gpus else []),
     ]
 
 
@@ -90,5 +90,9 @@ def _start_evaluators(experiment: OfflineExperiment, made: Any, data: OfflineDat
     face = PolicyFace(
         data.shape, experiment.policy.network, experiment.data.observation, settings.instruction == "whole"
     )
-    actor = ray.remote(ChainEvaluator).options(**actor_options(_EVALUATOR, ONE_THREAD))
-    return [actor.remote(made.babyai, made.seed, face) for _ in range(settings.num_workers)]
+    demands, options = offline_demands(experiment), actor_options(_EVALUATOR, ONE_THREAD)
+    actors = [
+        ray.remote(ChainEvaluator).options(**options, **in_bundle(demands, "evaluation worker", number))
+        for number in range(settings.num_workers)
+    ]
+    return [actor.remote(made.babyai, made.seed, face) for actor in actors]

@@ -12,6 +12,8 @@ from typing import Any
 import ray
 from ray._private.state import state as cluster_state
 from ray.util import get_current_placement_group
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.rating.settings import RaterSettings
 from orchestrator.errors import SettingsError
@@ -23,6 +25,9 @@ SETTLE_S = 5.0
 """What ended a moment ago still counts as in use for about so long."""
 ACCELERATOR_TYPE = "accelerator_type:"
 """Ray names a node's kind of GPU by a resource with this prefix; a thousandth of it is what an actor takes."""
+
+POLICY_LEARNER = "policy learner"
+"""Kind of the actor that RLlib itself makes, and so places."""
 
 Resources = dict[str, float]
 
@@ -84,9 +89,40 @@ def demands_of(experiment: Experiment) -> list[Demand]:
     return [
         *([] if experiment.rater.server else [raters_demand(experiment.rater)]),
         Demand("reward learner", 1, learner_demand(experiment), block.format("reward_model")),
-        *([Demand("policy learner", 1, policy, block.format("policy"))] if policy else []),
+        *([Demand(POLICY_LEARNER, 1, policy, block.format("policy"))] if policy else []),
         Demand("rollout worker", experiment.rollout.num_workers, worker_demand(experiment), workers),
     ]
+
+
+def bundles_of(own: Resources, demands: Sequence[Demand]) -> list[Resources]:
+    """A placement group for a process that takes `own` and makes the actors in `demands`: a bundle for each of them.
+
+    The first bundle is the process's; the policy's learner is there too, since it is not ours to place.
+    """
+    first, others = dict(own), []
+    for demand in demands:
+        if demand.kind == POLICY_LEARNER:
+            first = {name: first.get(name, 0.0) + demand.resources.get(name, 0.0) for name in first | demand.resources}
+        else:
+            others += [demand.resources] * demand.count
+    return [{name: amount for name, amount in bundle.items() if amount} for bundle in (first, *others)]
+
+
+def in_bundle(demands: Sequence[Demand], kind: str, number: int = 0) -> dict[str, Any]:
+    """Option that sends the `number`th actor of a kind to its bundle, in a process that `bundles_of` has placed.
+
+    Left to Ray, a small actor may take the bundle of a large one, which then waits for ever. Elsewhere there is nothing
+    to send it to, and no option.
+    """
+    group = _own_group()
+    if group is None:
+        return {}
+    index = 1 + number
+    for demand in demands:
+        if demand.kind == kind:
+            break
+        index += 0 if demand.kind == POLICY_LEARNER else demand.count
+    return {"scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)}
 
 
 def actor_options(demand: Resources, environment: dict[str, str]) -> dict[str, Any]:
@@ -179,14 +215,19 @@ def _resources(
 
 def _own_bundles() -> list[Resources] | None:
     """Room of the placement group that this process's actors go to, or None if they go anywhere."""
-    context = ray.get_runtime_context()
-    group = get_current_placement_group()
-    if group is None or not context.should_capture_child_tasks_in_placement_group:
+    group = _own_group()
+    if group is None:
         return None
     first, *others = [dict(bundle) for bundle in group.bundle_specs]
     # The first bundle holds this process itself.
-    mine = context.get_assigned_resources()
+    mine = ray.get_runtime_context().get_assigned_resources()
     return [{name: amount - mine.get(name, 0.0) for name, amount in first.items()}, *others]
+
+
+def _own_group() -> PlacementGroup | None:
+    """The placement group that this process's actors go to, or None if they go anywhere."""
+    captures = ray.get_runtime_context().should_capture_child_tasks_in_placement_group
+    return get_current_placement_group() if captures else None
 
 
 def _addable_nodes(most: int) -> list[Resources]:

@@ -2,9 +2,10 @@
 
 import pytest
 import ray
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from orchestrator.errors import SettingsError
-from orchestrator.placement import Demand, check_placement, demands_of, unplaced
+from orchestrator.placement import Demand, bundles_of, check_placement, demands_of, in_bundle, unplaced
 from orchestrator.settings import Experiment
 
 TASK = {"name": "reach", "env_id": "reach-v3", "instruction": "reach the ball", "focus": "the ball"}
@@ -126,3 +127,36 @@ def test_inside_a_trial_its_own_bundles_count(small_cluster):
             ray.get(inside.remote(2))
     finally:
         remove_placement_group(group)
+
+
+def test_a_trial_has_a_bundle_for_itself_and_one_for_each_actor_of_ours():
+    place = {"num_gpus": 0.5, "accelerator_type": "L4"}
+    settings = experiment(
+        rater={"server": "shared"}, policy=place, rollout={"num_workers": 2, "num_cpus": 0.5, "resources": {"env": 1.0}}
+    )
+    assert bundles_of({"CPU": 1.0}, demands_of(settings)) == [
+        {"CPU": 2.0, "GPU": 0.5, "accelerator_type:L4": 0.001},
+        {"CPU": 1.0},
+        {"CPU": 0.5, "env": 1.0},
+        {"CPU": 0.5, "env": 1.0},
+    ]
+
+
+def test_in_its_trial_every_actor_has_its_own_bundle(small_cluster):
+    settings = experiment(rater={"server": "shared"}, rollout={"num_workers": 2, "num_cpus": 0.4})
+    demands = demands_of(settings)
+    assert in_bundle(demands, "reward learner") == {}
+    bundles = bundles_of({"CPU": 0.1}, demands)
+
+    @ray.remote(num_cpus=0.1)
+    def indices():
+        kinds = [("reward learner", 0), ("rollout worker", 0), ("rollout worker", 1)]
+        options = [in_bundle(demands, kind, number)["scheduling_strategy"] for kind, number in kinds]
+        return [option.placement_group_bundle_index for option in options]
+
+    group = ray.util.placement_group(bundles)
+    here = PlacementGroupSchedulingStrategy(group, 0, placement_group_capture_child_tasks=True)
+    found = ray.get(indices.options(scheduling_strategy=here).remote(), timeout=120)
+    assert found == [1, 2, 3]
+    assert [bundles[index]["CPU"] for index in found] == [1.0, 0.4, 0.4]
+    ray.util.remove_placement_group(group)

@@ -13,6 +13,7 @@ import yaml
 
 from orchestrator import cluster, launch
 from orchestrator.loading import settings_as_yaml
+from orchestrator.placement import demands_of, in_bundle
 from orchestrator.strict_yaml import parse_yaml
 from orchestrator.sweeps.kinds import OnlineTrials
 from orchestrator.sweeps.search import load_sweep
@@ -44,9 +45,9 @@ class ToyTrials(OnlineTrials):
 
 
 def _start_worker(experiment, index):
-    return (
-        ray.remote(ToyWorker).options(num_cpus=0.5).remote(experiment.task, experiment.rollout, experiment.seed, index)
-    )
+    place = in_bundle(demands_of(experiment), "rollout worker", index)
+    actor = ray.remote(ToyWorker).options(num_cpus=experiment.rollout.num_cpus, **place)
+    return actor.remote(experiment.task, experiment.rollout, experiment.seed, index)
 
 
 def write_toy_sweep(folder: Path, search: dict, sweep: dict | None = None) -> Path:

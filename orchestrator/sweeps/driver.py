@@ -16,7 +16,7 @@ from ray import tune
 from actors.rating.server import RatingServer
 from orchestrator import cluster
 from orchestrator.errors import TrialsFailed
-from orchestrator.placement import Demand, most_that_fit, raters_demand
+from orchestrator.placement import Demand, bundles_of, most_that_fit, raters_demand
 from orchestrator.run_files import FolderLock
 from orchestrator.storage import RemotePath
 from orchestrator.sweeps.estimate import local_concurrency
@@ -195,15 +195,9 @@ class _Sweep:
         return scheduler
 
     def _bundles(self, trial: Trial) -> tune.PlacementGroupFactory:
-        """A bundle for a trial's own process, and one for each of its actors."""
-        return tune.PlacementGroupFactory(
-            [
-                {name: amount for name, amount in demand.resources.items() if amount}
-                for demand in self._demands(trial)
-                for _ in range(demand.count)
-                if any(demand.resources.values())
-            ]
-        )
+        """Places for a trial's own process and for its actors."""
+        kind = self._kind or kind_of(trial.experiment)
+        return tune.PlacementGroupFactory(bundles_of({"CPU": TRIAL_CPUS}, kind.demands(trial.experiment)))
 
     def _conclude(self, tracked: SweepRun | None, status: Status) -> None:
         """Summary and MLflow, whatever happened."""
