@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,25 +50,27 @@ def folder(tmp_path):
 @pytest.mark.slow
 def test_a_sweep_survives_the_death_of_a_trial_and_of_its_driver_and_a_damaged_checkpoint(folder):
     runs = folder / "runs" / "toy"
-    grave = folder / "runs" / "graves" / TRIALS[0]
-    grave.parent.mkdir(parents=True)
-    grave.touch()
+    for path in (folder / "runs/graves" / TRIALS[0], *(folder / "runs/holds" / name for name in TRIALS)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 
     driver = subprocess.Popen(toy_sweep(folder), env=ENVIRONMENT, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
     try:
-        # The grave is filled in by the trial that dies in it; Tune starts it again meanwhile.
-        wait_until(lambda: not grave.exists(), 240, "the death of a trial's process")
-        wait_until(lambda: len(list(runs.glob("*/checkpoints/env-steps-*0[46]00"))) >= 2, 120, "checkpoints")
+        # The first trial dies at step 600; Tune starts it again, and it goes on from there.
+        saved = [runs / name / "checkpoints" / "env-steps-0000000800" for name in TRIALS]
+        wait_until(lambda: all(path.exists() for path in saved), 300, "both trials to wait at step 800")
+        assert not (folder / "runs/graves" / TRIALS[0]).exists()
     finally:
         children = descendants(driver.pid)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
     wait_until(lambda: not alive(children), 90, "the killed sweep's processes to end")
-    unfinished = [name for name in TRIALS if not read_record(runs / name).is_done]
-    assert unfinished
-    damaged = max((runs / unfinished[0] / "checkpoints").glob("env-steps-*"))
-    (damaged / "reward_model.pt").write_bytes(b"torn")
+    assert [read_record(runs / name).outcome for name in TRIALS] == ["unfinished"] * 2
+    shutil.rmtree(folder / "runs/holds")
+    (saved[0] / "reward_model.pt").write_bytes(b"torn")
     asked_before = {row["key"] for row in RatingStore(folder / "ratings").rows(["key"])}
+    parents, trials = runs_at_mlflow(folder / "runs")
+    assert {run.info.status for run in parents + trials} == {"RUNNING"} and len(trials) == 2
 
     refused = run_toy_sweep(folder)
     assert "holds a sweep already. Add --resume" in refused.stderr
@@ -75,7 +78,8 @@ def test_a_sweep_survives_the_death_of_a_trial_and_of_its_driver_and_a_damaged_c
     assert resumed.returncode == 0, resumed.stderr
 
     assert [read_record(runs / name).outcome for name in TRIALS] == ["finished"] * 2
-    assert list((runs / unfinished[0] / "checkpoints").glob("damaged-env-steps-*"))
+    damaged = [path.parts[-3] for path in runs.glob("*/checkpoints/damaged-env-steps-0000000800")]
+    assert damaged == [TRIALS[0]]
     for name in TRIALS:
         run = RunData.load(runs / name)
         # Sessions at 200, 400, ... 1,000, each of them once.

@@ -6,6 +6,7 @@ python -m tests.toy_sweep FOLDER [--resume] [KEY.PATH=VALUE ...]
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import ray
@@ -22,7 +23,10 @@ from tests.toy_run import toy_experiment
 
 
 class ToyTrials(OnlineTrials):
-    """Online trials whose environment is the toy one. `graves/NAME` in the runs folder kills that trial, once."""
+    """Online trials whose environment is the toy one. Files beside the sweep's folder meddle with a trial by its name:
+
+    `graves/NAME` kills its process, once, when it has come to step 600; `holds/NAME` keeps it waiting at step 800.
+    """
 
     def run(self, experiment, progress, parent):
         launch.OBSERVATION_SIZE, launch.ACTION_SIZE = OBSERVATION_SIZE, ACTION_SIZE
@@ -31,15 +35,19 @@ class ToyTrials(OnlineTrials):
         super().run(experiment, progress, parent)
 
     def _watch(self, experiment, progress):
-        """SIGKILL to this process in the middle of its run, if its grave is dug."""
-        grave = experiment.runs_folder.parent / "graves" / experiment.run_folder.name
+        runs, name = experiment.runs_folder.parent, experiment.run_folder.name
+        grave, hold = runs / "graves" / name, runs / "holds" / name
         show = progress.update
 
         def update(**changes):
             show(**changes)
-            if changes.get("env_steps", 0) >= 600 and grave.exists():
+            # It acts on after a checkpoint.
+            steps = changes.get("env_steps", 0) if changes.get("phase") == "acting" else 0
+            if steps >= 600 and grave.exists():
                 grave.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
+            while steps >= 800 and hold.exists():
+                time.sleep(0.1)
 
         progress.update = update
 
