@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from actors.rollout.behaviours import HELD_OUT, TRAINING
-from actors.rollout.environment import scripted_policy
+from actors.rollout.behaviours import HELD_OUT, TRAINING, training_kinds
+from actors.rollout.environment import TaskEnvironment, scripted_policy
 from actors.rollout.progress_frames import _fill, collect
 from actors.rollout.settings import OBSERVATION_SIZE
 from orchestrator.pocket import packaged_task
@@ -28,6 +28,33 @@ def test_every_behaviour_acts_from_its_generator_alone(kind):
     assert first.shape == (20, 4)
     assert np.isfinite(first).all()
     assert np.array_equal(first, actions())
+
+
+def test_one_behaviour_holds_the_hand_between_camera_and_object():
+    task = packaged_task("button_press")
+    kinds = {kind.name: kind for kind in training_kinds(task)}
+    environment, camera = TaskEnvironment(task), np.array(task.camera.position)
+
+    def nearest_m(name: str) -> float:
+        """How near the hand comes to the line of sight, on its camera's side of the object."""
+        act = kinds[name].make(scripted_policy(task.env_id), np.random.default_rng(5), 60)
+        observation, distances = environment.reset(7), []
+        for _ in range(60):
+            observation = environment.step(act(observation)).observation
+            hand, thing = observation[:3], observation[4:7]
+            sight = (camera - thing) / np.linalg.norm(camera - thing)
+            along = (hand - thing) @ sight
+            if along > 0.05:
+                distances.append(np.linalg.norm(hand - thing - along * sight))
+        return min(distances)
+
+    assert nearest_m("screening") < 0.03
+    assert nearest_m("random") > 0.08
+    environment.close()
+
+
+def test_nothing_can_screen_where_the_robot_is_hidden():
+    assert training_kinds(packaged_task("sweep_into")) == TRAINING
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ the corners of their range and holds the hand at the limits of its workspace. Mo
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from actors.rollout.environment import ScriptedPolicy
-from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE
+from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE, TaskSettings
 
 WORKSPACE_M = np.array([-0.5, 0.4, 0.05]), np.array([0.5, 1.0, 0.5])
 """Corners of the box that MetaWorld keeps the hand in."""
@@ -106,6 +107,17 @@ def _hovering(policy: ScriptedPolicy, rng: np.random.Generator, num_steps: int) 
     return _switch(_expert(policy, rng, num_steps), about, int(rng.integers(0, max(1, num_steps * 2 // 3))))
 
 
+def _screening(camera_m: np.ndarray, policy: ScriptedPolicy, rng: np.random.Generator, num_steps: int) -> Behaviour:
+    """The expert for a while, then between the camera and the object: what a policy finds that is paid for a picture
+    which does not show the object."""
+
+    def between(thing: np.ndarray) -> np.ndarray:
+        towards = (camera_m - thing) / np.linalg.norm(camera_m - thing)
+        return thing + rng.uniform(0.05, 0.4) * towards + rng.normal(scale=0.03, size=3)
+
+    return _switch(_expert(policy, rng, num_steps), _visit(rng, between), int(rng.integers(0, num_steps * 2 // 3)))
+
+
 def _random(policy: ScriptedPolicy, rng: np.random.Generator, num_steps: int) -> Behaviour:
     return lambda observation: rng.uniform(-1.0, 1.0, size=ACTION_SIZE)
 
@@ -156,7 +168,7 @@ TRAINING = (
     BehaviourKind("hovering", _hovering),
     BehaviourKind("random", _random),
 )
-"""What the pocket rater learns from."""
+"""What the pocket rater learns from, whatever the camera."""
 
 HELD_OUT = (
     BehaviourKind("expert", _expert),
@@ -169,6 +181,13 @@ HELD_OUT = (
     BehaviourKind("random", _random),
 )
 """What it is judged on: three kinds it never saw, and new draws of others."""
+
+
+def training_kinds(task: TaskSettings) -> tuple[BehaviourKind, ...]:
+    """What the pocket rater learns a task from: where the robot is drawn, it also gets into the camera's way."""
+    if not task.robot_visible or isinstance(task.camera, str):
+        return TRAINING
+    return (*TRAINING, BehaviourKind("screening", partial(_screening, np.array(task.camera.position))))
 
 
 def _scripted(policy: ScriptedPolicy, observation: np.ndarray) -> Action:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from actors.rollout import stages
-from actors.rollout.behaviours import HELD_OUT, TRAINING, BehaviourKind
+from actors.rollout.behaviours import HELD_OUT, BehaviourKind, training_kinds
 from actors.rollout.environment import ScriptedPolicy, TaskEnvironment, scripted_policy
 from actors.rollout.renderer import FrameRenderer
 from actors.rollout.settings import FixedStartSettings, TaskSettings
@@ -18,6 +18,8 @@ HELD_OUT_SEEDS = 10_000_000
 """Episodes of training draw their starts from seeds below this, held-out ones from seeds above."""
 MEASURE_M = 0.3
 """Unit of the measured distances."""
+STEPS_PER_FRAME = 6
+"""Steps acted for each frame kept."""
 LONGEST_EPISODE = 150
 """Agent steps of an episode here; every scripted expert is done before."""
 
@@ -40,7 +42,7 @@ class ProgressFrames:
     """[N, 5] float32, each about -1 to 1: position of the hand relative to the object (of the object relative to the
     goal if the robot is hidden), its length, and the object's travel."""
     behaviours: np.ndarray
-    """[N] int64: index of the way of acting, in `behaviours.TRAINING` or `HELD_OUT`."""
+    """[N] int64: index of the way of acting, in `behaviours.training_kinds` or `HELD_OUT`."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -67,7 +69,7 @@ def collect(
     Frames are drawn at the task's size and reduced to `image_px`, as the image processor would. `on_frames` is told how
     many were drawn each time. Equal arguments give equal frames.
     """
-    kinds = HELD_OUT if held_out else TRAINING
+    kinds = HELD_OUT if held_out else training_kinds(task)
     episodes = _act(task, kinds, num_frames, seed + (HELD_OUT_SEEDS if held_out else 0))
     observations = np.concatenate([episode.observations for episode in episodes])
     behaviours = np.concatenate([np.full(len(e.observations), e.behaviour) for e in episodes])
@@ -88,11 +90,11 @@ def collect(
 
 
 def _act(task: TaskSettings, kinds: tuple[BehaviourKind, ...], num_frames: int, first_seed: int) -> list[_Episode]:
-    """Enough episodes that about one step in ten is drawn, so that rare stages can be chosen."""
+    """More steps than frames are wanted, so that rare stages can be chosen."""
     environment = TaskEnvironment(task)
     policy = scripted_policy(task.env_id)
     num_steps = min(LONGEST_EPISODE, task.episode_agent_steps)
-    num_episodes = max(len(kinds), num_frames * 10 // num_steps)
+    num_episodes = max(len(kinds), num_frames * STEPS_PER_FRAME // num_steps)
     episodes = []
     for index in range(num_episodes):
         behaviour = index % len(kinds)
