@@ -82,9 +82,11 @@ def tell_story(lab: Lab, worker: Machine) -> None:
     before = env_steps(first)
     time.sleep(10)
     worker.boot()
-    say("machine `worker` is on again, with nothing but its SSH server; the autoscaler starts Ray there")
-    wait("both machines are there again", lambda: "2 node" in nodes(lab), 900)
-    wait("the trial goes on", lambda: env_steps(first) > before or read_record(first).is_done, 900)
+    say("machine `worker` is on again, with nothing but its SSH server")
+    wait("the autoscaler has started Ray there", lambda: ray_processes(worker), 900)
+    wait("both machines are in the cluster", lambda: "2 node" in nodes(lab), 900)
+    # More than was under way.
+    wait("the trial goes on", lambda: env_steps(first) > before + 50 or read_record(first).is_done, 900)
     say(f"    {first.name}: step {env_steps(first)} of 2,000")
     wait("the sweep has ended", lambda: state(lab, "sweep") in ("SUCCEEDED", "FAILED", "STOPPED"), LIMIT_S)
     assert state(lab, "sweep") == "SUCCEEDED", launch(lab, job("logs sweep"), may_fail=True)[-3000:]
