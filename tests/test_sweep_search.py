@@ -155,6 +155,20 @@ def test_the_published_sweeps_are_what_they_say():
     assert {model.class_weights for model in models} == {"complement"}
 
 
+def test_the_rg_vlm_sweep_is_three_rewards_by_five_seeds_and_the_matrix_adds_to_it():
+    plan = load_sweep(SWEEPS / "rg_vlm.yaml")
+    assert plan.cells == ["method-sparse", "method-rg_vlm", "method-rg_vlm_and_sparse"]
+    assert [trial.experiment.seed for trial in plan.trials] == [seed for seed in range(5) for _ in plan.cells]
+    rewards = [trial.experiment.data.reward for trial in plan.trials[:3]]
+    assert [(one.labeller, one.sparse) for one in rewards] == [
+        ("sparse", "none"), ("rg_vlm", "none"), ("rg_vlm", "sum"),
+    ]  # fmt: skip
+    alike = [trial.experiment.model_dump(exclude={"name", "seed", "runs_folder", "data"}) for trial in plan.trials]
+    assert alike == alike[:1] * 15
+    more = load_sweep(REPOSITORY / "tune_configs" / "rg_vlm" / "matrix.yaml")
+    assert more.folder == plan.folder and more.cells[:3] == plan.cells and len(more.trials) == 8 * 5
+
+
 def test_a_sweep_is_not_run_as_one_experiment():
     with pytest.raises(SettingsError, match=r"tiny\.yaml is a sweep.*likert sweep"):
         load_experiment(SWEEPS / "tiny.yaml")
