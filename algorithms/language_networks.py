@@ -35,7 +35,11 @@ class PolicyShape:
     num_actions: int
     """Discrete actions; 0 if actions are continuous."""
     action_size: int
-    """Entries of an action as the critics see it: `num_actions` of a one-hot vector, or those of a continuous one."""
+    """Entries of an action as the critics see it: `num_actions` of a one-hot vector and, where an action is about an
+    object, `num_objects` of another; or those of a continuous one."""
+    num_objects: int = 0
+    """Classes of objects that a discrete action may be about, the first of them none at all; 0 if actions are about
+    nothing."""
 
 
 class Asked(NamedTuple):

@@ -21,7 +21,8 @@ class Transitions:
     first_state: np.ndarray
     """[N] int64: row of the episode's first state."""
     actions: np.ndarray
-    """[N] int64 for discrete actions, [N, action] float32 in [-1, 1] for continuous ones."""
+    """[N] int64 for discrete actions, [N, 2] int64 where they are about objects (action, object class), [N, action]
+    float32 in [-1, 1] for continuous ones."""
     rewards: np.ndarray
     """[N] float32; NaN where nobody labelled the action."""
     terminated: np.ndarray

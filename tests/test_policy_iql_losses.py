@@ -125,6 +125,49 @@ def test_probabilities_of_discrete_actions_sum_to_one_and_the_likeliest_is_taken
     torch.testing.assert_close(shares, log_probs.exp().squeeze(1), atol=0.03, rtol=0.0)
 
 
+def test_with_objects_an_action_is_a_pair_and_the_object_counts_where_there_is_one():
+    torch.manual_seed(0)
+    actor = LanguageActor(PolicyShape("vector", (4,), 0, 5, 3, 3, 7, num_objects=4), SMALL)
+    seen, asked = torch.randn(1, 1, 4), torch.tensor([[2, 3, 0]])
+    pairs = torch.tensor([[action, thing] for action in range(3) for thing in range(4)])
+    probabilities = actor.log_prob(
+        seen.expand(12, 1, 4), asked_of(asked.expand(12, 3)), pairs
+    ).exp().reshape(3, 4)  # fmt: skip
+    # Class 0 is no object: the action alone counts. The other classes share what the object head gives them.
+    torch.testing.assert_close(probabilities[:, 0].sum(), torch.tensor(1.0))
+    shares = probabilities[:, 1:] / probabilities[:, :1]
+    torch.testing.assert_close(shares, shares[:1].expand(3, 3))
+    assert 0.0 < shares[0].sum() < 1.0
+    # An object is learned from interactions, and from nothing else.
+    actor.log_prob(seen, asked_of(asked), torch.tensor([[1, 0]])).sum().backward()
+    assert not actor.object_head.weight.grad.any() and actor.head.weight.grad.any()
+    actor.log_prob(seen, asked_of(asked), torch.tensor([[1, 2]])).sum().backward()
+    assert actor.object_head.weight.grad.any()
+
+
+def test_only_what_is_possible_is_chosen_the_action_first_and_then_its_object():
+    torch.manual_seed(0)
+    actor = LanguageActor(PolicyShape("vector", (4,), 0, 5, 3, 3, 7, num_objects=4), SMALL)
+    with torch.no_grad():
+        for head, bias in ((actor.head, [3.0, 2.0, 1.0]), (actor.object_head, [0.0, 3.0, 2.0, 1.0])):
+            head.weight.zero_()
+            head.bias.copy_(torch.tensor(bias))
+    seen, asked = torch.randn(2, 1, 4), torch.tensor([[2, 3, 0]]).expand(2, 3)
+    possible = torch.zeros(2, 3, 4, dtype=torch.bool)
+    possible[0, 1, [2, 3]] = possible[0, 2, 1] = possible[1, 2, 0] = True
+    assert actor.act(seen, asked, possible=possible).tolist() == [[1, 2], [2, 0]]
+    assert actor.act(seen, asked).tolist() == [[0, 1], [0, 1]]
+    drawn = actor.act(
+        seen[:1].expand(4000, 1, 4), asked[:1].expand(4000, 3), torch.Generator().manual_seed(0),
+        possible[:1].expand(4000, 3, 4),
+    )  # fmt: skip
+    counts = {tuple(pair): int(n) for pair, n in zip(*[x.tolist() for x in drawn.unique(dim=0, return_counts=True)])}
+    assert set(counts) == {(1, 2), (1, 3), (2, 1)}
+    # Actions 1 and 2 are e : 1, objects 2 and 3 of action 1 likewise.
+    assert (counts[1, 2] + counts[1, 3]) / counts[2, 1] == pytest.approx(math.e, rel=0.15)
+    assert counts[1, 2] / counts[1, 3] == pytest.approx(math.e, rel=0.15)
+
+
 def test_padding_behind_the_last_word_says_nothing():
     torch.manual_seed(0)
     shape = PolicyShape("vector", (4,), 0, 9, 6, 5, 5)

@@ -195,6 +195,7 @@ def test_spaces_and_shapes_say_the_same():
         PolicyShape("grid", (5, 4, 3), 11, 9, 6, 7, 7),
         PolicyShape("image", (20, 24, 3), 0, 9, 6, 7, 7),
         PolicyShape("vector", (5,), 0, 0, 12, 0, 2),
+        PolicyShape("image", (20, 24, 3), 0, 9, 6, 12, 12 + 5, num_objects=5),
     ]
     for shape in shapes:
         assert shape_of(*spaces_of(shape, history=2), history=2) == shape

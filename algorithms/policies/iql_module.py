@@ -111,7 +111,11 @@ class LanguageIQLModule(TorchRLModule, InferenceOnlyAPI):
     def _as_critics_see(self, actions: torch.Tensor) -> torch.Tensor:
         if not self.shape.num_actions:
             return actions
-        return functional.one_hot(actions.long(), self.shape.num_actions).float()
+        if not self.shape.num_objects:
+            return functional.one_hot(actions.long(), self.shape.num_actions).float()
+        sizes = (self.shape.num_actions, self.shape.num_objects)
+        parts = [functional.one_hot(part, size) for part, size in zip(actions.long().unbind(1), sizes, strict=True)]
+        return torch.cat(parts, dim=-1).float()
 
     @torch.no_grad()
     def update_targets(self, tau: float) -> None:
@@ -141,12 +145,19 @@ def shape_of(observation_space: gymnasium.Space, action_space: gymnasium.Space, 
         raise ValueError(f"{INSTRUCTION} {asked}: word ids or an embedding, of one dimension, are needed")
     kind = _kind_of(seen)
     words = np.issubdtype(asked.dtype, np.integer)
+    num_objects = 0
     if isinstance(action_space, gymnasium.spaces.Discrete):
         num_actions = action_size = int(action_space.n)
+    elif isinstance(action_space, gymnasium.spaces.MultiDiscrete) and action_space.shape == (2,):
+        num_actions, num_objects = action_space.nvec.tolist()
+        action_size = num_actions + num_objects
     elif isinstance(action_space, gymnasium.spaces.Box) and len(action_space.shape) == 1:
         num_actions, action_size = 0, action_space.shape[0]
     else:
-        raise ValueError(f"action_space {action_space}: Discrete, or a Box of one dimension, is needed")
+        raise ValueError(
+            f"action_space {action_space}: Discrete, a MultiDiscrete of action and object, or a Box of one "
+            "dimension is needed"
+        )
     return PolicyShape(
         kind=kind,
         observation_shape=tuple(seen.shape[1:]),
@@ -155,6 +166,7 @@ def shape_of(observation_space: gymnasium.Space, action_space: gymnasium.Space, 
         instruction_length=asked.shape[0],
         num_actions=num_actions,
         action_size=action_size,
+        num_objects=num_objects,
     )
 
 
@@ -169,8 +181,10 @@ def spaces_of(shape: PolicyShape, history: int) -> tuple[gymnasium.spaces.Dict, 
     }[shape.kind]()
     length = (shape.instruction_length,)
     asked = box(0, shape.num_words - 1, length, np.int32) if shape.num_words else box(-np.inf, np.inf, length)
-    if shape.num_actions:
-        actions: gymnasium.Space = gymnasium.spaces.Discrete(shape.num_actions)
+    if shape.num_objects:
+        actions: gymnasium.Space = gymnasium.spaces.MultiDiscrete([shape.num_actions, shape.num_objects])
+    elif shape.num_actions:
+        actions = gymnasium.spaces.Discrete(shape.num_actions)
     else:
         actions = box(-1.0, 1.0, (shape.action_size,))
     return gymnasium.spaces.Dict({OBSERVATION: seen, INSTRUCTION: asked}), actions
