@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from actors.babyai.environment import ChainEnvironment, ChainTask
-from actors.babyai.evaluation import Trial
 from actors.babyai.expert import solvable_tasks
 from actors.babyai.level import THEN
+from actors.chain_evaluation import Trial
 from orchestrator.babyai_data import BabyAIDataSettings, task_of
 from orchestrator.dataset_schema import DatasetInfo
 from orchestrator.errors import SettingsError
 from orchestrator.offline_settings import ChainEvaluationSettings
 
-_HELD_OUT = 5
+TASK_STREAM = 5
 """Sets the tasks that are drawn anew apart from whatever else is drawn."""
 
 
@@ -40,8 +40,8 @@ def babyai_settings(info: DatasetInfo) -> BabyAIDataSettings:
     """What made the data set. Raises SettingsError if it is not of BabyAI: only its levels can be entered again."""
     if info.source != "babyai":
         raise SettingsError(
-            f"data.path: the set is from {info.source!r}, and chains are evaluated in BabyAI's levels only; "
-            "use a set of `likert data babyai`"
+            f"data.path: the set is from {info.source!r}, and evaluation.environment is 'babyai'; use a set of "
+            "`likert data babyai`, or for one of ALFRED set evaluation.environment to thor (docs/alfred.md)"
         )
     return BabyAIDataSettings.model_validate(info.settings)
 
@@ -66,7 +66,7 @@ def plan_tasks(made: BabyAIDataSettings, episode_ids: tuple[str, ...], settings:
 def _candidates(
     made: BabyAIDataSettings, episode_ids: tuple[str, ...], settings: ChainEvaluationSettings, length: int
 ) -> Iterator[ChainTask]:
-    rng = np.random.default_rng([settings.seed, _HELD_OUT, length])
+    rng = np.random.default_rng([settings.seed, TASK_STREAM, length])
     if settings.split != made.split:
         first = int(rng.integers(2**30))
         return (ChainTask(settings.split, index, length) for index in itertools.count(first))

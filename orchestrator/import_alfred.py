@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from actors.thor.settings import ACTIONS
 from algorithms.trajectories import Trajectory
 from orchestrator.dataset_schema import ActionSpace, DatasetInfo
 from orchestrator.errors import SettingsError
@@ -22,21 +23,6 @@ TRAJECTORY_FILE = "traj_data.json"
 IMAGE_FOLDERS = ("raw_images", "high_res_images")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 NAVIGATION = "GotoLocation"
-ACTIONS = {
-    "LookDown_15": "look down",
-    "MoveAhead_25": "move ahead",
-    "RotateLeft_90": "rotate left",
-    "PickupObject": "pick up",
-    "SliceObject": "slice",
-    "LookUp_15": "look up",
-    "RotateRight_90": "rotate right",
-    "OpenObject": "open",
-    "PutObject": "put into",
-    "CloseObject": "close",
-    "ToggleObjectOn": "switch on",
-    "ToggleObjectOff": "switch off",
-}
-"""ALFRED's twelve low-level actions in SPRINT's order, and in words."""
 _NUMBERS = {name: number for number, name in enumerate(ACTIONS)}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from actors.babyai.evaluation import TrialResult
+from actors.chain_evaluation import TrialResult
 from algorithms.policies import LanguageIQL
 from orchestrator.chain_tasks import ChainTasks
 from orchestrator.checkpoints import Checkpoints

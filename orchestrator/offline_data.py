@@ -32,6 +32,9 @@ class OfflineData:
     encode: Encode
     episode_ids: tuple[str, ...]
     """Episodes learned from."""
+    objects: tuple[str, ...] = ()
+    """Classes of objects that actions are about, by number, the first of them none; empty where a set has no objects.
+    Actions are then pairs (action, object class)."""
 
 
 def load_offline_data(
@@ -44,6 +47,7 @@ def load_offline_data(
     observations, first_rows = cached_observations(dataset, settings)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
     texts: dict[str, int] = {}
+    things: list[str] = []
     episode_ids = []
     for trajectory in dataset.episodes(frames=False, symbolic=False):
         first = first_rows.get(trajectory.episode_id)
@@ -54,6 +58,7 @@ def load_offline_data(
         columns["state"].append(first + np.arange(length))
         columns["first_state"].append(np.full(length, first))
         columns["actions"].append(trajectory.actions)
+        things += trajectory.action_objects
         columns["rewards"].append(rewards_to_learn(trajectory, settings.reward))
         columns["terminated"].append(trajectory.terminated)
         columns["instruction"].append(np.full(length, texts.setdefault(trajectory.instruction, len(texts))))
@@ -69,6 +74,11 @@ def load_offline_data(
     encoded = encode(list(texts))
     discrete = dataset.info.actions.kind == "discrete"
     num_actions = len(dataset.info.actions.names)
+    objects: tuple[str, ...] = ()
+    if dataset.info.has_action_objects and discrete:
+        objects = ("", *sorted(set(things) - {""}))
+        numbers = {name: number for number, name in enumerate(objects)}
+        joined["actions"] = np.stack([joined["actions"], [numbers[name] for name in things]], axis=1)
     shape = PolicyShape(
         kind="grid" if settings.observation == "symbolic" else "image",
         observation_shape=tuple(observations.shape[1:]),
@@ -76,9 +86,11 @@ def load_offline_data(
         num_words=num_words,
         instruction_length=encoded.shape[1],
         num_actions=num_actions if discrete else 0,
-        action_size=num_actions,
+        action_size=num_actions + len(objects),
+        num_objects=len(objects),
     )
-    return OfflineData(Transitions(observations, instructions=encoded, **joined), shape, encode, tuple(episode_ids))
+    transitions = Transitions(observations, instructions=encoded, **joined)
+    return OfflineData(transitions, shape, encode, tuple(episode_ids), objects)
 
 
 def rewards_to_learn(trajectory: Trajectory, settings: OfflineRewardSettings) -> np.ndarray:

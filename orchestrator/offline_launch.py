@@ -5,10 +5,10 @@ from typing import Any
 import ray
 import torch
 
-from actors.babyai.evaluation import ChainEvaluator, PolicyFace
+from actors.chain_evaluation import ChainEvaluator, PolicyFace
 from algorithms.policies import build_language_iql
 from orchestrator import cluster
-from orchestrator.chain_tasks import babyai_settings, plan_tasks
+from orchestrator.chain_worlds import ChainWorld, world_of
 from orchestrator.checkpoints import Checkpoints
 from orchestrator.datasets import TrajectoryDataset
 from orchestrator.loading import settings_as_yaml
@@ -59,10 +59,10 @@ def run_offline_on_cluster(
         torch.set_num_threads(1)
     dataset = TrajectoryDataset(experiment.data.path)
     progress.update(phase="reading the data")
-    made = babyai_settings(dataset.info)
+    world = world_of(experiment, dataset)
     _, first_rows = cached_observations(dataset, experiment.data)
     progress.update(phase="drawing tasks")
-    tasks = plan_tasks(made, tuple(first_rows), experiment.evaluation)
+    tasks = world.plan(tuple(first_rows))
     progress.update(phase="reading the data")
     data = load_offline_data(dataset, experiment.data, tasks.texts)
     if data.transitions.num_unlabelled:
@@ -72,7 +72,7 @@ def run_offline_on_cluster(
     policy.set_transitions(data.transitions)
     sample_seed = experiment.seed if experiment.evaluation.sample_actions else None
     loop = OfflineLoop(
-        experiment, policy, ChainJudges(_start_evaluators(experiment, made, data), tasks, data.encode, sample_seed)
+        experiment, policy, ChainJudges(_start_evaluators(experiment, world, data), tasks, data.encode, sample_seed)
     )
     home = RunHome(experiment.run_folder)
     checkpoints = Checkpoints(home.folder / CHECKPOINTS_FOLDER, experiment.checkpoint.keep, home)
@@ -85,7 +85,7 @@ def run_offline_on_cluster(
     home.finish()
 
 
-def _start_evaluators(experiment: OfflineExperiment, made: Any, data: OfflineData) -> list[Any]:
+def _start_evaluators(experiment: OfflineExperiment, world: ChainWorld, data: OfflineData) -> list[Any]:
     settings = experiment.evaluation
     face = PolicyFace(
         data.shape, experiment.policy.network, experiment.data.observation, settings.instruction == "whole"
@@ -95,4 +95,4 @@ def _start_evaluators(experiment: OfflineExperiment, made: Any, data: OfflineDat
         ray.remote(ChainEvaluator).options(**options, **in_bundle(demands, "evaluation worker", number))
         for number in range(settings.num_workers)
     ]
-    return [actor.remote(made.babyai, made.seed, face) for actor in actors]
+    return [actor.remote(world.maker(data.objects), face, world.at_once) for actor in actors]

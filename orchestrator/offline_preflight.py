@@ -1,8 +1,7 @@
 """Checks of an offline run made before anything starts."""
 
-from orchestrator.chain_tasks import babyai_settings
+from orchestrator.chain_worlds import world_of
 from orchestrator.datasets import TrajectoryDataset
-from orchestrator.errors import SettingsError
 from orchestrator.observation_cache import observation_shape
 from orchestrator.offline_data import check_labeller
 from orchestrator.offline_settings import OfflineExperiment
@@ -14,6 +13,8 @@ OFFLINE_CHANGEABLE = (
     "checkpoint",
     "tracking",
     "evaluation.num_workers",
+    "evaluation.thor.build",
+    "evaluation.thor.timeout_s",
     "policy.num_gpus",
 )
 """Settings that a resumed offline run may change: they move the work or lengthen it, and change no result that is there
@@ -28,12 +29,4 @@ def check_offline(experiment: OfflineExperiment) -> None:
     check_writable("data.path", experiment.data.path)
     check_labeller(dataset, experiment.data.reward.labeller)
     observation_shape(dataset, experiment.data)
-    made = babyai_settings(dataset.info)
-    if experiment.evaluation.split == made.split:
-        missing = set(experiment.evaluation.chain_lengths) - set(made.chain_lengths)
-        if missing:
-            raise SettingsError(
-                f"evaluation.chain_lengths has {', '.join(map(str, sorted(missing)))}: the data set has chains of "
-                f"{', '.join(map(str, sorted(set(made.chain_lengths))))}; leave them out, or set evaluation.split to "
-                "held_out"
-            )
+    world_of(experiment, dataset).check()

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from actors.babyai.settings import MAX_CHAIN, Split
+from actors.thor.settings import ThorSettings
 from algorithms.label_settings import SparseJoin
 from algorithms.offline_settings import IQLSettings
 from algorithms.settings import PositiveFloat, PositiveInt, Settings
@@ -55,8 +56,12 @@ class OfflineDataSettings(Settings):
 
 
 class ChainEvaluationSettings(Settings):
-    """How the policy is judged: BabyAI's levels as in the data set, chains of sub-tasks, the proportion completed."""
+    """How the policy is judged: chains of sub-tasks as in the data set, the proportion completed."""
 
+    environment: Literal["babyai", "thor"] = "babyai"
+    """`babyai`: its levels. `thor`: ALFRED's scenes in AI2-THOR; see docs/alfred.md."""
+    thor: ThorSettings | None = None
+    """Where ALFRED's scenes are; for `thor` only, and needed there."""
     interval_updates: PositiveInt = 10_000
     """Updates between evaluations; the last is at the end."""
     num_tasks: PositiveInt = 100
@@ -66,18 +71,31 @@ class ChainEvaluationSettings(Settings):
     starts: tuple[Start, ...] = ("fixed", "randomised")
     """`fixed`: the agent starts as recorded. `randomised`: at a place drawn anew; all else stays."""
     split: Split = "train"
-    """`train`: the levels of the data set, as published. `held_out`, `held_out_pairs`: levels that it does not have."""
+    """`train`: the levels of the data set, as published. `held_out`, `held_out_pairs`: levels that it does not have.
+    With `thor` it stays `train`: `thor.source` says which scenes."""
     instruction: Literal["current", "whole"] = "current"
     """What the policy reads: the sub-task to be done now, as its data has it where that is of single sub-tasks; or the
     whole chain."""
     step_budget: Annotated[float, Field(ge=1.0)] = 2.0
-    """Steps allowed, as a multiple of those of BabyAI's bot (SPRINT: 2)."""
+    """Steps allowed, as a multiple of the expert's: BabyAI's bot, or ALFRED's demonstration (SPRINT: 2)."""
     sample_actions: bool = False
     """Draw actions from the policy; false takes the likeliest (SPRINT)."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Draws tasks and starts: the same for all runs that are compared."""
     num_workers: PositiveInt = 1
-    """Processes that act in levels."""
+    """Processes that act in levels or scenes."""
+
+    @model_validator(mode="after")
+    def _one_simulator(self) -> "ChainEvaluationSettings":
+        if self.environment == "thor" and self.thor is None:
+            raise ValueError("environment 'thor' needs thor: {source: ALFRED's folder with traj_data.json files}")
+        if self.environment != "thor" and self.thor is not None:
+            raise ValueError(f"thor is set, but environment is {self.environment!r}; set it to thor, or leave thor out")
+        if self.environment == "thor" and self.split != "train":
+            raise ValueError(
+                f"split {self.split!r} is of BabyAI's levels; with thor name scenes by thor.source, as valid_unseen"
+            )
+        return self
 
     @model_validator(mode="after")
     def _something_to_do(self) -> "ChainEvaluationSettings":

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("algorithms", "actors", "orchestrator")
-ACTORS = ("babyai", "rollout", "rating", "reward")
+ACTORS = ("babyai", "rollout", "rating", "reward", "thor")
 
 
 def modules() -> dict[str, Path]:
@@ -85,6 +85,7 @@ def test_actors_do_not_know_one_another(actor):
         ("metaworld", ["actors.rollout"]),
         ("mujoco", ["actors.rollout"]),
         ("minigrid", ["actors.babyai"]),
+        ("ai2thor", ["actors.thor"]),
         ("mlflow", ["orchestrator.tracking"]),
         ("pyarrow", ["orchestrator"]),
         ("matplotlib", ["orchestrator"]),

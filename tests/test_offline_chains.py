@@ -1,13 +1,15 @@
 """Judging a policy by chains: the right levels, the right words, the right count of what was completed."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from actors.babyai.environment import ChainEnvironment, ChainTask
-from actors.babyai.evaluation import ChainEvaluator, PolicyFace, Trial, TrialResult, as_policy_sees
 from actors.babyai.expert import Demonstration, demonstrate
 from actors.babyai.settings import NOTHING, BabyAISettings
+from actors.chain_evaluation import ChainEvaluator, PolicyFace, Trial, TrialResult, as_policy_sees
 from algorithms.language_networks import PolicyShape
 from algorithms.offline_settings import PolicyNetworkSettings
 from orchestrator.babyai_data import BabyAIDataSettings, make_episode, trajectories_of
@@ -42,8 +44,26 @@ class Replay:
         return torch.tensor([one.pop(0) for one in going])
 
 
-def evaluator(actor, whole=False):
-    judge = ChainEvaluator(ROOM, 0, PolicyFace(SHAPE, NETWORK, "symbolic", whole))
+class Queue(Replay):
+    """As told for each trial, when an environment is free the next trial's."""
+
+    def __init__(self, actions, at_once):
+        super().__init__(actions)
+        self._waiting = self._actions[at_once:]
+        self._going = self._actions[:at_once]
+
+    def act(self, observation, instruction, generator=None):
+        # What is done makes room, in its place, for what waits.
+        for place, one in enumerate(self._going):
+            if not one and self._waiting:
+                self._going[place] = self._waiting.pop(0)
+        self._going = [one for one in self._going if one]
+        return torch.tensor([one.pop(0) for one in self._going])
+
+
+def evaluator(actor, whole=False, at_once=None):
+    make = partial(ChainEnvironment, ROOM, 0, with_frames=False, measures=False)
+    judge = ChainEvaluator(make, PolicyFace(SHAPE, NETWORK, "symbolic", whole), at_once)
     judge._actor = actor
     return judge
 
@@ -77,6 +97,21 @@ def test_what_the_bot_does_completes_every_chain_and_doing_nothing_completes_non
     idle = evaluator(Replay()).run({}, trials, Encoded())
     assert idle == [TrialResult(1, 0, len(actions[0]) + 5), TrialResult(3, 0, len(actions[1]) + 5)]
     assert [one.proportion for one in (*results, *idle)] == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_results_are_the_same_with_fewer_environments_than_trials():
+    tasks = solvable(1, 2) + solvable(2, 1)
+    actions = [solution(task)[0] for task in tasks]
+    trials = [Trial(task, None, 99) for task in tasks]
+    for at_once in (1, 2):
+        judge = evaluator(Queue(actions, at_once), at_once=at_once)
+        results = judge.run({}, trials, Encoded())
+        lengths = [task.chain_length for task in tasks]
+        assert results == [TrialResult(n, n, len(one)) for n, one in zip(lengths, actions, strict=True)]
+        # They are kept for the next call.
+        kept = list(judge._environments)
+        judge._actor = Queue(actions, at_once)
+        assert judge.run({}, trials, Encoded()) == results and judge._environments == kept and len(kept) == at_once
 
 
 def test_time_ends_a_chain_with_what_is_done_by_then():

@@ -6,7 +6,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from actors.babyai.evaluation import TrialResult
+from actors.chain_evaluation import TrialResult
 from algorithms.policies import build_language_iql
 from orchestrator.babyai_data import BabyAIDataSettings, dataset_info, trajectories_of
 from orchestrator.checkpoints import Checkpoints

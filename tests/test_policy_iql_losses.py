@@ -1,6 +1,7 @@
 """The formulas of implicit Q-learning, worked by hand, and what actors say of recorded actions."""
 
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -161,7 +162,7 @@ def test_only_what_is_possible_is_chosen_the_action_first_and_then_its_object():
         seen[:1].expand(4000, 1, 4), asked[:1].expand(4000, 3), torch.Generator().manual_seed(0),
         possible[:1].expand(4000, 3, 4),
     )  # fmt: skip
-    counts = {tuple(pair): int(n) for pair, n in zip(*[x.tolist() for x in drawn.unique(dim=0, return_counts=True)])}
+    counts = Counter(map(tuple, drawn.tolist()))
     assert set(counts) == {(1, 2), (1, 3), (2, 1)}
     # Actions 1 and 2 are e : 1, objects 2 and 3 of action 1 likewise.
     assert (counts[1, 2] + counts[1, 3]) / counts[2, 1] == pytest.approx(math.e, rel=0.15)

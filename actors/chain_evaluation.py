@@ -1,14 +1,14 @@
-"""Judging a policy by chains of sub-tasks: all tasks of a call go on at the same time, a step of each after another."""
+"""Judging a policy by chains of sub-tasks, in any simulator: tasks go on at the same time, a step of each in turn."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 
-from actors.babyai.environment import ChainEnvironment, ChainTask
-from actors.babyai.settings import BabyAISettings
 from algorithms.images import reduce_image
 from algorithms.language_actor import LanguageActor
 from algorithms.language_networks import PolicyShape
@@ -31,7 +31,8 @@ class PolicyFace:
 class Trial:
     """One task to be done from one start."""
 
-    task: ChainTask
+    task: Any
+    """What the environment's `reset` takes as `options["task"]`: such as a `ChainTask` or a `ThorTask`."""
     start_seed: int | None
     """Draws the agent's place; None for the task's own, as recorded."""
     max_steps: int
@@ -52,12 +53,21 @@ class TrialResult:
 
 
 class ChainEvaluator:
-    """Acts in chains with a policy's weights. It holds one environment for each trial of a call."""
+    """Acts in chains with a policy's weights.
 
-    def __init__(self, babyai: BabyAISettings, level_seed: int, face: PolicyFace) -> None:
-        self._babyai = babyai
-        self._level_seed = level_seed
+    An environment of chains takes `task`, `start_seed` and `max_steps` as options of `reset`, and its `info` holds
+    `instruction`, `subtask_instruction`, `num_subtasks`, `num_completed` and `subtask_completed`; where actions are
+    about objects also `possible`, bool [actions, objects], the pairs that can be done now.
+    """
+
+    def __init__(
+        self, make_environment: Callable[[], gymnasium.Env], face: PolicyFace, at_once: int | None = None
+    ) -> None:
+        """`at_once` is the number of environments, which are made once and kept; None for one for each trial."""
+        self._make_environment = make_environment
         self._face = face
+        self._at_once = at_once
+        self._environments: list[gymnasium.Env] = []
         self._actor = LanguageActor(face.shape, face.network)
 
     def run(
@@ -73,14 +83,23 @@ class ChainEvaluator:
         """
         self._actor.load_numpy(weights)
         generator = None if sample_seed is None else torch.Generator().manual_seed(sample_seed)
-        runs = [_Running(self._environment(), trial, self._face) for trial in trials]
-        while going := [run for run in runs if not run.over]:
-            seen = torch.from_numpy(np.stack([run.observations() for run in going]))
-            asked = torch.from_numpy(np.stack([encoded[run.text] for run in going]))
-            actions = self._actor.act(seen, asked, generator).tolist()
-            for run, action in zip(going, actions, strict=True):
+        count = min(len(trials), self._at_once or len(trials))
+        while len(self._environments) < count:
+            self._environments.append(self._make_environment())
+        going = [self._begin(number, trials, number) for number in range(count)]
+        results: dict[int, TrialResult] = {}
+        begun = count
+        while going:
+            for run, action in zip(going, self._actions(going, encoded, generator), strict=True):
                 run.step(action)
-        return [run.result() for run in runs]
+            for place, run in enumerate(going):
+                if run.over:
+                    results[run.number] = run.result()
+                    if begun < len(trials):
+                        going[place] = self._begin(begun, trials, run.place)
+                        begun += 1
+            going = [run for run in going if not run.over]
+        return [results[number] for number in range(len(trials))]
 
     def run_shared(
         self,
@@ -92,15 +111,26 @@ class ChainEvaluator:
         weights, encoded = shared
         return self.run(weights, trials, encoded, sample_seed)
 
-    def _environment(self) -> ChainEnvironment:
-        frames = self._face.observation == "frame"
-        return ChainEnvironment(self._babyai, self._level_seed, with_frames=frames, measures=False)
+    def _begin(self, number: int, trials: Sequence[Trial], place: int) -> "_Running":
+        return _Running(number, place, self._environments[place], trials[number], self._face)
+
+    def _actions(
+        self, going: Sequence["_Running"], encoded: Mapping[str, np.ndarray], generator: torch.Generator | None
+    ) -> list[Any]:
+        seen = torch.from_numpy(np.stack([run.observations() for run in going]))
+        asked = torch.from_numpy(np.stack([encoded[run.text] for run in going]))
+        if not self._face.shape.num_objects:
+            return self._actor.act(seen, asked, generator).tolist()
+        possible = torch.from_numpy(np.stack([run.possible for run in going]))
+        return self._actor.act(seen, asked, generator, possible).tolist()
 
 
 class _Running:
     """One trial under way."""
 
-    def __init__(self, environment: ChainEnvironment, trial: Trial, face: PolicyFace) -> None:
+    def __init__(self, number: int, place: int, environment: gymnasium.Env, trial: Trial, face: PolicyFace) -> None:
+        self.number = number
+        self.place = place
         self._environment = environment
         self._face = face
         options = {"task": trial.task, "start_seed": trial.start_seed, "max_steps": trial.max_steps}
@@ -116,11 +146,16 @@ class _Running:
         """What the policy is told now."""
         return self._info["instruction" if self._face.reads_whole_chain else "subtask_instruction"]
 
+    @property
+    def possible(self) -> np.ndarray:
+        """Pairs of action and object that can be done now, bool [actions, objects]."""
+        return self._info["possible"]
+
     def observations(self) -> np.ndarray:
         """[history, ...], oldest first."""
         return np.stack(self._latest)
 
-    def step(self, action: int) -> None:
+    def step(self, action: Any) -> None:
         """Take an action."""
         observation, _, terminated, truncated, self._info = self._environment.step(action)
         self._steps += 1
