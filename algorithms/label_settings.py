@@ -37,7 +37,8 @@ class RewardSettings(Settings):
     """How scores become one column of rewards."""
 
     normalisation: Literal["unit", "raw", "min_max", "budget"] = "unit"
-    """`unit`: score / 10, so that rewards are in [0, 1] as in section II-A. `raw`: 0 to 10. `min_max`: each
+    """`unit`: score / 10, so that rewards are in [0, 1] as in section II-A; other labellers' scores are divided by the
+    top of their scale. `raw`: as they are. `min_max`: each
     trajectory's lowest score becomes 0, its highest 1; all equal become 0. `budget`: each trajectory's rewards sum to
     1, so that longer is not better; all zero stay zero."""
     dense_weight: Annotated[float, Field(gt=0.0)] = 1.0

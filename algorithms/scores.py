@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from algorithms.progress import ProgressRequest
 from algorithms.ratings import RaterIdentity, Sampling
 
 ScoringMode = Literal["two_turn", "single_turn", "logits"]
@@ -29,13 +30,15 @@ class ScoreRequest:
 
 @dataclass(frozen=True)
 class Scores:
-    """An answer: a score for each action."""
+    """An answer: a score for each action, or what a question about a whole trajectory asks for."""
 
     key: str
     scores: tuple[float, ...]
-    """In [0, 10]; whole numbers but in logits mode, where each is the mean of its distribution."""
+    """In [0, 10]; whole numbers but in logits mode, where each is the mean of its distribution. About a trajectory:
+    percentages (gvl), the probability of "True" (topreward), or 1 for completed and 0 for not (verdicts)."""
     probabilities: tuple[tuple[float, ...], ...]
-    """In logits mode, for each action the probability of each score from 0 to 10; else empty."""
+    """In logits mode, for each action the probability of each score from 0 to 10. For topreward and verdicts one row:
+    of True and False, of yes and no, where the server tells them. Else empty."""
     analysis: str
     """Text of turn one; empty in the other modes."""
     prompt_tokens: int
@@ -43,7 +46,9 @@ class Scores:
     latency_s: float
 
 
-def score_key(request: ScoreRequest, identity: RaterIdentity, sampling: Sampling, prompt_version: str) -> str:
+def score_key(
+    request: ScoreRequest | ProgressRequest, identity: RaterIdentity, sampling: Sampling, prompt_version: str
+) -> str:
     """SHA-256 over everything that can change the answer. Equal keys mean equal questions to equal weights."""
     digest = hashlib.sha256()
     for image in request.images:

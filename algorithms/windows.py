@@ -103,14 +103,14 @@ def join_window(frames: Sequence[np.ndarray], settings: WindowSettings) -> np.nd
     return picture
 
 
-def dense_rewards(scores: np.ndarray, settings: RewardSettings) -> np.ndarray:
-    """Rewards float32 [T] from scores [T] in [0, 10]; NaN, for no score, stays NaN."""
+def dense_rewards(scores: np.ndarray, settings: RewardSettings, full_score: float = MAX_SCORE) -> np.ndarray:
+    """Rewards float32 [T] from scores [T], at most `full_score`; NaN, for no score, stays NaN."""
     values = scores.astype(np.float64)
     known = values[~np.isnan(values)]
     if not len(known):
         return scores.astype(np.float32)
     if settings.normalisation == "unit":
-        values = values / MAX_SCORE
+        values = values / full_score
     elif settings.normalisation == "min_max":
         low, high = known.min(), known.max()
         values = (values - low) / (high - low) if high > low else values - low
@@ -120,9 +120,11 @@ def dense_rewards(scores: np.ndarray, settings: RewardSettings) -> np.ndarray:
     return (settings.dense_weight * values).astype(np.float32)
 
 
-def rewards_of(scores: np.ndarray, sparse: np.ndarray, settings: RewardSettings) -> np.ndarray:
+def rewards_of(
+    scores: np.ndarray, sparse: np.ndarray, settings: RewardSettings, full_score: float = MAX_SCORE
+) -> np.ndarray:
     """A column of rewards float32 [T] from scores [T] and sparse rewards [T]; NaN where there is no score."""
-    return join_sparse(dense_rewards(scores, settings), sparse, settings.sparse)
+    return join_sparse(dense_rewards(scores, settings, full_score), sparse, settings.sparse)
 
 
 def join_sparse(dense: np.ndarray, sparse: np.ndarray, how: SparseJoin) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray
 
 from actors.rating.models import rater_identity, resolve_model
+from actors.rating.settings import RaterSettings
 from algorithms.ratings import RaterIdentity
 from algorithms.scoring_prompts import SCORING_PROMPT_VERSION
 from orchestrator import cluster, shared_rater
@@ -21,6 +23,7 @@ from orchestrator.preflight import check_writable
 from orchestrator.progress import clock
 from orchestrator.score_service import ScoreService
 from orchestrator.score_store import ScoreStore
+from orchestrator.storage import RemotePath
 from orchestrator.window_stream import stream_windows
 from orchestrator.work_progress import WorkProgress
 
@@ -32,8 +35,13 @@ def label(file: Path, overrides: Sequence[str], dry_run: bool) -> None:
     """Label the data set that a settings file names, or with `dry_run` say what that would ask. Raises LikertError."""
     settings = load_labelling(file, overrides)
     dataset = TrajectoryDataset(settings.data)
+    if settings.labeller.kind != "rg_vlm":
+        from orchestrator.labeller_command import label_with
+
+        label_with(settings, dataset, dry_run)
+        return
     if settings.rater.endpoint is None:
-        _check_model(settings)
+        check_model(settings.rater)
     if dry_run:
         _print_estimate(settings, dataset)
         return
@@ -45,14 +53,24 @@ def label(file: Path, overrides: Sequence[str], dry_run: bool) -> None:
 def run_labelling(settings: LabelSettings, dataset: TrajectoryDataset) -> LabelCounts:
     """Start what is needed, label, and put it away again."""
     readers = Demand("reader", settings.num_readers, {"CPU": 1.0}, "num_readers")
-    cluster.connect([readers, *([] if settings.rater.server else [raters_demand(settings.rater)])])
+    name = f"label-{dataset.info.name}"
+    with asking(settings.rater, settings.ratings_folder, name, [readers]) as (service, identity):
+        return _label_all(settings, dataset, service, identity)
+
+
+@contextmanager
+def asking(
+    rater: RaterSettings, ratings_folder: Path | RemotePath, name: str, others: Sequence[Demand] = ()
+) -> Iterator[tuple[ScoreService, RaterIdentity]]:
+    """Ray with a rater in it, loaded, until the end of the block. `name` is what a shared rater knows the asker by;
+    `others` are demands of the asker's own."""
+    cluster.connect([*others, *([] if rater.server else [raters_demand(rater)])])
     try:
-        rater = settings.rater
         servers = shared_rater.attach(rater) if rater.server else cluster.start_rating_servers(rater)
-        service = ScoreService(ScoreStore(settings.ratings_folder), servers, rater, f"label-{dataset.info.name}")
+        service = ScoreService(ScoreStore(ratings_folder), servers, rater, name)
         try:
             print("loading the rater", file=sys.stderr, flush=True)
-            return _label_all(settings, dataset, service, service.finish_start())
+            yield service, service.finish_start()
         finally:
             service.close()
     finally:
@@ -66,7 +84,7 @@ def _label_all(
     total = count_windows(dataset, parts, settings.window).total()
     started = time.monotonic()
     with WorkProgress(f"labels of {dataset.info.name}", total, "windows") as progress:
-        teller = _Teller(progress)
+        teller = Teller(progress)
 
         def show(counts: LabelCounts) -> None:
             facts = facts_of(counts, settings.price, time.monotonic() - started)
@@ -90,7 +108,7 @@ def _label_all(
     return counts
 
 
-class _Teller:
+class Teller:
     """Prints problems, up to a number."""
 
     def __init__(self, progress: WorkProgress) -> None:
@@ -98,6 +116,7 @@ class _Teller:
         self._number = 0
 
     def tell(self, problem: object) -> None:
+        """Print one."""
         self._number += 1
         if self._number <= PROBLEMS_TOLD:
             self._progress.note(str(problem))
@@ -120,9 +139,10 @@ def _done(settings: LabelSettings, dataset: TrajectoryDataset, part: str, identi
     return is_labelled(dataset, part, settings, digest)
 
 
-def _check_model(settings: LabelSettings) -> None:
+def check_model(rater: RaterSettings) -> None:
+    """Raise SettingsError if there is no such model here, or if it does not fit."""
     try:
-        resolve_model(settings.rater)
+        resolve_model(rater)
     except ValueError as error:
         raise SettingsError(str(error)) from None
 

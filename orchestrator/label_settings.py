@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from actors.rating.labellers.settings import LabellerSettings, RgVlmLabeller
 from actors.rating.settings import RaterSettings
 from algorithms.label_settings import RewardSettings, WindowSettings
 from algorithms.scores import ScoringMode
@@ -17,6 +18,19 @@ from orchestrator.storage import Location
 
 LabellerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 NotNegative = Annotated[float, Field(ge=0.0)]
+
+
+OF_ALL = {"kind", "data", "name", "labeller"}
+OF_RATER = {"rewards", "rater", "ratings_folder", "tolerated_failure_share", "price"}
+USED_BY = {
+    "clip": OF_ALL | {"rewards"},
+    "blip2": OF_ALL | {"rewards"},
+    "video": OF_ALL | {"rewards"},
+    "gvl": OF_ALL | OF_RATER,
+    "topreward": OF_ALL | OF_RATER,
+    "random": OF_ALL,
+}
+"""Fields that a labeller looks at; RG-VLM looks at all."""
 
 
 class PriceSettings(Settings):
@@ -37,6 +51,9 @@ class LabelSettings(Settings):
     """Tells the file from those of experiments."""
     data: Path
     """The data set; the columns are added to its parts."""
+    labeller: LabellerSettings = RgVlmLabeller()
+    """What labels: RG-VLM, or one that it is compared with. For another than RG-VLM, `name` and the one entry of
+    `rewards` are its kind where they are left out, and fields that it does not use are refused."""
     name: LabellerName = "rg_vlm"
     """The scores become the column `score_<name>`."""
     mode: ScoringMode = "two_turn"
@@ -56,6 +73,24 @@ class LabelSettings(Settings):
     """Processes that read trajectories and draw pictures, on one processor each."""
     price: PriceSettings = PriceSettings()
     """What asking costs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fit_the_labeller(cls, given: Any) -> Any:
+        labeller = given.get("labeller") if isinstance(given, dict) else None
+        kind = labeller.get("kind") if isinstance(labeller, Mapping) else getattr(labeller, "kind", None)
+        # A kind that does not exist is for pydantic to complain about.
+        if kind not in USED_BY:
+            return given
+        unused = [name for name in cls.model_fields if name in given and name not in USED_BY[kind]]
+        if unused:
+            raise ValueError(
+                f"{unused[0]} means nothing to labeller.kind {kind!r}: leave it out; a file of its own is best, "
+                f"such as tune_configs/rg_vlm/labellers/{kind}.yaml"
+            )
+        name = given.get("name", kind)
+        raw = {name: {"normalisation": "raw"}} if kind == "random" else {name: {}}
+        return {"name": name, "rewards": raw} | given
 
     @model_validator(mode="after")
     def _has_columns(self) -> "LabelSettings":

@@ -45,6 +45,8 @@ class LabelCounts:
     """Tokens that the rater read for this labelling; answers from the store cost none."""
     completion_tokens: int = 0
     """Tokens that it wrote."""
+    episodes: int = 0
+    """Trajectories that are through; counted by labellers that look at whole ones."""
     problems: int = 0
     """Rows, episodes and parts that something is wrong with."""
     first_failure: str = ""
@@ -140,7 +142,7 @@ class Labelling:
             part.failed += 1
             counts.failed += 1
             counts.first_failure = counts.first_failure or f"{outcome.cause}: {outcome.detail}"
-            self._stop_if_failing()
+            stop_if_failing(counts, self._settings.tolerated_failure_share)
             return
         part.rows += rows
         part.scores += [outcome.scores[place] for place in places]
@@ -151,16 +153,6 @@ class Labelling:
         if not from_store:
             self.counts.prompt_tokens += scores.prompt_tokens
             self.counts.completion_tokens += scores.completion_tokens
-
-    def _stop_if_failing(self) -> None:
-        counts, tolerated = self.counts, self._settings.tolerated_failure_share
-        asked = counts.windows - counts.from_store
-        if asked >= ENOUGH_TO_JUDGE and counts.failed > tolerated * asked:
-            raise RatingsFailing(
-                f"{counts.failed} of {asked} questions got no answer; tolerated_failure_share allows {tolerated:.0%}. "
-                f"First failure: {counts.first_failure}. Mend the rater, then give the same command again: it goes on "
-                "from here and asks only what is missing"
-            )
 
     def _write_finished(self) -> None:
         for name in [name for name, part in self._parts.items() if part.ended and not part.waiting]:
@@ -190,6 +182,17 @@ class Labelling:
         }
         for labeller, reward in settings.rewards.items():
             self._dataset.record_labels(labeller, about | {"reward": reward.model_dump(mode="json")})
+
+
+def stop_if_failing(counts: LabelCounts, tolerated: float) -> None:
+    """Raise RatingsFailing if more than this share of the questions got no answer, and they are enough to tell."""
+    asked = counts.windows - counts.from_store
+    if asked >= ENOUGH_TO_JUDGE and counts.failed > tolerated * asked:
+        raise RatingsFailing(
+            f"{counts.failed} of {asked} questions got no answer; tolerated_failure_share allows {tolerated:.0%}. "
+            f"First failure: {counts.first_failure}. Mend the rater, then give the same command again: it goes on "
+            "from here and asks only what is missing"
+        )
 
 
 def is_labelled(dataset: TrajectoryDataset, part: str, settings: LabelSettings, digest: str) -> bool:

@@ -14,9 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from actors.rating.asking import prompt_version
+from algorithms.progress import ProgressRequest
 from algorithms.ratings import RaterIdentity, RatingFailure, Sampling
 from algorithms.scores import ScoreRequest, Scores
-from algorithms.scoring_prompts import SCORING_PROMPT_VERSION
 from orchestrator.parquet_parts import PartsTable
 from orchestrator.rating_schema import image_hash, now
 from orchestrator.storage import RemotePath
@@ -48,7 +49,7 @@ SCORES = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("scores", pa.list_(pa.float32()), nullable=False),
-        # One after the other for each action; empty but in logits mode.
+        # One after the other for each action in logits mode; of True and False, of yes and no; else empty.
         pa.field("probabilities", pa.list_(pa.float32()), nullable=False),
         pa.field("analysis", pa.string(), nullable=False),
         pa.field("prompt_tokens", pa.int32(), nullable=False),
@@ -72,9 +73,9 @@ _ANSWER_COLUMNS = ["scores", "probabilities", "analysis", "prompt_tokens", "comp
 
 @dataclass(frozen=True)
 class AskedWindow:
-    """A request, and which window of which trajectory it is about."""
+    """A request, and which window of which trajectory it is about; action 0 where it is about the whole."""
 
-    request: ScoreRequest
+    request: ScoreRequest | ProgressRequest
     dataset: str
     episode_id: str
     first_action: int
@@ -184,7 +185,7 @@ def _columns(window: AskedWindow, identity: RaterIdentity, sampling: Sampling, a
     request = window.request
     return {
         "images": [image_hash(png) for png in request.images],
-        "prompt_version": SCORING_PROMPT_VERSION,
+        "prompt_version": prompt_version(request),
         "instruction": request.instruction,
         "actions": list(request.actions),
         "mode": request.mode,

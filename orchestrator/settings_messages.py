@@ -1,7 +1,7 @@
 """What pydantic found wrong with settings, said for people: field, value, rule, remedy."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -96,14 +96,19 @@ def _without_other_members(
 def _line(path: tuple[Any, ...], errors: list[dict[str, Any]], model: type[BaseModel], given: Any) -> str:
     first = errors[0]
     name = ".".join(map(str, path))
-    meaning = _meaning(model, path)
+    meaning = _meaning(model, path, given)
+    if first["type"] == "union_tag_not_found":
+        return f"{name}.{_discriminator(first)} is missing: add it"
+    if first["type"] == "union_tag_invalid":
+        context = first["ctx"]
+        return f"{name}.{_discriminator(first)} = {context['tag']!r}: must be one of {context['expected_tags']}"
     if first["type"] == "value_error":
         message = str(first["ctx"]["error"])
         return f"{name}: {message}" if name else message
     if first["type"] == "missing":
         return f"{name} is missing: add it{meaning}"
     if first["type"] == "extra_forbidden":
-        known = list(_model_at(model, path[:-1]).model_fields)
+        known = list(_model_at(model, path[:-1], given).model_fields)
         return f"{name}: there is no such setting{nearest(path[-1], known) or '; there are ' + ', '.join(known)}"
     rule = " or ".join(dict.fromkeys(_rule(one) for one in errors))
     if first["loc"][-1] == "[key]":
@@ -131,23 +136,43 @@ def _rule(error: Mapping[str, Any]) -> str:
     return error["msg"][0].lower() + error["msg"][1:]
 
 
-def _meaning(model: type[BaseModel], path: tuple[Any, ...]) -> str:
+def _discriminator(error: Mapping[str, Any]) -> str:
+    """Name of the field that tells the members of a union apart."""
+    return error["ctx"]["discriminator"].strip("'")
+
+
+def _meaning(model: type[BaseModel], path: tuple[Any, ...], given: Any) -> str:
     """What the setting means, from the text under its field; nothing where there is none."""
-    owner = _model_at(model, path[:-1]) if path else None
+    owner = _model_at(model, path[:-1], given) if path else None
     setting = owner.model_fields.get(path[-1]) if owner else None
     text = " ".join((setting.description or "").split()) if setting else ""
     return f". It means: {text}" if text else ""
 
 
-def _model_at(model: Any, path: tuple[Any, ...]) -> Any:
+def _model_at(model: Any, path: tuple[Any, ...], given: Any) -> Any:
     """The settings class of the block at `path`, or None where there is none."""
-    for key in path:
+    for depth, key in enumerate(path):
         setting = model.model_fields.get(key) if model else None
-        model = _model_in(setting.annotation) if setting else None
+        model = _model_in(setting.annotation, _value(given, path[: depth + 1])) if setting else None
     return model
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _model_in(annotation: Any, block: Any) -> type[BaseModel] | None:
+    """The settings class in an annotation; of several, the one whose `kind` the block names."""
+    found = list(_models_in(annotation))
+    named = block.get("kind") if isinstance(block, Mapping) else None
+    fitting = [one for one in found if named is not None and _kind_of(one) == named]
+    return next(iter(fitting or found), None)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+        yield annotation
+    else:
+        for part in get_args(annotation):
+            yield from _models_in(part)
+
+
+def _kind_of(model: type[BaseModel]) -> Any:
+    setting = model.model_fields.get("kind")
+    return setting.default if setting else None

@@ -1,10 +1,21 @@
-"""How each kind of question is put to a backend: a rating of a segment, and scores for a window's actions."""
+"""How each kind of question is put to a backend: about a segment, a window's actions, or a whole trajectory."""
 
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from actors.rating.backend import Backend, Reply, Unparsable
+from algorithms.progress import ProgressRequest
+from algorithms.progress_prompts import (
+    PROGRESS_PROMPT_VERSION,
+    TRUTHS,
+    VERDICTS,
+    parse_percentages,
+    percentages_prompt,
+    statement_prompt,
+    verdict_analysis_prompt,
+    verdict_prompt,
+)
 from algorithms.prompts import PROMPT_VERSION, analysis_prompt, answer_labels, answer_only_prompt, rating_prompt
 from algorithms.ratings import (
     FailureCause,
@@ -26,19 +37,26 @@ from algorithms.scoring_prompts import (
     window_analysis_prompt,
 )
 
-Request = RatingRequest | ScoreRequest
+Request = RatingRequest | ScoreRequest | ProgressRequest
 Answer = Rating | Scores
 
 
 def request_key(request: Request, identity: RaterIdentity, sampling: Sampling) -> str:
-    """The key of a request of either kind."""
-    if isinstance(request, ScoreRequest):
-        return score_key(request, identity, sampling, SCORING_PROMPT_VERSION)
-    return rating_key(request, identity, sampling, PROMPT_VERSION)
+    """The key of a request of any kind."""
+    if isinstance(request, RatingRequest):
+        return rating_key(request, identity, sampling, PROMPT_VERSION)
+    return score_key(request, identity, sampling, prompt_version(request))
+
+
+def prompt_version(request: ScoreRequest | ProgressRequest) -> str:
+    """Version of the words that a request is asked in."""
+    return PROGRESS_PROMPT_VERSION if isinstance(request, ProgressRequest) else SCORING_PROMPT_VERSION
 
 
 def question_about(request: Request, key: str) -> "Question":
     """The question that asks for what `request` wants."""
+    if isinstance(request, ProgressRequest):
+        return ProgressQuestion(key, request)
     return ScoringQuestion(key, request) if isinstance(request, ScoreRequest) else RatingQuestion(key, request)
 
 
@@ -139,3 +157,48 @@ class ScoringQuestion(Question):
                 )
             self._distributions.append(reply.probabilities)
         return tuple(sum(score * p for score, p in enumerate(one)) for one in self._distributions)
+
+
+@dataclass
+class ProgressQuestion(Question):
+    """Asks about a whole trajectory."""
+
+    request: ProgressRequest
+
+    async def attempt(self, backend: Backend) -> Scores:
+        """Percentages of completion, the probability of "True", or whether the task is completed."""
+        if self.request.mode == "gvl":
+            scores, probabilities = await self._percentages(backend), None
+        elif self.request.mode == "topreward":
+            probabilities = await self._probability_of_true(backend)
+            scores = probabilities[:1]
+        else:
+            scores, probabilities = await self._verdict(backend)
+        return Scores(self.key, scores, (probabilities,) if probabilities else (), self.analysis or "", **self._costs())
+
+    async def _percentages(self, backend: Backend) -> tuple[float, ...]:
+        reply = await backend.generate(percentages_prompt(self.request), self.request.images, ())
+        self._count(reply)
+        try:
+            return parse_percentages(reply.text, len(self.request.images) - 1)
+        except ValueError as error:
+            raise Unparsable(str(error)) from None
+
+    async def _probability_of_true(self, backend: Backend) -> tuple[float, ...]:
+        reply = await backend.generate(statement_prompt(self.request), self.request.images, TRUTHS)
+        self._count(reply)
+        if reply.probabilities is None:
+            raise Unparsable("the server tells no probabilities, which labeller 'topreward' needs; use 'gvl'")
+        return reply.probabilities
+
+    async def _verdict(self, backend: Backend) -> tuple[tuple[float, ...], tuple[float, ...] | None]:
+        request = self.request
+        if request.mode == "verdict_two_turn" and self.analysis is None:
+            analysis = await backend.generate(verdict_analysis_prompt(request), request.images, ())
+            self._count(analysis)
+            self.analysis = analysis.text.strip()
+        reply = await backend.generate(verdict_prompt(request, self.analysis), request.images, VERDICTS)
+        self._count(reply)
+        if reply.text not in VERDICTS:
+            raise Unparsable(f"the answer {reply.text[:80]!r} is none of {', '.join(VERDICTS)}")
+        return (float(reply.text == VERDICTS[0]),), reply.probabilities

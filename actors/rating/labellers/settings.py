@@ -1,0 +1,133 @@
+"""Settings of labellers. Importing them loads no model code."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from algorithms.progress import ValueUse
+from algorithms.settings import Fraction, PositiveInt, Settings
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Text = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0)]
+NumFrames = Annotated[int, Field(ge=2, le=64)]
+
+
+class RgVlmLabeller(Settings):
+    """RG-VLM: windows of actions, scored by the rater. Its settings stand beside this block."""
+
+    kind: Literal["rg_vlm"] = "rg_vlm"
+    """Which labeller."""
+
+
+class ModelSettings(Settings):
+    """A similarity model of the labeller's own, run in the labelling process."""
+
+    model: Text
+    """A local folder, or a hub name; its weights must be safetensors."""
+    revision: str | None = None
+    """Hub revision; pin it for a reproducible study."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a GPU where there is one."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Precision of the weights; `auto` is the checkpoint's, or, where a processor has only half of it, its faster
+    one."""
+
+
+class ClipLabeller(ModelSettings):
+    """Similarity of each frame to the instruction, as in VLM-RM (Rocamonde et al. 2023, arXiv 2310.12921)."""
+
+    kind: Literal["clip"] = "clip"
+    """Which labeller."""
+    model: Text = "openai/clip-vit-large-patch14"
+    """A CLIP: a local folder, or a hub name."""
+    alpha: Fraction = 0.5
+    """Strength of goal-baseline regularisation; 0 is plain cosine similarity, 1 keeps the line from baseline to goal
+    only (VLM-RM's example: 0.5; RG-VLM does not tell what it used)."""
+    baseline: Text = "an agent in a room"
+    """What a frame shows whatever the goal is."""
+    batch_size: PositiveInt = 64
+    """Frames looked at together."""
+    reward: ValueUse = "level"
+    """`level`: an action earns the similarity of the frame that it led to (published). `difference`: what it added."""
+
+
+class Blip2Labeller(ModelSettings):
+    """Similarity of each frame to the instruction by BLIP-2 (Li et al. 2023, arXiv 2301.12597)."""
+
+    kind: Literal["blip2"] = "blip2"
+    """Which labeller."""
+    model: Text = "Salesforce/blip2-itm-vit-g"
+    """A BLIP-2 for retrieval: a local folder, or a hub name."""
+    head: Literal["itc", "itm"] = "itc"
+    """`itc`: cosine similarity, of the best of the queries. `itm`: probability that picture and text match. RG-VLM does
+    not tell which it used."""
+    batch_size: PositiveInt = 16
+    """Frames looked at together."""
+    reward: ValueUse = "level"
+    """`level`: an action earns the similarity of the frame that it led to. `difference`: what it added."""
+
+
+class VideoLabeller(ModelSettings):
+    """Similarity of the whole trajectory to the instruction, paid to the last action, as in RoboCLIP (Sontakke et al.
+    2023, arXiv 2310.07899), by X-CLIP in place of S3D."""
+
+    kind: Literal["video"] = "video"
+    """Which labeller."""
+    model: Text = "microsoft/xclip-base-patch32"
+    """An X-CLIP: a local folder, or a hub name. It says how many frames it looks at."""
+
+    @model_validator(mode="after")
+    def _no_s3d(self) -> "VideoLabeller":
+        if "s3d" in self.model.lower() or self.model.endswith((".pth", ".pt", ".npy")):
+            raise ValueError(
+                f"model {self.model!r}: RoboCLIP's own S3D is not supported: its weights are pickled, and no library "
+                "used here has its network; name an X-CLIP, such as microsoft/xclip-base-patch32"
+            )
+        return self
+
+
+class GvlLabeller(Settings):
+    """The rater's percentages of completion of shuffled frames: GVL (Ma et al. 2024, arXiv 2411.04549)."""
+
+    kind: Literal["gvl"] = "gvl"
+    """Which labeller."""
+    num_frames: NumFrames = 16
+    """Frames shown of a trajectory at most, evenly spread; between them values lie on straight lines."""
+    shuffled: bool = True
+    """Show the frames after the first in random order (published). False: in time order, the ablation."""
+    seed: Seed = 0
+    """Decides the order, with the episode's id."""
+    reward: ValueUse = "difference"
+    """`difference`: an action earns what it added to the percentage. `level`: the percentage that it led to."""
+
+
+class TopRewardLabeller(Settings):
+    """The rater's probability of "True" for growing beginnings of a trajectory: TOPReward (arXiv 2602.19313)."""
+
+    kind: Literal["topreward"] = "topreward"
+    """Which labeller."""
+    stride: PositiveInt = 8
+    """A question for every so many actions, and one at each end; between them values lie on straight lines. 8 costs
+    about as many questions as RG-VLM."""
+    num_frames: NumFrames = 8
+    """Frames shown of a beginning at most, evenly spread."""
+    reward: ValueUse = "difference"
+    """`difference`: an action earns what it added to the probability. `level`: the probability that it led to."""
+
+
+class RandomLabeller(Settings):
+    """The control that the paper lacks: rewards without content, as large on average as another labeller's."""
+
+    kind: Literal["random"] = "random"
+    """Which labeller."""
+    mean_of: Name
+    """A labeller whose column the data set has. Rewards are uniform between 0 and twice its mean, where it has one."""
+    seed: Seed = 0
+    """Decides the rewards, with the episode's id."""
+
+
+LabellerSettings = Annotated[
+    RgVlmLabeller | ClipLabeller | Blip2Labeller | VideoLabeller | GvlLabeller | TopRewardLabeller | RandomLabeller,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,55 @@
+"""Trajectory-goal similarity, in the manner of RoboCLIP (Sontakke et al. 2023, arXiv 2310.07899), by X-CLIP.
+
+RoboCLIP itself uses S3D of HowTo100M, with a dot product that is not normalised. That network is in no library used
+here, and its weights are pickled, so this is "RoboCLIP-style" and should be called so.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from actors.rating.labellers.labeller import Labeller, Labels, whole_frames
+from actors.rating.labellers.loading import load_model
+from actors.rating.labellers.settings import VideoLabeller
+from algorithms.progress import spread
+from algorithms.ratings import RaterIdentity
+from algorithms.scores import Scores
+from algorithms.trajectories import Trajectory
+
+
+class Video(Labeller):
+    """The last action earns the cosine of trajectory and instruction, all others 0 and no score."""
+
+    def __init__(self, settings: VideoLabeller) -> None:
+        """Load the model. Raises ValueError."""
+        self._model = load_model("XCLIPModel", "xclip", settings)
+        self._num_tokens = self._model.network.config.text_config.max_position_embeddings
+        self._num_frames = self._model.network.config.vision_config.num_frames
+
+    def identity(self) -> RaterIdentity:
+        """The model's weights."""
+        return self._model.identity
+
+    def label(self, episode: Trajectory, answers: Sequence[Scores | None]) -> Labels:
+        """No question is asked. A trajectory with a broken frame has no labels."""
+        scores = np.full(len(episode), np.nan)
+        if len(whole_frames(episode)) < len(episode.frames):
+            return Labels(scores, scores.copy())
+        scores[-1] = self._similarity(clip_frames(len(episode.frames), self._num_frames), episode)
+        return Labels(scores, np.nan_to_num(scores))
+
+    @torch.inference_mode()
+    def _similarity(self, frames: Sequence[int], episode: Trajectory) -> float:
+        pixels = self._model.pixels([episode.frames[index] for index in frames]).unsqueeze(0)
+        found = self._model.network(pixel_values=pixels, **self._model.words(episode.instruction, self._num_tokens))
+        # The text's embedding depends on the video in X-CLIP; both have length 1, up to rounding.
+        video, text = found.video_embeds[0].double(), found.text_embeds[0, 0].double()
+        return float(torch.nn.functional.cosine_similarity(video, text, dim=0))
+
+
+def clip_frames(number: int, wanted: int) -> list[int]:
+    """Exactly `wanted` of `number` frames, evenly spread; frames of a short trajectory are repeated."""
+    if number >= wanted:
+        return spread(number, wanted)
+    return [index * number // wanted for index in range(wanted - 1)] + [number - 1]
