@@ -93,6 +93,25 @@ def label(
 
 @app.command()
 @_plain
+def judge(
+    file: Annotated[Path, typer.Argument(help="Settings of a judging, such as tune_configs/rg_vlm/judge.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as num_trajectories=50."),
+    ] = None,
+) -> None:
+    """Ask raters whether recorded trajectories completed their task, and say how often they are right.
+
+    Exit codes: 0 done, 2 bad settings, 3 too many questions got no answer, 130 stopped by Ctrl-C. After 3 and 130 the
+    same command goes on.
+    """
+    from orchestrator.judge_command import judge as judge_
+
+    judge_(file, overrides or [])
+
+
+@app.command()
+@_plain
 def doctor(
     file: Annotated[Path | None, typer.Argument(help="Settings of an experiment or a sweep that is to run.")] = None,
     overrides: Annotated[

@@ -1,10 +1,11 @@
 """Means over seeds and how sure they are."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import trim_mean
+from scipy.stats import norm, trim_mean
 
 LAST_EVALUATIONS = 3
 """A run's result is its mean over this many last evaluations: a single one is noise."""
@@ -82,3 +83,31 @@ def ratio_interval(over: np.ndarray, under: np.ndarray, paired: bool, seed: int 
     tail = 50.0 * (1.0 - CONFIDENCE)
     low, high = np.percentile(ratios, [tail, 100.0 - tail])
     return Interval(float(over.mean() / under.mean()), float(low), float(high))
+
+
+def wilson_interval(successes: int, number: int) -> Interval:
+    """A share with Wilson's score interval of 95 % confidence (Wilson 1927): sound also where the share is 0 or 1.
+
+    Raises ValueError if there is nothing to take a share of.
+    """
+    if number < 1 or not 0 <= successes <= number:
+        raise ValueError(f"{successes} of {number} is no share")
+    z = float(norm.ppf(0.5 + CONFIDENCE / 2))
+    share = successes / number
+    centre = (share + z**2 / (2 * number)) / (1 + z**2 / number)
+    half = z / (1 + z**2 / number) * math.sqrt(share * (1 - share) / number + z**2 / (4 * number**2))
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def mean_share_interval(counts: Sequence[tuple[int, int]], seed: int = 0) -> Interval:
+    """Mean of several shares (successes, number), with a percentile interval from a bootstrap within each.
+
+    To draw `number` zeros and ones anew is a binomial draw. Raises ValueError if a share is of nothing.
+    """
+    if not counts or any(number < 1 for _, number in counts):
+        raise ValueError("every share needs something that it is a share of")
+    rng = np.random.default_rng(seed)
+    drawn = np.stack([rng.binomial(number, good / number, NUM_RESAMPLES) / number for good, number in counts])
+    tail = 50.0 * (1.0 - CONFIDENCE)
+    low, high = np.percentile(drawn.mean(axis=0), [tail, 100.0 - tail])
+    return Interval(float(np.mean([good / number for good, number in counts])), float(low), float(high))

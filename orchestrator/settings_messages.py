@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -151,10 +151,19 @@ def _meaning(model: type[BaseModel], path: tuple[Any, ...], given: Any) -> str:
 
 def _model_at(model: Any, path: tuple[Any, ...], given: Any) -> Any:
     """The settings class of the block at `path`, or None where there is none."""
+    annotation = model
     for depth, key in enumerate(path):
-        setting = model.model_fields.get(key) if model else None
-        model = _model_in(setting.annotation, _value(given, path[: depth + 1])) if setting else None
-    return model
+        annotation = _annotation_below(annotation, key, _value(given, path[:depth]))
+    return _model_in(annotation, _value(given, path))
+
+
+def _annotation_below(annotation: Any, key: Any, block: Any) -> Any:
+    """The type of what stands at `key` of a block of the type `annotation`."""
+    if get_origin(annotation) is dict:
+        return get_args(annotation)[1]
+    model = _model_in(annotation, block)
+    setting = model.model_fields.get(key) if model else None
+    return setting.annotation if setting else None
 
 
 def _model_in(annotation: Any, block: Any) -> type[BaseModel] | None:

@@ -51,6 +51,7 @@ def likert(*arguments):
         ("rewards={Bad Name: {}}", "must be text of the form"),
         ("rewards={sparse: {}}", "'sparse' names the reward that every data set has"),
         ("rewards.rg_vlm.dense_weight=0", "must be above 0"),
+        ("rewards.rg_vlm.sparce=sum", "rewards.rg_vlm.sparce: there is no such setting; did you mean 'sparse'"),
         ("data=no/such/set", "is no trajectory data set"),
         ("rater.model=/no/such/model", "rater.model '/no/such/model'"),
         ("kind=online", "must be 'labelling'"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SettingsError
+from orchestrator.judge_settings import load_judging
 from orchestrator.label_settings import load_labelling
 from orchestrator.loading import load_experiment, load_rater, packaged_tasks, read_settings, settings_as_yaml
 from orchestrator.sweeps.search import load_sweep
@@ -110,6 +111,8 @@ def test_every_experiment_in_the_repository_loads():
             load_sweep(path)
         elif tree.get("kind") == "labelling":
             load_labelling(path)
+        elif tree.get("kind") == "judging":
+            load_judging(path)
         else:
             load_experiment(path)
 

@@ -1,4 +1,4 @@
-"""CLIP, BLIP-2 and X-CLIP of random weights: the real classes with their processors and tokenizers, a few pixels wide."""
+"""CLIP, BLIP-2 and X-CLIP of random weights: the real classes, processors and tokenizers, a few pixels wide."""
 
 from pathlib import Path
 from typing import Any

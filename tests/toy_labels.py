@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from algorithms.images import encode_png
 from algorithms.label_settings import RewardSettings
+from algorithms.ratings import RaterIdentity
 from algorithms.trajectories import Trajectory
 from orchestrator.dataset_schema import ActionSpace, DatasetInfo
 from orchestrator.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.episode_labelling import EpisodeLabelling, about_labels
 from orchestrator.label_settings import LabelSettings
+from orchestrator.labeller_command import make_labeller
 from orchestrator.labelling import LabelCounts, Labelling
 from orchestrator.score_service import ScoreService
 from orchestrator.score_store import ScoreStore
@@ -73,15 +77,35 @@ def label(
     """Label a set, all parts that need it, and return what was done. `rows_of(part, window)` makes its windows."""
     columns = {"rg_vlm": RewardSettings(), "rg_vlm_sparse": RewardSettings(sparse="sum")}
     asked = LabelSettings(data=data, rater=RATER, ratings_folder=store, **{"rewards": columns, **settings})
-    server = RatingServer(RATER, FunctionBackend(function), first_pause_s=0.001)
-    service = ScoreService(ScoreStore(store), RatingFront(RATER, [server]), RATER, "label")
-    try:
-        identity = service.finish_start()
+    with served(store, function) as (service, identity):
         labelling = Labelling(asked, TrajectoryDataset(data), service, identity, tell)
         parts = labelling.parts_to_do()
         make = rows_of or (lambda part, window: window_rows(data, part, window))
         labelling.run(row for part in parts for row in make(part, asked.window))
         return labelling.counts
+
+
+def label_trajectories(
+    data: Path, store: Path, function: Callable, tell: Callable = lambda _: None, **settings
+) -> LabelCounts:
+    """As `label`, by a labeller that asks about whole trajectories."""
+    asked = LabelSettings(data=data, rater=RATER, ratings_folder=store, **settings)
+    dataset = TrajectoryDataset(data)
+    with served(store, function) as (service, identity):
+        labeller, more = make_labeller(asked, dataset)
+        about = about_labels(asked, identity, asks=True, **more)
+        labelling = EpisodeLabelling(asked, dataset, labeller, about, service, tell)
+        labelling.run(labelling.parts_to_do())
+        return labelling.counts
+
+
+@contextmanager
+def served(store: Path, function: Callable) -> Iterator[tuple[ScoreService, RaterIdentity]]:
+    """A service over a rater that is a function."""
+    server = RatingServer(RATER, FunctionBackend(function), first_pause_s=0.001)
+    service = ScoreService(ScoreStore(store), RatingFront(RATER, [server]), RATER, "label")
+    try:
+        yield service, service.finish_start()
     finally:
         service.close()
 
