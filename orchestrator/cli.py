@@ -82,7 +82,7 @@ def label(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and stop.")] = False,
 ) -> None:
-    """Let the rater score every action of a data set (RG-VLM), or go on with it if it was stopped.
+    """Let a labeller (RG-VLM, or another) score every action of a data set, or go on with it if it was stopped.
 
     Exit codes: 0 done, 2 bad settings, 3 too many questions got no answer, 130 stopped by Ctrl-C.
     """

@@ -13,19 +13,16 @@ from orchestrator.datasets import TrajectoryDataset
 from orchestrator.episode_labelling import EpisodeLabelling, about_labels, order_correlations
 from orchestrator.errors import SettingsError
 from orchestrator.label_command import Teller, asking, check_model, facts_of
-from orchestrator.label_settings import LabelSettings
+from orchestrator.label_settings import USED_BY, LabelSettings
 from orchestrator.labelling import LabelCounts
 from orchestrator.preflight import check_writable
 from orchestrator.score_service import ScoreService
 from orchestrator.work_progress import WorkProgress
 
-ASKERS = ("gvl", "topreward")
-"""Kinds of labellers that ask the rating server."""
-
 
 def label_with(settings: LabelSettings, dataset: TrajectoryDataset, dry_run: bool) -> None:
     """Label, or with `dry_run` say how much there is to do. Raises LikertError."""
-    asks = settings.labeller.kind in ASKERS
+    asks = "rater" in USED_BY[settings.labeller.kind]
     if asks and settings.rater.endpoint is None:
         check_model(settings.rater)
     labeller, more = make_labeller(settings, dataset)

@@ -1,7 +1,13 @@
 """Labellers that ask the rating server, and the random control: formulas by hand, order, failures, damage, resuming."""
 
 import asyncio
+import hashlib
 import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +35,7 @@ from orchestrator.episode_labelling import order_correlations
 from orchestrator.errors import RatingsFailing
 from orchestrator.labeller_command import correlation_line
 from orchestrator.score_store import ScoreStore
-from tests.toy_labels import label, label_trajectories, toy_episode, toy_set
+from tests.toy_labels import label, label_trajectories, label_trajectories_slowly, percentages, toy_episode, toy_set
 
 FAKE = RaterIdentity("function", "fake")
 
@@ -222,11 +228,6 @@ def test_random_rewards_have_the_other_s_mean_and_gaps():
 LENGTHS = [3, 8, 11, 1, 20, 9]
 
 
-def percentages(prompt, images, choices):
-    """Answers that depend on the pictures alone."""
-    return json.dumps([sum(png) % 101 for png in images[1:]])
-
-
 def probabilities(prompt, images, choices):
     share = sum(images[-1]) % 101 / 100
     return Reply(choices[0], (share, 1 - share), 10, 1)
@@ -330,6 +331,39 @@ def test_order_correlations_count_the_frames_that_were_asked_about(tmp_path):
     assert correlation_line(found).startswith("value-order correlation: 1.000 (mean of 2 trajectories")
     assert "not defined for 1," in correlation_line([*found, None])
     assert "not defined for any of 1" in correlation_line([None])
+
+
+def test_killed_in_mid_work_it_asks_nothing_twice_and_ends_the_same(tmp_path):
+    lengths = [3 + number % 5 for number in range(60)]
+    dataset = toy_set(tmp_path / "set", lengths)
+    shutil.copytree(tmp_path / "set", tmp_path / "whole")
+    label_trajectories(tmp_path / "whole", tmp_path / "other", percentages, labeller=GvlLabeller())
+    calls, store = tmp_path / "calls", tmp_path / "store"
+    calls.touch()
+
+    def stored():
+        return sum(pq.read_metadata(part).num_rows for part in (store / "scores").glob("part-*.parquet"))
+
+    # Forked, because importing everything anew takes longer than labelling.
+    process = multiprocessing.get_context("fork").Process(
+        target=label_trajectories_slowly, args=(dataset.folder, store, calls, 0.05)
+    )
+    process.start()
+    while process.is_alive() and stored() < 20:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert 20 <= stored() < 60
+    known = {row["images"][0] for row in ScoreStore(store).rows(["images"])}
+    asked = []
+
+    def noting(prompt, images, choices):
+        asked.append(hashlib.sha256(images[0]).hexdigest())
+        return percentages(prompt, images, choices)
+
+    counts = label_trajectories(dataset.folder, store, noting, labeller=GvlLabeller())
+    assert asked and not known & set(asked) and counts.failed == 0
+    assert all(a.equals(b) for a, b in zip(tables(dataset.folder), tables(tmp_path / "whole"), strict=True))
 
 
 # --------------------------------------------------------------------------------------------------- command

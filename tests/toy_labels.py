@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from actors.rating.fake import FunctionBackend
 from actors.rating.front import RatingFront
+from actors.rating.labellers.settings import GvlLabeller
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from algorithms.images import encode_png
@@ -108,6 +110,23 @@ def served(store: Path, function: Callable) -> Iterator[tuple[ScoreService, Rate
         yield service, service.finish_start()
     finally:
         service.close()
+
+
+def label_trajectories_slowly(data: Path, store: Path, calls: Path, pause_s: float) -> None:
+    """Label a set by GVL, `pause_s` for each question, and note its first picture in the file `calls`."""
+
+    async def slowly(prompt, images, choices):
+        await asyncio.sleep(pause_s)
+        with calls.open("a") as file:
+            file.write(hashlib.sha256(images[0]).hexdigest() + "\n")
+        return percentages(prompt, images, choices)
+
+    label_trajectories(data, store, slowly, labeller=GvlLabeller())
+
+
+def percentages(prompt, images, choices) -> str:
+    """GVL's answer, which depends on the pictures alone."""
+    return json.dumps([sum(png) % 101 for png in images[1:]])
 
 
 def label_slowly(data: Path, store: Path, calls: Path, pause_s: float) -> None:
