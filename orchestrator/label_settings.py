@@ -80,7 +80,7 @@ class LabelSettings(Settings):
         labeller = given.get("labeller") if isinstance(given, dict) else None
         kind = labeller.get("kind") if isinstance(labeller, Mapping) else getattr(labeller, "kind", None)
         # A kind that does not exist is for pydantic to complain about.
-        if kind not in USED_BY:
+        if not isinstance(kind, str) or kind not in USED_BY:
             return given
         unused = [name for name in cls.model_fields if name in given and name not in USED_BY[kind]]
         if unused:

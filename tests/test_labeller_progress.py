@@ -403,6 +403,7 @@ def test_the_random_control_by_command(file, tmp_path):
     [
         ("labeller.kind=clipp", "labeller.kind = 'clipp': must be one of 'rg_vlm', 'clip', 'blip2', 'video', 'gvl'"),
         ("labeller={alpha: 1}", "labeller.kind is missing: add it"),
+        ("labeller={kind: [clip]}", "labeller.kind = "),
         ("labeller=clip", "labeller = 'clip': must be a block"),
         ("labeller={kind: clip, alfa: 1}", "labeller.alfa: there is no such setting; did you mean 'alpha'"),
         ("labeller={kind: clip, alpha: 2}", "labeller.alpha = 2: must be at most 1.0. It means: Strength of goal"),
