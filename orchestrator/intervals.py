@@ -99,15 +99,16 @@ def wilson_interval(successes: int, number: int) -> Interval:
     return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
-def mean_share_interval(counts: Sequence[tuple[int, int]], seed: int = 0) -> Interval:
-    """Mean of several shares (successes, number), with a percentile interval from a bootstrap within each.
+def mean_share_interval(counts: Sequence[tuple[int, int]]) -> Interval:
+    """Mean of several independent shares (successes, number), by their Wilson intervals (Zou and Donner 2008).
 
-    To draw `number` zeros and ones anew is a binomial draw. Raises ValueError if a share is of nothing.
+    The distances to the shares' own bounds add up as squares. Sound also where shares are 0 or 1, of which a bootstrap
+    would draw nothing else. Raises ValueError if a share is of nothing.
     """
-    if not counts or any(number < 1 for _, number in counts):
-        raise ValueError("every share needs something that it is a share of")
-    rng = np.random.default_rng(seed)
-    drawn = np.stack([rng.binomial(number, good / number, NUM_RESAMPLES) / number for good, number in counts])
-    tail = 50.0 * (1.0 - CONFIDENCE)
-    low, high = np.percentile(drawn.mean(axis=0), [tail, 100.0 - tail])
-    return Interval(float(np.mean([good / number for good, number in counts])), float(low), float(high))
+    if not counts:
+        raise ValueError("a mean needs at least one share")
+    shares = [wilson_interval(*one) for one in counts]
+    centre = float(np.mean([share.mean for share in shares]))
+    below = math.hypot(*(share.mean - share.low for share in shares)) / len(shares)
+    above = math.hypot(*(share.high - share.mean for share in shares)) / len(shares)
+    return Interval(centre, max(0.0, centre - below), min(1.0, centre + above))

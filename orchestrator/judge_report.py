@@ -40,7 +40,7 @@ class RaterResult:
     def balanced_accuracy(self) -> Interval | None:
         """Mean of the shares of right answers on completed trajectories and on all negatives; 0.5 is chance.
 
-        With a bootstrap interval, drawn within both. None where either is missing.
+        With an interval made of both shares' Wilson intervals. None where either is missing.
         """
         right = [self.answered(COMPLETED), ~self._negatives()]
         if any(not len(one) for one in right):
@@ -166,7 +166,7 @@ def _markdown(results: Sequence[RaterResult], settings: JudgeSettings) -> str:
             "",
             "Accuracy is the share of completed trajectories that a rater calls completed: the likely meaning of "
             "table I of RG-VLM, which whoever always says yes fulfils. False positives are negatives called "
-            f"completed. Brackets are {CONFIDENCE:.0%} intervals: Wilson's, of balanced accuracy by bootstrap. Seconds "
+            f"completed. Brackets are {CONFIDENCE:.0%} intervals: Wilson's, combined for balanced accuracy. Seconds "
             "and tokens are means of one trajectory; seconds were measured while the rater answered up to "
             "rater.max_in_flight questions at once. Failed questions count for nothing else.",
             "",

@@ -42,12 +42,15 @@ def test_wilson_s_interval_by_hand():
 
 def test_the_interval_of_a_mean_of_shares():
     found = mean_share_interval([(90, 100), (200, 400)])
-    assert found.mean == pytest.approx(0.7)
-    # Deviation of the mean: sqrt(0.09 / 100 + 0.25 / 400) / 2 = 0.0195.
-    assert (found.high - found.low) / 2 == pytest.approx(1.96 * 0.0195, rel=0.1)
-    assert mean_share_interval([(3, 3), (5, 5)]) == mean_share_interval([(1, 1)])
-    with pytest.raises(ValueError, match="share of"):
-        mean_share_interval([(0, 0)])
+    # Wilson: 0.9 [0.8256, 0.9448] and 0.5 [0.4513, 0.5487]; half the roots of 0.0744^2 + 0.0487^2, 0.0448^2 + 0.0487^2.
+    assert (found.mean, found.low, found.high) == pytest.approx((0.7, 0.6555, 0.7331), abs=1e-3)
+    # Two shares of 1 and of 0 are not sure.
+    sure = mean_share_interval([(5, 5), (0, 15)])
+    assert sure.mean == 0.5 and 0.25 < sure.low < 0.45 and 0.55 < sure.high < 0.7
+    assert mean_share_interval([(7, 9)]) == wilson_interval(7, 9)
+    for bad in ([], [(0, 0)]):
+        with pytest.raises(ValueError, match="share"):
+            mean_share_interval(bad)
 
 
 def test_equal_seeds_draw_equal_trajectories(tmp_path):
