@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,9 @@ from orchestrator.loading import TASKS_FOLDER, packaged_tasks
 from orchestrator.strict_yaml import parse_yaml
 
 if TYPE_CHECKING:
-    from actors.rating.pocket.questions import PocketTask, Questions
-    from actors.rating.pocket.training import TrainingPlan
+    from actors.rating.pocket.questions import PocketTask
+    from actors.rating.pocket.together import OnStep, Peers
+    from actors.rating.pocket.training import TaskFrames, TrainingPlan
 
 NUM_PROCESSES = 2
 """Processes that draw."""
@@ -46,8 +48,8 @@ class PocketRecipe:
     """Frames of a task to judge on: other starts, and partly other ways of acting."""
     num_two_turn: int = 500
     """How many of those are also judged in two turns, which takes longer."""
-    num_threads: int = 2
-    """Threads that train. Other numbers round sums otherwise, and so give slightly other weights."""
+    num_processes: int = 2
+    """Processes that train together. Other numbers draw other batches, and so give slightly other weights."""
     plan: "TrainingPlan | None" = None
     """Lengths of the phases; the default's if absent."""
 
@@ -111,22 +113,18 @@ def _train_and_judge(
     held_out: list[ProgressFrames],
     progress: Progress,
 ) -> list[Judgement]:
-    import torch
     from transformers.utils import logging
 
     from actors.rating.pocket import checkpoint
-    from actors.rating.pocket.model import new_model
-    from actors.rating.pocket.questions import Questions, all_texts
+    from actors.rating.pocket.questions import all_texts
+    from actors.rating.pocket.together import run_together
     from actors.rating.pocket.tokenizer import train_tokenizer
-    from actors.rating.pocket.training import Trainer, TrainingPlan
+    from actors.rating.pocket.training import TrainingPlan
 
     # Its bars would break into ours.
     logging.disable_progress_bar()
-    torch.set_num_threads(recipe.num_threads)
-    torch.manual_seed(seed)
     tasks = tuple(pocket_task(task) for task in settings)
     tokenizer = train_tokenizer(all_texts(tasks), VOCABULARY)
-    model = new_model(tokenizer)
     bars: dict[str, int] = {}
 
     def on_step(phase: str, step: int, num_steps: int, loss: float) -> None:
@@ -135,29 +133,57 @@ def _train_and_judge(
         progress.update(bars[phase], completed=step, description=f"{phase}, loss {loss:.2f}")
 
     frames = [_labelled(one) for one in learnt]
-    Trainer(model, Questions(tasks, tokenizer), frames, recipe.plan or TrainingPlan(), seed, on_step).fit()
+    count = recipe.num_processes
+    shards = [[one.every(count, rank) for one in frames] for rank in range(count)]
+    model = run_together(partial(_fit, tasks, tokenizer, recipe.plan or TrainingPlan(), seed), shards, on_step)
     checkpoint.save(model, tokenizer, out_folder)
-    model, tokenizer = checkpoint.load(out_folder)
-    return judge(model, Questions(tasks, tokenizer), held_out, recipe.num_two_turn, progress)
+    return judge(out_folder, tasks, held_out, recipe.num_two_turn, progress)
+
+
+def _fit(
+    tasks: tuple["PocketTask", ...],
+    tokenizer,
+    plan: "TrainingPlan",
+    seed: int,
+    peers: "Peers",
+    frames: list["TaskFrames"],
+    on_step: "OnStep",
+):
+    """The trained model; every one of the processes that train it together runs this."""
+    import torch
+
+    from actors.rating.pocket.model import new_model
+    from actors.rating.pocket.questions import Questions
+    from actors.rating.pocket.training import Trainer
+
+    torch.manual_seed(seed + peers.rank)
+    model = new_model(tokenizer)
+    Trainer(model, Questions(tasks, tokenizer), frames, plan, seed, on_step, peers).fit()
+    return model
 
 
 def judge(
-    model, questions: "Questions", held_out: list[ProgressFrames], num_two_turn: int, progress: Progress
+    folder: Path, tasks: tuple["PocketTask", ...], held_out: list[ProgressFrames], num_two_turn: int, progress: Progress
 ) -> list[Judgement]:
-    """Every task, scale and mode, with and without rubric, on frames in the questions' order of tasks."""
+    """The checkpoint in `folder` in every scale and mode, with and without rubric, on frames of `tasks`, in order."""
     bar = progress.add_task("judge", total=len(held_out))
     judgements = []
-    for task, frames in zip(questions.tasks, held_out, strict=True):
-        judgements += _judge_task(model, questions, task, frames, num_two_turn)
-        progress.advance(bar)
+    with ProcessPoolExecutor(NUM_PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for found in pool.map(partial(_judge_task, folder, num_two_turn), tasks, held_out):
+            judgements += found
+            progress.advance(bar)
     return judgements
 
 
-def _judge_task(
-    model, questions: "Questions", task: "PocketTask", frames: ProgressFrames, num_two_turn: int
-) -> list[Judgement]:
-    from actors.rating.pocket import evaluation
+def _judge_task(folder: Path, num_two_turn: int, task: "PocketTask", frames: ProgressFrames) -> list[Judgement]:
+    import torch
 
+    from actors.rating.pocket import checkpoint, evaluation
+    from actors.rating.pocket.questions import Questions
+
+    torch.set_num_threads(1)
+    model, tokenizer = checkpoint.load(folder)
+    questions = Questions((task,), tokenizer)
     features = evaluation.features_of(model, frames.images)
     some = np.random.default_rng(0).permutation(len(frames))[:num_two_turn]
     said = evaluation.analyses_of(model, questions, task, features[some])

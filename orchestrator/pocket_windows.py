@@ -4,6 +4,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from algorithms.trajectories import Trajectory
 from orchestrator.pocket import NUM_PROCESSES, VOCABULARY, training_progress
 
 if TYPE_CHECKING:
-    from actors.rating.pocket.training import OnStep
+    from actors.rating.pocket.together import OnStep, Peers
     from actors.rating.pocket.windows.data import TiledTrajectory, TiledWindow
     from actors.rating.pocket.windows.evaluation import WindowJudgement
     from actors.rating.pocket.windows.training import WindowPlan
@@ -49,8 +50,8 @@ class WindowRecipe:
     """How often each is used: turned by a random number of quarters, and mirrored or not."""
     num_held_out: int = 60
     """Chains to judge on, of each held-out split."""
-    num_threads: int = 2
-    """Threads that train. Other numbers round sums otherwise, and so give slightly other weights."""
+    num_processes: int = 2
+    """Processes that train together. Other numbers draw other batches, and so give slightly other weights."""
     plan: "WindowPlan | None" = None
     """Lengths of the phases; the default's if absent."""
 
@@ -96,29 +97,40 @@ def train_windows(
 
 def fit(out_folder: Path, chains: list[Trajectory], recipe: WindowRecipe, seed: int, on_step: "OnStep") -> None:
     """Train tokenizer and weights on demonstrations, and write the checkpoint."""
-    import torch
     from transformers.utils import logging
 
     from actors.rating.pocket import checkpoint
+    from actors.rating.pocket.together import run_together
     from actors.rating.pocket.tokenizer import train_tokenizer
     from actors.rating.pocket.windows import PICTURE_PX
     from actors.rating.pocket.windows.data import windows_in
-    from actors.rating.pocket.windows.model import new_model
-    from actors.rating.pocket.windows.questions import WindowQuestions, all_texts
-    from actors.rating.pocket.windows.training import WindowPlan, WindowTrainer
+    from actors.rating.pocket.windows.questions import all_texts
+    from actors.rating.pocket.windows.training import WindowPlan
 
     # Its bars would break into ours.
     logging.disable_progress_bar()
-    torch.set_num_threads(recipe.num_threads)
-    torch.manual_seed(seed)
     learnt = trajectories_to_learn(chains, recipe.num_views, seed)
     some = np.random.default_rng(seed).permutation(len(learnt))[:TOKENIZER_TRAJECTORIES]
     tokenizer = train_tokenizer(all_texts(one for index in some for one in windows_in(learnt[index])), VOCABULARY)
+    shards = [learnt[rank :: recipe.num_processes] for rank in range(recipe.num_processes)]
+    model = run_together(partial(_fit, tokenizer, recipe.plan or WindowPlan(), seed), shards, on_step)
+    checkpoint.save(model, tokenizer, out_folder, PICTURE_PX)
+
+
+def _fit(tokenizer, plan: "WindowPlan", seed: int, peers: "Peers", learnt: list["TiledTrajectory"], on_step: "OnStep"):
+    """The trained model; every one of the processes that train it together runs this."""
+    import torch
+
+    from actors.rating.pocket.windows.model import new_model
+    from actors.rating.pocket.windows.questions import WindowQuestions
+    from actors.rating.pocket.windows.training import WindowTrainer
+
+    torch.manual_seed(seed + peers.rank)
     model = new_model(tokenizer)
     looks = tiles.tiles(BABYAI.tile_px)
-    questions, plan = WindowQuestions(tokenizer), recipe.plan or WindowPlan()
-    WindowTrainer(model, questions, learnt, looks.pixels, looks.contents, plan, seed, on_step).fit()
-    checkpoint.save(model, tokenizer, out_folder, PICTURE_PX)
+    questions = WindowQuestions(tokenizer)
+    WindowTrainer(model, questions, learnt, looks.pixels, looks.contents, plan, seed, on_step, peers).fit()
+    return model
 
 
 def judge_windows(

@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from transformers import Qwen2VLForConditionalGeneration
 
 from actors.rating.pocket.model import TEXT_WIDTH, features_of_patches, image_features, next_token_states, patches
 from actors.rating.pocket.questions import Question, Questions, TokenBatch, analyses, token_batch
+from actors.rating.pocket.together import ALONE, OnStep, Peers
 from actors.rating.precision import has_bfloat16
 from algorithms.scales import SCALE_WORDS
 
@@ -43,6 +44,10 @@ class TaskFrames:
     def __len__(self) -> int:
         return len(self.images)
 
+    def every(self, step: int, first: int) -> "TaskFrames":
+        """One frame of `step`, from the first-th on."""
+        return TaskFrames(*(getattr(self, field.name)[first::step] for field in fields(self)))
+
 
 @dataclass(frozen=True)
 class TrainingPlan:
@@ -57,10 +62,6 @@ class TrainingPlan:
     learning_rate: float = 1.5e-3
     joint_learning_rate: float = 5e-4
     weight_decay: float = 0.05
-
-
-OnStep = Callable[[str, int, int, float], None]
-"""Phase, step done, steps in the phase, loss."""
 
 
 class Heads(nn.Module):
@@ -90,14 +91,17 @@ class Trainer:
         plan: TrainingPlan,
         seed: int,
         on_step: OnStep,
+        peers: Peers = ALONE,
     ) -> None:
+        """`frames` are this process's own; the plan's batches are shared among `peers`."""
         self._model, self._questions, self._frames, self._plan = model, questions, frames, plan
-        self._on_step = on_step
+        self._on_step, self._peers = on_step, peers
         # For short texts torch's fused attention is slower in training than the plain one.
         model.set_attn_implementation({"text_config": "eager"})
         self._known: dict[tuple, Question] = {}
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng([seed, peers.rank])
         self._heads = Heads(len(frames))
+        peers.start_equal([model, self._heads])
         self._features: list[Tensor] = []
 
     def fit(self) -> None:
@@ -123,7 +127,7 @@ class Trainer:
         for step in self._steps("text", parameters, self._plan.text_steps, self._plan.learning_rate):
             drawn = self._draw(self._plan.text_batch)
             features = torch.stack([self._features[task][index] for task, index in drawn]).float()
-            step(self._text_loss(drawn, features) + self._rating_loss(self._plan.text_batch // 2))
+            step(self._text_loss(drawn, features) + self._rating_loss(len(drawn) // 2))
         self._features = []
 
     def fit_jointly(self) -> None:
@@ -133,7 +137,7 @@ class Trainer:
             drawn = self._draw(self._plan.joint_batch)
             features = self._see(drawn)
             seen = self._heads.loss(features, *self._truth(drawn))
-            step(0.5 * seen + self._text_loss(drawn, features) + self._rating_loss(self._plan.joint_batch // 2))
+            step(0.5 * seen + self._text_loss(drawn, features) + self._rating_loss(len(drawn) // 2))
 
     def _vision_loss(self, drawn: list[tuple[int, int]]) -> Tensor:
         return self._heads.loss(self._see(drawn), *self._truth(drawn))
@@ -198,14 +202,15 @@ class Trainer:
         return self._known[key]
 
     def _draw(self, count: int) -> list[tuple[int, int]]:
-        """Pairs of task and frame: every task equally often."""
-        tasks = np.resize(self._rng.permutation(len(self._frames)), count)
+        """Pairs of task and frame, as this process's share of `count`: every task equally often."""
+        tasks = np.resize(self._rng.permutation(len(self._frames)), self._peers.share(count))
         return [(int(task), int(self._rng.integers(len(self._frames[task])))) for task in tasks]
 
     def _steps(
         self, phase: str, parameters: list[Tensor], num_steps: int, peak: float
     ) -> Iterator[Callable[[Tensor], None]]:
-        return steps(parameters, num_steps, peak, self._plan.weight_decay, lambda *done: self._on_step(phase, *done))
+        decay, on_step = self._plan.weight_decay, lambda *done: self._on_step(phase, *done)
+        return steps(parameters, num_steps, peak, decay, on_step, self._peers)
 
 
 def steps(
@@ -214,10 +219,11 @@ def steps(
     peak: float,
     weight_decay: float,
     on_step: Callable[[int, int, float], None],
+    peers: Peers = ALONE,
 ) -> Iterator[Callable[[Tensor], None]]:
     """Yield a function for each step that takes the step's loss; learning rate warms up, then falls as a cosine.
 
-    `on_step` is told the step done, the steps in all, and the loss.
+    `on_step` is told the step done, the steps in all, and this process's loss.
     """
     optimizer = torch.optim.AdamW(parameters, lr=peak, weight_decay=weight_decay, betas=(0.9, 0.98))
     warm_up = max(1, min(100, num_steps // 10))
@@ -230,6 +236,7 @@ def steps(
         def take(loss: Tensor, number: int = number) -> None:
             optimizer.zero_grad()
             loss.backward()
+            peers.average_gradients(parameters)
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from actors.rating.pocket.model import next_token_states
+from actors.rating.pocket.together import ALONE, OnStep, Peers
 from actors.rating.pocket.tokenizer import MERGE
-from actors.rating.pocket.training import OnStep, half_precision, steps
+from actors.rating.pocket.training import half_precision, steps
 from actors.rating.pocket.windows import NUM_FRAMES
 from actors.rating.pocket.windows.data import TiledTrajectory, TiledWindow, picture, windows_in
 from actors.rating.pocket.windows.model import (
@@ -140,17 +141,21 @@ class WindowTrainer:
         plan: WindowPlan,
         seed: int,
         on_step: OnStep,
+        peers: Peers = ALONE,
     ) -> None:
-        """`pixels` uint8 [codes, 7, 7, 3] and `contents` int64 [codes] of each tile."""
+        """`trajectories` are this process's own; the plan's batches are shared among `peers`.
+        `pixels` uint8 [codes, 7, 7, 3] and `contents` int64 [codes] of each tile."""
         self._model, self._questions, self._plan, self._on_step = model, questions, plan, on_step
+        self._peers = peers
         self._trajectories, self._pixels, self._contents = trajectories, pixels, contents
         # Longer ones have more windows, and are drawn more often.
         lengths = np.array([len(one) for one in trajectories], dtype=np.float64)
         self._shares = lengths / lengths.sum()
         model.set_attn_implementation({"text_config": "sdpa"})
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng([seed, peers.rank])
         num_contents = int(contents.max()) + 1
         self.cell_heads, self.frame_heads = CellHeads(num_contents), FrameHeads(num_contents)
+        peers.start_equal([model, self.cell_heads, self.frame_heads])
 
     def fit(self) -> None:
         """All phases."""
@@ -165,14 +170,14 @@ class WindowTrainer:
         parameters = [*tower.patch_embed.parameters(), *self.cell_heads.parameters()]
         parameters += [weight for block in tower.blocks[:FULL_BLOCK] for weight in block.parameters()]
         for step in self._steps("cells", parameters, plan.cell_steps, plan.learning_rate):
-            images, contents, places = self._draw_frames(plan.cell_batch)
+            images, contents, places = self._draw_frames(self._peers.share(plan.cell_batch))
             step(self.cell_heads.loss(patch_states(self._model, images, FULL_BLOCK), contents, places))
 
     def fit_frames(self) -> None:
         """Phase 2."""
         parameters = [*self._model.model.visual.parameters(), *self.frame_heads.parameters()]
         for step in self._steps("frames", parameters, self._plan.frame_steps, self._plan.learning_rate):
-            drawn = self._draw(self._plan.frame_batch)
+            drawn = self._draw(self._peers.share(self._plan.frame_batch))
             step(self._frame_loss(drawn, image_features(self._model, drawn.images)))
 
     def fit_text(self) -> None:
@@ -180,21 +185,22 @@ class WindowTrainer:
         windows: list[TiledWindow] = []
         features: list[Tensor] = []
         with torch.no_grad(), half_precision():
-            while len(windows) < self._plan.text_pool:
-                drawn = self._draw(min(32, self._plan.text_pool - len(windows)))
+            pool = self._peers.share(self._plan.text_pool)
+            while len(windows) < pool:
+                drawn = self._draw(min(32, pool - len(windows)))
                 windows += drawn.windows
                 features.append(image_features(self._model, drawn.images).float())
         known = torch.cat(features)
         parameters = list(self._model.model.language_model.parameters())
         for step in self._steps("text", parameters, self._plan.text_steps, self._plan.learning_rate):
-            some = self._rng.integers(len(windows), size=self._plan.text_batch)
+            some = self._rng.integers(len(windows), size=self._peers.share(self._plan.text_batch))
             step(self._text_loss([windows[index] for index in some], known[torch.from_numpy(some)]))
 
     def fit_jointly(self) -> None:
         """Phase 4."""
         parameters = [*self._model.parameters(), *self.frame_heads.parameters()]
         for step in self._steps("joint", parameters, self._plan.joint_steps, self._plan.joint_learning_rate):
-            drawn = self._draw(self._plan.joint_batch)
+            drawn = self._draw(self._peers.share(self._plan.joint_batch))
             features = image_features(self._model, drawn.images)
             step(0.3 * self._frame_loss(drawn, features) + self._text_loss(drawn.windows, features))
 
@@ -250,7 +256,8 @@ class WindowTrainer:
     def _steps(
         self, phase: str, parameters: list[Tensor], num_steps: int, peak: float
     ) -> Iterator[Callable[[Tensor], None]]:
-        return steps(parameters, num_steps, peak, self._plan.weight_decay, lambda *done: self._on_step(phase, *done))
+        decay, on_step = self._plan.weight_decay, lambda *done: self._on_step(phase, *done)
+        return steps(parameters, num_steps, peak, decay, on_step, self._peers)
 
 
 def _place_loss(said: Tensor, places: Tensor) -> Tensor:
