@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.data_cli import data
+from orchestrator.data.cli import data
 from orchestrator.errors import SettingsError
 from orchestrator.plain_command import plain as _plain
 from orchestrator.rater_cli import rater
@@ -86,7 +86,7 @@ def label(
 
     Exit codes: 0 done, 2 bad settings, 3 too many questions got no answer, 130 stopped by Ctrl-C.
     """
-    from orchestrator.label_command import label as label_
+    from orchestrator.labelling.command import label as label_
 
     label_(file, overrides or [], dry_run)
 
@@ -105,7 +105,7 @@ def judge(
     Exit codes: 0 done, 2 bad settings, 3 too many questions got no answer, 130 stopped by Ctrl-C. After 3 and 130 the
     same command goes on.
     """
-    from orchestrator.judge_command import judge as judge_
+    from orchestrator.judging.command import judge as judge_
 
     judge_(file, overrides or [])
 
@@ -210,12 +210,12 @@ def train(
     folder = out or (POCKET_WINDOWS_FOLDER if windows else POCKET_FOLDER)
     check_writable("--out", folder)
     if windows:
-        from orchestrator.pocket_windows import train_windows
+        from orchestrator.pocket.windows import train_windows
 
         train_windows(folder, seed)
     else:
         check_opengl()
-        from orchestrator.pocket import train as train_pocket
+        from orchestrator.pocket.frames import train as train_pocket
 
         train_pocket(folder, seed, tasks=tuple(task) if task else None)
     typer.echo(f"{folder}: how it rates stands in report.md there")

@@ -11,7 +11,7 @@ from algorithms.policies import build_rated_sac
 from orchestrator import cluster, shared_rater
 from orchestrator.checkpoints import Checkpoints
 from orchestrator.loading import AnyExperiment
-from orchestrator.offline_settings import OfflineExperiment
+from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.online import OnlineLoop
 from orchestrator.placement import as_text, demands_of, learner_demand, worker_demand
 from orchestrator.progress import RunProgress
@@ -37,7 +37,7 @@ def run_experiment(experiment: AnyExperiment) -> None:
     Raises SettingsError if the cluster, the model or the data does not fit, and RatingsFailing if the rater fails.
     """
     if isinstance(experiment, OfflineExperiment):
-        from orchestrator.offline_launch import run_offline
+        from orchestrator.offline.launch import run_offline
 
         run_offline(experiment)
         return

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from actors.rating.settings import RaterSettings
 from orchestrator.errors import SettingsError
-from orchestrator.offline_settings import OfflineExperiment
+from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.settings import Experiment
 from orchestrator.settings_messages import nearest, validation_message
 from orchestrator.storage import RemotePath

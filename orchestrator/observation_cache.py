@@ -11,9 +11,9 @@ import numpy as np
 
 from algorithms.images import decode_png, reduce_image
 from algorithms.trajectories import Trajectory
-from orchestrator.datasets import TrajectoryDataset
+from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
-from orchestrator.offline_settings import OfflineDataSettings
+from orchestrator.offline.settings import OfflineDataSettings
 from orchestrator.run_files import waiting_lock, write_json
 
 CACHE_FOLDER = "cache"

@@ -11,7 +11,7 @@ from actors.rating.models import resolve_model
 from actors.rollout.opengl import chosen_backend
 from orchestrator.errors import SettingsError
 from orchestrator.loading import AnyExperiment, load_stored_experiment
-from orchestrator.offline_settings import OfflineExperiment
+from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.run_layout import SETTINGS_FILE
 from orchestrator.settings import Experiment
 from orchestrator.storage import RemotePath, StorageFailing, working_copy
@@ -68,7 +68,7 @@ that is there already."""
 def check_machine(experiment: AnyExperiment) -> None:
     """Raise SettingsError, with the remedy, if this machine cannot run `experiment`."""
     if isinstance(experiment, OfflineExperiment):
-        from orchestrator.offline_preflight import check_offline
+        from orchestrator.offline.preflight import check_offline
 
         check_offline(experiment)
         return

@@ -11,7 +11,7 @@ import numpy as np
 from orchestrator.errors import SettingsError
 from orchestrator.figures import CONTROL_STYLES, comparison_figure, draw_run_figures, save_figure
 from orchestrator.intervals import CONFIDENCE, LAST_EVALUATIONS, Interval, bootstrap_interval, last_mean
-from orchestrator.offline_settings import OfflineExperiment
+from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.run_data import RunData, find_runs
 from orchestrator.run_files import write_text
 from orchestrator.run_layout import CONTROLS, EVAL_SUCCESS, EVAL_SUCCESS_LAST_STEP, RATINGS_ASKED
@@ -49,7 +49,7 @@ def write_report(folders: Sequence[Path | RemotePath], out: Path) -> list[Path]:
     runs = find_runs(folders)
     offline = [run for run in runs if isinstance(run.experiment, OfflineExperiment)]
     if offline:
-        from orchestrator.offline_report import write_offline_report
+        from orchestrator.offline.report import write_offline_report
 
         runs = [run for run in runs if run not in offline]
         return [*write_offline_report(offline, out), *(_write_online(runs, out) if runs else [])]

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.errors import SettingsError
+from orchestrator.labelling.score_store import ScoreStore
 from orchestrator.rating_export import export_images, export_ratings
 from orchestrator.rating_store import RatingStore, StoreCounts
-from orchestrator.score_store import ScoreStore
 from orchestrator.storage import RemotePath
 
 

@@ -7,10 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from actors.babyai.settings import BabyAISettings
-from orchestrator import babyai_data, datasets
-from orchestrator.babyai_data import BabyAIDataSettings, dataset_info, generate, make_episode, task_of, trajectories_of
 from orchestrator.cli import app
-from orchestrator.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.data import babyai as babyai_data
+from orchestrator.data import datasets
+from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, generate, make_episode, task_of, trajectories_of
+from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
 from orchestrator.errors import SettingsError
 
 ROOM = BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=5, subtasks=("goto", "pickup"))

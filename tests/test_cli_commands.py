@@ -190,7 +190,7 @@ def test_serve_reports_what_the_server_refuses(likert, monkeypatch):
 def test_pocket_train_passes_its_options_on(likert, monkeypatch, tmp_path):
     trained = []
     module = types.SimpleNamespace(train=lambda folder, seed, tasks: trained.append((folder, seed, tasks)))
-    monkeypatch.setitem(sys.modules, "orchestrator.pocket", module)
+    monkeypatch.setitem(sys.modules, "orchestrator.pocket.frames", module)
     monkeypatch.setattr(preflight, "check_opengl", lambda: None)
     options = ["--out", tmp_path, "--seed", "3", "--task", "soccer", "--task", "door_close"]
     done = likert("pocket", "train", *options)

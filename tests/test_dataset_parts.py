@@ -10,9 +10,9 @@ import pytest
 
 from algorithms.images import encode_png
 from algorithms.trajectories import Trajectory
-from orchestrator.dataset_check import PartError
-from orchestrator.dataset_schema import ActionSpace, DatasetInfo
-from orchestrator.datasets import METADATA_FILE, DatasetWriter, TrajectoryDataset
+from orchestrator.data.check import PartError
+from orchestrator.data.datasets import METADATA_FILE, DatasetWriter, TrajectoryDataset
+from orchestrator.data.schema import ActionSpace, DatasetInfo
 from orchestrator.errors import SettingsError
 
 INFO = DatasetInfo(

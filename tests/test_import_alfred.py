@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from algorithms.images import decode_png
 from orchestrator.cli import app
-from orchestrator.datasets import TrajectoryDataset
+from orchestrator.data.alfred import ACTIONS, AlfredSettings, import_alfred, merged_skills
+from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
-from orchestrator.import_alfred import ACTIONS, AlfredSettings, import_alfred, merged_skills
 
 LOW = [
     ("MoveAhead_25", 0, {}),

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from algorithms.images import decode_png
 from orchestrator.cli import app
-from orchestrator.datasets import TrajectoryDataset
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.lerobot import LeRobotSettings, import_lerobot
 from orchestrator.errors import SettingsError
-from orchestrator.import_lerobot import LeRobotSettings, import_lerobot
 
 FPS = 10
 CAMERA = "observation.images.front"

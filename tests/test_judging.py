@@ -10,14 +10,14 @@ from actors.rating.backend import Reply
 from algorithms.ratings import RaterIdentity, RatingFailure
 from algorithms.scores import Scores
 from orchestrator.cli import app
-from orchestrator.datasets import TrajectoryDataset
+from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import RatingsFailing, SettingsError
 from orchestrator.intervals import mean_share_interval, wilson_interval
-from orchestrator.judge_command import judge_rater
-from orchestrator.judge_report import RaterResult, write_judgement
-from orchestrator.judge_settings import NEGATIVES, JudgeSettings
-from orchestrator.judging import COMPLETED, Verdict, cases_of, draw_trajectories
-from orchestrator.score_store import ScoreStore
+from orchestrator.judging.asking import COMPLETED, Verdict, cases_of, draw_trajectories
+from orchestrator.judging.command import judge_rater
+from orchestrator.judging.report import RaterResult, write_judgement
+from orchestrator.judging.settings import NEGATIVES, JudgeSettings
+from orchestrator.labelling.score_store import ScoreStore
 from tests.toy_labels import RATER, served, toy_episode, toy_set
 
 FAKE = RaterIdentity("function", "fake")
@@ -69,7 +69,7 @@ def test_equal_seeds_draw_equal_trajectories(tmp_path):
 
 
 def test_what_failed_is_not_drawn_and_wrong_instructions_need_others(tmp_path):
-    from orchestrator.datasets import DatasetWriter
+    from orchestrator.data.datasets import DatasetWriter
     from tests.toy_labels import INFO
 
     with DatasetWriter(tmp_path / "set", INFO) as writer:

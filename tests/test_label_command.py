@@ -17,12 +17,12 @@ from actors.rating.settings import RaterSettings
 from algorithms.label_settings import WindowSettings
 from algorithms.ratings import RaterIdentity
 from orchestrator.cli import app
-from orchestrator.datasets import TrajectoryDataset
-from orchestrator.label_command import estimate_lines, facts_of
-from orchestrator.label_estimate import cost_of, estimate, image_tokens, rate_of
-from orchestrator.label_settings import LabelSettings, PriceSettings
-from orchestrator.labelling import LabelCounts
-from orchestrator.score_store import ScoreStore
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.labelling.command import estimate_lines, facts_of
+from orchestrator.labelling.estimate import cost_of, estimate, image_tokens, rate_of
+from orchestrator.labelling.score_store import ScoreStore
+from orchestrator.labelling.settings import LabelSettings, PriceSettings
+from orchestrator.labelling.windows import LabelCounts
 from orchestrator.work_progress import WorkProgress
 from tests.toy_labels import RATER, answer, label, toy_set
 
@@ -113,7 +113,7 @@ def test_the_rate_leaves_pauses_out():
 
 
 def test_what_is_labelled_is_not_counted_and_a_dry_run_asks_nothing(file, monkeypatch):
-    monkeypatch.setattr("orchestrator.label_command.rater_identity", lambda rater: FAKE)
+    monkeypatch.setattr("orchestrator.labelling.command.rater_identity", lambda rater: FAKE)
     overrides = ["rater.max_in_flight=8", "rater.max_attempts=1", "price.per_million_prompt_tokens=1e6"]
     before = likert(file, "--dry-run", *overrides)
     assert before.exit_code == 0 and "0 of 2 parts are labelled" in before.output and "4 windows" in before.output

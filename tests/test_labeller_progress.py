@@ -30,11 +30,11 @@ from algorithms.progress_prompts import PROGRESS_PROMPT_VERSION, TRUTHS, VERDICT
 from algorithms.ratings import RaterIdentity, RatingFailure, Sampling
 from algorithms.scores import Scores
 from orchestrator.cli import app
-from orchestrator.datasets import TrajectoryDataset
-from orchestrator.episode_labelling import order_correlations
+from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import RatingsFailing
-from orchestrator.labeller_command import correlation_line
-from orchestrator.score_store import ScoreStore
+from orchestrator.labelling.episodes import order_correlations
+from orchestrator.labelling.labeller_command import correlation_line
+from orchestrator.labelling.score_store import ScoreStore
 from tests.toy_labels import label, label_trajectories, label_trajectories_slowly, percentages, toy_episode, toy_set
 
 FAKE = RaterIdentity("function", "fake")

@@ -15,7 +15,7 @@ from actors.rating.labellers.loading import load_model
 from actors.rating.labellers.settings import Blip2Labeller, ClipLabeller, VideoLabeller
 from actors.rating.labellers.video import Video, clip_frames
 from orchestrator.cli import app
-from orchestrator.datasets import TrajectoryDataset
+from orchestrator.data.datasets import TrajectoryDataset
 from tests.tiny_similarity import build_tiny_blip2, build_tiny_clip, build_tiny_xclip
 from tests.toy_labels import toy_episode, toy_set
 

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from actors.rating.backend import Reply, ServerError
 from algorithms.label_settings import WindowSettings
 from orchestrator.cli import app
-from orchestrator.datasets import TrajectoryDataset
+from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import RatingsFailing
-from orchestrator.score_store import ScoreStore
-from orchestrator.window_stream import window_rows, without_waiting
+from orchestrator.labelling.score_store import ScoreStore
+from orchestrator.labelling.window_stream import window_rows, without_waiting
 from tests.toy_labels import answer, label, label_slowly, toy_set
 
 LENGTHS = [3, 8, 11, 1, 20, 9, 16, 5]

@@ -93,7 +93,7 @@ def test_actors_do_not_know_one_another(actor):
             "typer",
             [
                 "orchestrator.cli",
-                "orchestrator.data_cli",
+                "orchestrator.data.cli",
                 "orchestrator.rater_cli",
                 "orchestrator.plain_command",
                 "orchestrator.sweeps.command",

@@ -12,11 +12,11 @@ from actors.babyai.settings import NOTHING, BabyAISettings
 from actors.chain_evaluation import ChainEvaluator, PolicyFace, Trial, TrialResult, as_policy_sees
 from algorithms.language_networks import PolicyShape
 from algorithms.offline_settings import PolicyNetworkSettings
-from orchestrator.babyai_data import BabyAIDataSettings, make_episode, trajectories_of
-from orchestrator.chain_tasks import plan_tasks
+from orchestrator.data.babyai import BabyAIDataSettings, make_episode, trajectories_of
 from orchestrator.errors import SettingsError
-from orchestrator.offline import chain_metrics
-from orchestrator.offline_settings import ChainEvaluationSettings
+from orchestrator.offline.chain_tasks import plan_tasks
+from orchestrator.offline.loop import chain_metrics
+from orchestrator.offline.settings import ChainEvaluationSettings
 
 ROOM = BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=5, subtasks=("goto", "pickup"))
 NETWORK = PolicyNetworkSettings(channels=4, hidden=(8,), instruction_size=8, history=2)

@@ -8,12 +8,12 @@ from actors.babyai.settings import BabyAISettings
 from actors.rating.engine_site.likert_engine_hooks import mend_torchvision
 from algorithms.images import decode_png, reduce_image
 from algorithms.trajectories import Trajectory
-from orchestrator.babyai_data import BabyAIDataSettings, dataset_info, trajectories_of
-from orchestrator.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, trajectories_of
+from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
 from orchestrator.errors import SettingsError
 from orchestrator.observation_cache import CACHE_FOLDER, cached_observations
-from orchestrator.offline_data import load_offline_data, rewards_to_learn
-from orchestrator.offline_settings import OfflineDataSettings, OfflineRewardSettings
+from orchestrator.offline.data import load_offline_data, rewards_to_learn
+from orchestrator.offline.settings import OfflineDataSettings, OfflineRewardSettings
 
 ROOM = BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=5, subtasks=("goto", "pickup"))
 MADE = BabyAIDataSettings(num_episodes=4, chain_lengths=(1, 2), unit="subtask", babyai=ROOM)

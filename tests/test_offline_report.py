@@ -8,8 +8,8 @@ import pytest
 from orchestrator.errors import SettingsError
 from orchestrator.intervals import ratio_interval
 from orchestrator.loading import settings_as_yaml
-from orchestrator.offline_report import comparisons, methods_of
-from orchestrator.offline_settings import OfflineExperiment
+from orchestrator.offline.report import comparisons, methods_of
+from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.report import write_report
 from orchestrator.run_data import find_runs
 from orchestrator.run_layout import METRICS_FILE, SETTINGS_FILE

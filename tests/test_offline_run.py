@@ -8,14 +8,14 @@ from typer.testing import CliRunner
 
 from actors.chain_evaluation import TrialResult
 from algorithms.policies import build_language_iql
-from orchestrator.babyai_data import BabyAIDataSettings, dataset_info, trajectories_of
 from orchestrator.checkpoints import Checkpoints
 from orchestrator.cli import app
-from orchestrator.datasets import DatasetWriter
+from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, trajectories_of
+from orchestrator.data.datasets import DatasetWriter
 from orchestrator.errors import SettingsError
 from orchestrator.loading import load_experiment, settings_as_yaml
-from orchestrator.offline import OfflineLoop
-from orchestrator.offline_settings import OfflineExperiment
+from orchestrator.offline.loop import OfflineLoop
+from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.preflight import check_machine
 from orchestrator.progress import RunProgress
 from orchestrator.run_files import read_arrays, read_json_lines

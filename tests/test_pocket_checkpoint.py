@@ -17,7 +17,7 @@ from actors.rating.pocket.questions import Questions, all_texts, analyses
 from actors.rating.vllm_engine import label_tokens
 from actors.rollout import stages
 from actors.rollout.progress_frames import collect
-from orchestrator.pocket import packaged_task, pocket_task, report
+from orchestrator.pocket.frames import packaged_task, pocket_task, report
 
 NAMES = ("drawer_close", "button_press", "drawer_open")
 
@@ -80,7 +80,7 @@ def test_turn_two_follows_the_analysis(loaded, questions, with_rubric):
 
 
 def test_the_report_averages_over_the_tasks_it_has():
-    from orchestrator.pocket import Judgement
+    from orchestrator.pocket.frames import Judgement
 
     counts = {2: np.diag([3, 1]), 3: np.array([[1, 1, 0], [0, 2, 0], [0, 0, 2]]), 4: np.eye(4), 5: np.eye(5)}
     judgements = [

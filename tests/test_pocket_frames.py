@@ -7,7 +7,7 @@ from actors.rollout.behaviours import HELD_OUT, TRAINING, training_kinds
 from actors.rollout.environment import TaskEnvironment, scripted_policy
 from actors.rollout.progress_frames import _fill, collect
 from actors.rollout.settings import OBSERVATION_SIZE
-from orchestrator.pocket import packaged_task
+from orchestrator.pocket.frames import packaged_task
 
 
 def test_shares_are_as_equal_as_the_groups_allow():

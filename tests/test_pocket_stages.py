@@ -8,7 +8,7 @@ import pytest
 from actors.rating.pocket.words import WORDS
 from actors.rollout import stages
 from orchestrator.loading import packaged_tasks
-from orchestrator.pocket import packaged_task
+from orchestrator.pocket.frames import packaged_task
 
 
 def observation(hand, thing, goal) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_every_packaged_task_has_stages_rubrics_and_words(name):
 
 @pytest.mark.parametrize("name", packaged_tasks())
 def test_a_description_means_the_stage_it_was_made_from(name):
-    from orchestrator.pocket import pocket_task
+    from orchestrator.pocket.frames import pocket_task
 
     task, rule = pocket_task(packaged_task(name)), stages.RULES[name]
     for hand, thing in itertools.product(range(len(rule.reach_m) + 1), range(len(rule.travel) + 1)):

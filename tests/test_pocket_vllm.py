@@ -15,7 +15,7 @@ from actors.rollout.progress_frames import collect, reduced
 from algorithms.images import encode_png
 from algorithms.ratings import AskingMode, Rating
 from orchestrator.loading import packaged_tasks
-from orchestrator.pocket import packaged_task, pocket_task
+from orchestrator.pocket.frames import packaged_task, pocket_task
 
 FRAMES_PER_TASK = 64
 """Of eight tasks: 512 frames."""

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SettingsError
-from orchestrator.judge_settings import load_judging
-from orchestrator.label_settings import load_labelling
+from orchestrator.judging.settings import load_judging
+from orchestrator.labelling.settings import load_labelling
 from orchestrator.loading import load_experiment, load_rater, packaged_tasks, read_settings, settings_as_yaml
 from orchestrator.sweeps.search import load_sweep
 

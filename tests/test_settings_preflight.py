@@ -40,9 +40,7 @@ def test_a_run_folder_of_other_settings(experiment):
     made.run_folder.mkdir(parents=True)
     (made.run_folder / "settings.yaml").write_text(settings_as_yaml(made))
     preflight.check_same_run(made)
-    preflight.check_same_run(
-        experiment("total_env_steps=2_000_000", "rater.deadline_s=5", "checkpoint.keep=5")
-    )
+    preflight.check_same_run(experiment("total_env_steps=2_000_000", "rater.deadline_s=5", "checkpoint.keep=5"))
     with pytest.raises(SettingsError, match=r"other settings \(policy\.batch_size was 512 and is 64\).*`name`"):
         preflight.check_same_run(experiment("policy.batch_size=64"))
     with pytest.raises(SettingsError, match=r"task\.rubrics was .* and is {}"):

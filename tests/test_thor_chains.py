@@ -12,16 +12,16 @@ from actors.chain_evaluation import ChainEvaluator, PolicyFace
 from actors.thor.environment import ThorEnvironment
 from actors.thor.settings import ACTION_NAMES, ThorSettings
 from algorithms.policies import build_language_iql
-from orchestrator import chain_worlds
-from orchestrator.alfred_tasks import chains_of, plan_thor_tasks
-from orchestrator.babyai_data import BabyAIDataSettings, dataset_info, trajectories_of
-from orchestrator.chain_worlds import world_of
-from orchestrator.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.data.alfred import AlfredSettings, import_alfred
+from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, trajectories_of
+from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
 from orchestrator.errors import SettingsError
-from orchestrator.import_alfred import AlfredSettings, import_alfred
 from orchestrator.loading import load_experiment, settings_as_yaml
-from orchestrator.offline_data import load_offline_data
-from orchestrator.offline_settings import ChainEvaluationSettings, OfflineExperiment
+from orchestrator.offline import chain_worlds
+from orchestrator.offline.alfred_tasks import chains_of, plan_thor_tasks
+from orchestrator.offline.chain_worlds import world_of
+from orchestrator.offline.data import load_offline_data
+from orchestrator.offline.settings import ChainEvaluationSettings, OfflineExperiment
 from orchestrator.preflight import check_machine
 from tests.toy_thor import FRIDGE, HEATED, MICROWAVE, MUG, ToyThor, write_demonstration
 

@@ -18,15 +18,15 @@ from algorithms.images import encode_png
 from algorithms.label_settings import RewardSettings
 from algorithms.ratings import RaterIdentity
 from algorithms.trajectories import Trajectory
-from orchestrator.dataset_schema import ActionSpace, DatasetInfo
-from orchestrator.datasets import DatasetWriter, TrajectoryDataset
-from orchestrator.episode_labelling import EpisodeLabelling, about_labels
-from orchestrator.label_settings import LabelSettings
-from orchestrator.labeller_command import make_labeller
-from orchestrator.labelling import LabelCounts, Labelling
-from orchestrator.score_service import ScoreService
-from orchestrator.score_store import ScoreStore
-from orchestrator.window_stream import window_rows
+from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.data.schema import ActionSpace, DatasetInfo
+from orchestrator.labelling.episodes import EpisodeLabelling, about_labels
+from orchestrator.labelling.labeller_command import make_labeller
+from orchestrator.labelling.score_service import ScoreService
+from orchestrator.labelling.score_store import ScoreStore
+from orchestrator.labelling.settings import LabelSettings
+from orchestrator.labelling.window_stream import window_rows
+from orchestrator.labelling.windows import LabelCounts, Labelling
 
 INFO = DatasetInfo(
     name="toy", source="test", actions=ActionSpace(kind="discrete", names=("left", "right", "forward")), frame_px=(8, 8)

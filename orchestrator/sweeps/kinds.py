@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from actors.rating.settings import RaterSettings
 from algorithms.feedback import FeedbackSchedule
 from orchestrator.loading import AnyExperiment
-from orchestrator.offline_settings import OfflineExperiment
+from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.placement import Demand, demands_of
 from orchestrator.preflight import check_disk, check_model, check_opengl, check_same_run, check_writable
 from orchestrator.progress import RunProgress
@@ -118,13 +118,13 @@ class OfflineTrials:
 
     def run(self, experiment: OfflineExperiment, progress: RunProgress, parent: ParentRun | None) -> None:
         """`likert run` without its own Ray and screen."""
-        from orchestrator.offline_launch import run_offline_on_cluster
+        from orchestrator.offline.launch import run_offline_on_cluster
 
         run_offline_on_cluster(experiment, progress, parent)
 
     def demands(self, experiment: OfflineExperiment) -> list[Demand]:
         """Evaluation workers, and a learner with a GPU."""
-        from orchestrator.offline_launch import offline_demands
+        from orchestrator.offline.launch import offline_demands
 
         return offline_demands(experiment)
 
@@ -146,13 +146,13 @@ class OfflineTrials:
 
     def check_same_run(self, experiment: OfflineExperiment) -> None:
         """As for `likert run`."""
-        from orchestrator.offline_preflight import OFFLINE_CHANGEABLE
+        from orchestrator.offline.preflight import OFFLINE_CHANGEABLE
 
         check_same_run(experiment, OFFLINE_CHANGEABLE)
 
     def check_machine(self, experiments: Sequence[OfflineExperiment]) -> None:
         """Every run's data and labels."""
-        from orchestrator.offline_preflight import check_offline
+        from orchestrator.offline.preflight import check_offline
 
         for experiment in experiments:
             check_offline(experiment)

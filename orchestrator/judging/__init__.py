@@ -1,0 +1,1 @@
+"""`likert judge`: how well raters tell completed trajectories from others."""

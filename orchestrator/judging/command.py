@@ -1,0 +1,53 @@
+"""What `likert judge` does and prints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from algorithms.ratings import RaterIdentity
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.judging.asking import Drawn, ask_rater, draw_trajectories
+from orchestrator.judging.report import RaterResult, write_judgement
+from orchestrator.judging.settings import JudgeSettings, load_judging
+from orchestrator.labelling.command import asking, check_model
+from orchestrator.labelling.score_service import ScoreService
+from orchestrator.labelling.windows import LabelCounts
+from orchestrator.preflight import check_writable
+from orchestrator.work_progress import WorkProgress
+
+
+def judge(file: Path, overrides: Sequence[str]) -> None:
+    """Judge the raters that a settings file names. Raises LikertError."""
+    settings = load_judging(file, overrides)
+    dataset = TrajectoryDataset(settings.data)
+    for rater in settings.raters.values():
+        if rater.endpoint is None:
+            check_model(rater)
+    check_writable("out", settings.out)
+    check_writable("ratings_folder", settings.ratings_folder)
+    drawn = draw_trajectories(dataset, settings)
+    results = []
+    for name, rater in settings.raters.items():
+        with asking(rater, settings.ratings_folder, f"judge-{name}") as (service, identity):
+            results.append(judge_rater(settings, name, dataset, drawn, service, identity))
+    for path in write_judgement(results, settings):
+        print(path)
+
+
+def judge_rater(
+    settings: JudgeSettings,
+    name: str,
+    dataset: TrajectoryDataset,
+    drawn: list[Drawn],
+    service: ScoreService,
+    identity: RaterIdentity,
+) -> RaterResult:
+    """Ask one rater, and show how far it is."""
+    total = len(drawn) * (1 + len(settings.negatives))
+    with WorkProgress(f"judging {name}", total, "questions") as progress:
+
+        def show(counts: LabelCounts) -> None:
+            facts = f"{counts.from_store:,} from the store, {counts.failed:,} failed"
+            progress.update(counts.windows, facts, free=counts.from_store)
+
+        verdicts = ask_rater(settings, settings.raters[name], dataset, drawn, service, show)
+    return RaterResult(name, identity, verdicts)

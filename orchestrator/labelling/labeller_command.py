@@ -1,0 +1,166 @@
+"""What `likert label` does with a labeller other than RG-VLM."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from actors.rating.labellers.labeller import Labeller
+from actors.rating.labellers.settings import RandomLabeller
+from actors.rating.models import rater_identity
+from algorithms.ratings import RaterIdentity
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.errors import SettingsError
+from orchestrator.labelling.command import Teller, asking, check_model, facts_of
+from orchestrator.labelling.episodes import EpisodeLabelling, about_labels, order_correlations
+from orchestrator.labelling.score_service import ScoreService
+from orchestrator.labelling.settings import USED_BY, LabelSettings
+from orchestrator.labelling.windows import LabelCounts
+from orchestrator.preflight import check_writable
+from orchestrator.work_progress import WorkProgress
+
+
+def label_with(settings: LabelSettings, dataset: TrajectoryDataset, dry_run: bool) -> None:
+    """Label, or with `dry_run` say how much there is to do. Raises LikertError."""
+    asks = "rater" in USED_BY[settings.labeller.kind]
+    if asks and settings.rater.endpoint is None:
+        check_model(settings.rater)
+    labeller, more = make_labeller(settings, dataset)
+    if dry_run:
+        _print_plan(settings, dataset, labeller, more, asks)
+        return
+    check_writable("data", settings.data)
+    if not asks:
+        label_all(settings, dataset, labeller, about_labels(settings, labeller.identity(), asks, **more))
+        return
+    check_writable("ratings_folder", settings.ratings_folder)
+    with asking(settings.rater, settings.ratings_folder, f"label-{dataset.info.name}") as (service, identity):
+        label_all(settings, dataset, labeller, about_labels(settings, identity, asks, **more), service)
+
+
+def make_labeller(settings: LabelSettings, dataset: TrajectoryDataset) -> tuple[Labeller, dict[str, Any]]:
+    """The labeller that the settings ask for, and what else decides its labels. Raises SettingsError."""
+    chosen = settings.labeller
+    try:
+        if chosen.kind == "clip":
+            from actors.rating.labellers.clip import Clip
+
+            return Clip(chosen), {}
+        if chosen.kind == "blip2":
+            from actors.rating.labellers.blip2 import Blip2
+
+            return Blip2(chosen), {}
+        if chosen.kind == "video":
+            from actors.rating.labellers.video import Video
+
+            return Video(chosen), {}
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    if chosen.kind == "gvl":
+        from actors.rating.labellers.gvl import Gvl
+
+        return Gvl(chosen), {}
+    if chosen.kind == "topreward":
+        from actors.rating.labellers.topreward import TopReward
+
+        return TopReward(chosen), {}
+    from actors.rating.labellers.random_rewards import RandomRewards
+
+    mean = mean_reward(dataset, chosen)
+    return RandomRewards(chosen, mean), {"mean": mean}
+
+
+def mean_reward(dataset: TrajectoryDataset, chosen: RandomLabeller) -> float:
+    """Mean reward of the labeller that `mean_of` names. Raises SettingsError if the set has no such column."""
+    name, total, number = chosen.mean_of, 0.0, 0
+    for trajectory in dataset.episodes(frames=False, symbolic=False, on_problem=lambda _: None):
+        if name not in trajectory.rewards:
+            raise SettingsError(
+                f"labeller.mean_of = {name!r}: episode {trajectory.episode_id} of {dataset.folder} has no column "
+                f"reward_{name}; it has {', '.join(sorted(trajectory.rewards)) or 'none'}. Let that labeller label "
+                "the whole set first"
+            )
+        known = trajectory.rewards[name][np.isfinite(trajectory.rewards[name])]
+        total, number = total + float(known.sum(dtype=np.float64)), number + len(known)
+    if not total:
+        raise SettingsError(
+            f"labeller.mean_of = {name!r}: its mean over {number:,} actions is 0, so random rewards would all be 0; "
+            "name a labeller whose mean is not"
+        )
+    return total / number
+
+
+def label_all(
+    settings: LabelSettings,
+    dataset: TrajectoryDataset,
+    labeller: Labeller,
+    about: dict[str, Any],
+    service: ScoreService | None = None,
+) -> LabelCounts:
+    """Label all parts that need it, show progress, and say what was done."""
+    started = time.monotonic()
+    title = f"{settings.name} of {dataset.info.name}"
+    with WorkProgress(title, dataset.info.num_episodes, "trajectories") as progress:
+        teller = Teller(progress)
+
+        def show(counts: LabelCounts) -> None:
+            facts = facts_of(counts, settings.price, time.monotonic() - started) if service else ""
+            progress.update(skipped + counts.episodes, facts, free=skipped)
+
+        labelling = EpisodeLabelling(settings, dataset, labeller, about, service, teller.tell, show)
+        parts = labelling.parts_to_do()
+        skipped = dataset.info.num_episodes - count_episodes(dataset, parts)
+        if parts:
+            labelling.run(parts)
+    counts = labelling.counts
+    names = ", ".join(f"reward_{name}" for name in settings.rewards)
+    print(
+        f"{settings.data}: {counts.actions:,} actions labelled in {len(parts)} of {len(dataset.parts)} parts: {names}"
+    )
+    if counts.failed:
+        print(
+            f"{counts.failed:,} questions got no answer and left actions without a label (first: "
+            f"{counts.first_failure}); the same command asks them again"
+        )
+    if counts.problems:
+        print(f"{counts.problems:,} problems in the data; what has none was labelled. `likert data check` lists them")
+    if labeller.asked_frames(1):
+        print(correlation_line(order_correlations(dataset, settings.name, labeller)))
+    return counts
+
+
+def count_episodes(dataset: TrajectoryDataset, parts: list[str]) -> int:
+    """Trajectories in `parts`."""
+    return sum(1 for _ in dataset.episodes(parts, frames=False, symbolic=False, on_problem=lambda _: None))
+
+
+def correlation_line(correlations: list[float | None]) -> str:
+    """VOC in words. It says how well values rise with time, on data that succeeds; not whether something succeeded."""
+    known = [one for one in correlations if one is not None]
+    undefined = len(correlations) - len(known)
+    if not known:
+        return f"value-order correlation: not defined for any of {undefined:,} trajectories"
+    return (
+        f"value-order correlation: {np.mean(known):.3f} (mean of {len(known):,} trajectories; not defined for "
+        f"{undefined:,}, whose values are missing or all equal)"
+    )
+
+
+def _print_plan(
+    settings: LabelSettings, dataset: TrajectoryDataset, labeller: Labeller, more: dict[str, Any], asks: bool
+) -> None:
+    rater = settings.rater
+    identity = labeller.identity()
+    if asks:
+        # What an endpoint serves is not asked for a plan.
+        identity = RaterIdentity(rater.model, rater.revision or "endpoint") if rater.endpoint else rater_identity(rater)
+    about = about_labels(settings, identity, asks, **more)
+    parts = EpisodeLabelling(settings, dataset, labeller, about).parts_to_do()
+    num_questions = num_episodes = 0
+    for trajectory in dataset.episodes(parts, frames=asks, symbolic=False, on_problem=lambda _: None):
+        num_episodes += 1
+        num_questions += len(labeller.questions(trajectory)) if asks else 0
+    print(
+        f"{settings.data}: {len(dataset.parts) - len(parts)} of {len(dataset.parts)} parts are labelled; the others "
+        f"have {num_episodes:,} trajectories" + (f", which ask {num_questions:,} questions" if asks else "")
+    )

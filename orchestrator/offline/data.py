@@ -1,0 +1,136 @@
+"""From a labelled data set to what IQL learns from: transitions, and instructions as the policy reads them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from algorithms.instructions import Vocabulary, split
+from algorithms.language_networks import PolicyShape
+from algorithms.trajectories import Trajectory
+from algorithms.transitions import Transitions
+from algorithms.windows import join_sparse
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.schema import SPARSE
+from orchestrator.errors import SettingsError
+from orchestrator.observation_cache import cached_observations
+from orchestrator.offline.settings import OfflineDataSettings, OfflineRewardSettings
+
+CATEGORIES = 32
+"""A grid's numbers are below this; MiniGrid's go to 10."""
+
+Encode = Callable[[Sequence[str]], np.ndarray]
+"""Instructions as a policy reads them, [N, ...]."""
+
+
+@dataclass(frozen=True)
+class OfflineData:
+    """What a run learns from, and what its policy must fit."""
+
+    transitions: Transitions
+    shape: PolicyShape
+    encode: Encode
+    episode_ids: tuple[str, ...]
+    """Episodes learned from."""
+    objects: tuple[str, ...] = ()
+    """Classes of objects that actions are about, by number, the first of them none; empty where a set has no objects.
+    Actions are then pairs (action, object class)."""
+
+
+def load_offline_data(
+    dataset: TrajectoryDataset, settings: OfflineDataSettings, more_texts: Sequence[str]
+) -> OfflineData:
+    """Read a data set; `more_texts` are instructions that evaluation will give. Raises SettingsError.
+
+    Observations stay on disk; the rest takes some 50 bytes for each action.
+    """
+    observations, first_rows = cached_observations(dataset, settings)
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
+    texts: dict[str, int] = {}
+    things: list[str] = []
+    episode_ids = []
+    for trajectory in dataset.episodes(frames=False, symbolic=False):
+        first = first_rows.get(trajectory.episode_id)
+        if first is None:
+            continue  # Its pictures could not be read; a warning has said so.
+        episode_ids.append(trajectory.episode_id)
+        length = len(trajectory)
+        columns["state"].append(first + np.arange(length))
+        columns["first_state"].append(np.full(length, first))
+        columns["actions"].append(trajectory.actions)
+        things += trajectory.action_objects
+        columns["rewards"].append(rewards_to_learn(trajectory, settings.reward))
+        columns["terminated"].append(trajectory.terminated)
+        columns["instruction"].append(np.full(length, texts.setdefault(trajectory.instruction, len(texts))))
+    if not episode_ids:
+        raise SettingsError(f"{dataset.folder} has no episode that can be read; `likert data check` says why")
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    if np.isnan(joined["rewards"]).all():
+        raise SettingsError(
+            f"{dataset.folder}: not one action has a reward of {settings.reward.labeller!r}; "
+            "run `likert label` to its end"
+        )
+    encode, num_words = instruction_reader(list(texts), more_texts, settings)
+    encoded = encode(list(texts))
+    discrete = dataset.info.actions.kind == "discrete"
+    num_actions = len(dataset.info.actions.names)
+    objects: tuple[str, ...] = ()
+    if dataset.info.has_action_objects and discrete:
+        objects = ("", *sorted(set(things) - {""}))
+        numbers = {name: number for number, name in enumerate(objects)}
+        joined["actions"] = np.stack([joined["actions"], [numbers[name] for name in things]], axis=1)
+    shape = PolicyShape(
+        kind="grid" if settings.observation == "symbolic" else "image",
+        observation_shape=tuple(observations.shape[1:]),
+        num_categories=CATEGORIES if settings.observation == "symbolic" else 0,
+        num_words=num_words,
+        instruction_length=encoded.shape[1],
+        num_actions=num_actions if discrete else 0,
+        action_size=num_actions + len(objects),
+        num_objects=len(objects),
+    )
+    transitions = Transitions(observations, instructions=encoded, **joined)
+    return OfflineData(transitions, shape, encode, tuple(episode_ids), objects)
+
+
+def rewards_to_learn(trajectory: Trajectory, settings: OfflineRewardSettings) -> np.ndarray:
+    """Rewards float32 [T]; NaN where the labeller gave none. Raises SettingsError if it labelled nothing in the set."""
+    sparse = trajectory.sparse_rewards
+    if settings.labeller == SPARSE:
+        return settings.dense_weight * sparse + np.float32(settings.shift)
+    if settings.labeller not in trajectory.rewards:
+        raise SettingsError(_no_labeller(settings.labeller, list(trajectory.rewards)))
+    dense = settings.dense_weight * trajectory.rewards[settings.labeller] + np.float32(settings.shift)
+    return join_sparse(dense, sparse, settings.sparse)
+
+
+def check_labeller(dataset: TrajectoryDataset, labeller: str) -> None:
+    """Raise SettingsError unless the set has this labeller's rewards."""
+    if labeller != SPARSE and labeller not in dataset.info.labels:
+        raise SettingsError(_no_labeller(labeller, list(dataset.info.labels)))
+
+
+def instruction_reader(
+    texts: Sequence[str], more_texts: Sequence[str], settings: OfflineDataSettings
+) -> tuple[Encode, int]:
+    """How instructions are read, and the number of word ids; 0 if they become sentence embeddings.
+
+    Only words of `texts` are known; of `more_texts` only the length counts.
+    """
+    if settings.sentence_model is not None:
+        from orchestrator.sentences import SentenceEmbedder
+
+        return SentenceEmbedder(settings.sentence_model, settings.sentence_model_revision).embed, 0
+    vocabulary = Vocabulary.of(texts)
+    length = max(len(split(text)) for text in (*texts, *more_texts))
+    return lambda asked: vocabulary.encode(asked, length), vocabulary.num_ids
+
+
+_COLUMNS = ("state", "first_state", "actions", "rewards", "terminated", "instruction")
+
+
+def _no_labeller(labeller: str, found: Sequence[str]) -> str:
+    return (
+        f"data.reward.labeller = {labeller!r}: the data set has rewards of {', '.join([SPARSE, *sorted(found)])}; "
+        "run `likert label` first, or name one of these"
+    )

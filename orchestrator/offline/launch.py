@@ -1,0 +1,98 @@
+"""Starting an offline run: everything it needs is made here, handed to the loop, and put away again."""
+
+from typing import Any
+
+import ray
+import torch
+
+from actors.chain_evaluation import ChainEvaluator, PolicyFace
+from algorithms.policies import build_language_iql
+from orchestrator import cluster
+from orchestrator.checkpoints import Checkpoints
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.loading import settings_as_yaml
+from orchestrator.observation_cache import cached_observations
+from orchestrator.offline.chain_worlds import ChainWorld, world_of
+from orchestrator.offline.data import OfflineData, load_offline_data
+from orchestrator.offline.loop import ChainJudges, OfflineLoop
+from orchestrator.offline.settings import OfflineExperiment
+from orchestrator.placement import ONE_THREAD, POLICY_LEARNER, Demand, actor_options, in_bundle
+from orchestrator.progress import RunProgress
+from orchestrator.restoring import restore_newest
+from orchestrator.run_files import write_text
+from orchestrator.run_home import RunHome
+from orchestrator.run_layout import CHECKPOINTS_FOLDER, SETTINGS_FILE
+from orchestrator.tracking import ParentRun, open_tracker
+
+_EVALUATOR = {"CPU": 1.0}
+
+
+def offline_demands(experiment: OfflineExperiment) -> list[Demand]:
+    """Everything that an offline run asks of the cluster beside its driver."""
+    gpus = experiment.policy.num_gpus
+    return [
+        Demand("evaluation worker", experiment.evaluation.num_workers, _EVALUATOR, "evaluation.num_workers"),
+        *([Demand(POLICY_LEARNER, 1, {"CPU": 1.0, "GPU": gpus}, "policy.num_gpus")] if gpus else []),
+    ]
+
+
+def run_offline(experiment: OfflineExperiment) -> None:
+    """Run an offline experiment to its end, from its newest checkpoint if there is one.
+
+    Raises SettingsError if the cluster or the data does not fit.
+    """
+    with RunProgress(experiment.run_folder.name, experiment.total_updates, unit="updates") as progress:
+        progress.update(phase="starting")
+        cluster.connect(offline_demands(experiment))
+        try:
+            run_offline_on_cluster(experiment, progress)
+        finally:
+            ray.shutdown()
+
+
+def run_offline_on_cluster(
+    experiment: OfflineExperiment, progress: RunProgress, parent: ParentRun | None = None
+) -> None:
+    """Run an offline experiment to its end, from its newest checkpoint if there is one; Ray is connected."""
+    if not experiment.policy.num_gpus:
+        # The policy learns in this process, beside the actors: one thread each.
+        torch.set_num_threads(1)
+    dataset = TrajectoryDataset(experiment.data.path)
+    progress.update(phase="reading the data")
+    world = world_of(experiment, dataset)
+    _, first_rows = cached_observations(dataset, experiment.data)
+    progress.update(phase="drawing tasks")
+    tasks = world.plan(tuple(first_rows))
+    progress.update(phase="reading the data")
+    data = load_offline_data(dataset, experiment.data, tasks.texts)
+    if data.transitions.num_unlabelled:
+        share = data.transitions.num_unlabelled / len(data.transitions)
+        progress.note(f"{data.transitions.num_unlabelled:,} actions ({share:.1%}) have no label: no reward is made up")
+    policy = build_language_iql(experiment.policy, data.shape, experiment.seed)
+    policy.set_transitions(data.transitions)
+    sample_seed = experiment.seed if experiment.evaluation.sample_actions else None
+    loop = OfflineLoop(
+        experiment, policy, ChainJudges(_start_evaluators(experiment, world, data), tasks, data.encode, sample_seed)
+    )
+    home = RunHome(experiment.run_folder)
+    checkpoints = Checkpoints(home.folder / CHECKPOINTS_FOLDER, experiment.checkpoint.keep, home)
+    restored = restore_newest(loop, checkpoints)
+    with open_tracker(experiment, loop.progress.updates, parent) as tracker:
+        write_text(home.folder / SETTINGS_FILE, settings_as_yaml(experiment))
+        if restored is not None:
+            progress.note(f"going on from {home.address(restored)}")
+        loop.run(tracker, progress, checkpoints)
+    home.finish()
+
+
+def _start_evaluators(experiment: OfflineExperiment, world: ChainWorld, data: OfflineData) -> list[Any]:
+    settings = experiment.evaluation
+    face = PolicyFace(
+        data.shape, experiment.policy.network, experiment.data.observation, settings.instruction == "whole"
+    )
+    demands, options = offline_demands(experiment), actor_options(_EVALUATOR, ONE_THREAD)
+    actors = [
+        ray.remote(ChainEvaluator).options(**options, **in_bundle(demands, "evaluation worker", number))
+        for number in range(settings.num_workers)
+    ]
+    return [actor.remote(world.maker(data.objects), face, world.at_once) for actor in actors]

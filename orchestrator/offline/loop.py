@@ -1,0 +1,147 @@
+"""The offline loop of RG-VLM (Lee et al. 2025): learn from labelled trajectories, judge by chains of sub-tasks.
+
+    trajectories (Parquet) -> windows -> two-turn query -> score per action -> labels (Parquet) -> IQL -> evaluation
+
+`likert label` does the first half. `OfflineLoop.run` is the second; a resumed run equals one that was never stopped.
+"""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from actors.chain_evaluation import TrialResult
+from algorithms.policies import LanguageIQL
+from orchestrator.checkpoints import Checkpoints
+from orchestrator.offline.chain_tasks import ChainTasks
+from orchestrator.offline.data import Encode
+from orchestrator.offline.settings import OfflineExperiment
+from orchestrator.progress import RunProgress
+from orchestrator.run_files import write_arrays, write_json
+from orchestrator.run_layout import POLICY_FILE, chain_metric
+from orchestrator.tracking import Tracker
+
+LOG_EVERY = 250
+"""Updates between two rows of metrics."""
+_STATE_FILE = "offline.json"
+_POLICY_FOLDER = "policy"
+
+
+@dataclass
+class OfflineProgress:
+    """Where a run stands; all of it goes into a checkpoint, beside the policy."""
+
+    updates: int = 0
+
+
+class ChainJudges:
+    """The evaluation workers: hands each its share of the trials."""
+
+    def __init__(self, workers: Sequence[Any], tasks: ChainTasks, encode: Encode, sample_seed: int | None) -> None:
+        self._workers = workers
+        self._tasks = tasks
+        self._encoded = dict(zip(tasks.texts, encode(tasks.texts), strict=True))
+        self._sample_seed = sample_seed
+
+    def judge(self, weights: Mapping[str, np.ndarray], start: str) -> list[TrialResult]:
+        """Results of all tasks from one kind of start."""
+        trials = self._tasks.trials_from(start)
+        shared = ray.put((dict(weights), self._encoded))
+        count = len(self._workers)
+        parts = ray.get(
+            [
+                worker.run_shared.remote(shared, trials[number::count], self._sample_seed)
+                for number, worker in enumerate(self._workers)
+            ]
+        )
+        results: list[Any] = [None] * len(trials)
+        for number, part in enumerate(parts):
+            results[number::count] = part
+        return results
+
+
+class OfflineLoop:
+    """One run. The parts are handed in; `restore` may put them back to a checkpoint; `run` drives them to the end."""
+
+    def __init__(self, experiment: OfflineExperiment, policy: LanguageIQL, judges: ChainJudges) -> None:
+        self._experiment = experiment
+        self._policy = policy
+        self._judges = judges
+        self.progress = OfflineProgress()
+
+    def run(self, tracker: Tracker, screen: RunProgress, checkpoints: Checkpoints) -> None:
+        """Go on until `total_updates`."""
+        total = self._experiment.total_updates
+        if self.progress.updates == 0:
+            self._evaluate(tracker, screen, control="untrained")
+        while self.progress.updates < total:
+            screen.update(phase="policy", env_steps=self.progress.updates)
+            self._learn(tracker)
+            if self._due(self._experiment.evaluation.interval_updates):
+                self._evaluate(tracker, screen)
+            if self._due(self._experiment.checkpoint.interval_updates):
+                screen.update(phase="saving")
+                checkpoints.save(self.progress.updates, self.save)
+        write_arrays(self._experiment.working_folder / POLICY_FILE, self._policy.actor_weights())
+        screen.update(phase="done", env_steps=self.progress.updates)
+
+    def save(self, folder: Path) -> None:
+        """Write all that the run depends on into a folder."""
+        self._policy.save_to_path(folder / _POLICY_FOLDER)
+        write_json(folder / _STATE_FILE, asdict(self.progress))
+
+    def restore(self, folder: Path) -> None:
+        """Go back to what `save` wrote."""
+        progress = OfflineProgress(**json.loads((folder / _STATE_FILE).read_text()))
+        self._policy.restore_from_path(folder / _POLICY_FOLDER)
+        self.progress = progress
+
+    # ---------------------------------------------------------------------------------------------- inside
+
+    def _learn(self, tracker: Tracker) -> None:
+        """Updates up to the next row of metrics, evaluation or checkpoint, whichever comes first."""
+        settings = self._experiment
+        done = self.progress.updates
+        marks = (LOG_EVERY, settings.evaluation.interval_updates, settings.checkpoint.interval_updates)
+        count = min(settings.total_updates, *((done // mark + 1) * mark for mark in marks)) - done
+        started = time.monotonic()
+        metrics = self._policy.update(count)
+        self.progress.updates += count
+        tracker.log(
+            {f"policy/{name}": value for name, value in metrics.items()}
+            | {"time/policy_update_ms": 1000.0 * (time.monotonic() - started) / count},
+            self.progress.updates,
+        )
+
+    def _due(self, interval: int) -> bool:
+        done = self.progress.updates
+        return done % interval == 0 or done == self._experiment.total_updates
+
+    def _evaluate(self, tracker: Tracker, screen: RunProgress, control: str | None = None) -> None:
+        screen.update(phase="evaluation", env_steps=self.progress.updates)
+        weights = self._policy.actor_weights()
+        for start in self._experiment.evaluation.starts:
+            metrics = chain_metrics(self._judges.judge(weights, start), start, control)
+            tracker.log(metrics, self.progress.updates)
+        if control is None:
+            # One number is shown, and sweeps compare by it: that of the last start.
+            screen.update(success=metrics[chain_metric(start, "proportion")])
+
+
+def chain_metrics(results: Sequence[TrialResult], start: str, control: str | None = None) -> dict[str, float]:
+    """The proportion of sub-tasks completed, the share of chains completed, and the proportion by chain length."""
+    by_length: dict[int, list[float]] = defaultdict(list)
+    for result in results:
+        by_length[result.num_subtasks].append(result.proportion)
+    values = {
+        "proportion": float(np.mean([result.proportion for result in results])),
+        "success": float(np.mean([result.proportion == 1.0 for result in results])),
+        **{f"proportion_of_{length}": float(np.mean(ones)) for length, ones in sorted(by_length.items())},
+    }
+    return {chain_metric(start, name, control): value for name, value in values.items()}

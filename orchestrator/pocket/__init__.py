@@ -1,0 +1,1 @@
+"""`likert pocket train`: the raters that ship with the package, from nothing."""
