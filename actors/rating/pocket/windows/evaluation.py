@@ -112,7 +112,8 @@ def logits(
         part = places[first : first + BATCH]
         asked = [questions.letter(windows[row], place) for row, place in part]
         states, _ = _read_prompts(model, questions, asked, seen[[row for row, _ in part]])
-        likely = model.lm_head(states)[:, questions.letters].float().softmax(dim=-1)
+        with torch.inference_mode():
+            likely = model.lm_head(states)[:, questions.letters].float().softmax(dim=-1)
         means += (likely @ torch.arange(len(questions.letters), dtype=torch.float32)).tolist()
     left = iter(means)
     return [tuple(next(left) for _ in window.actions) for window in windows]
