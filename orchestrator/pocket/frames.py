@@ -1,17 +1,13 @@
 """`likert pocket train`: the pocket rater from nothing, by one call: frames, tokenizer, weights, report."""
 
 import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from actors.rating.pocket import IMAGE_PX
 from actors.rollout import stages
@@ -20,6 +16,7 @@ from actors.rollout.settings import TaskSettings
 from algorithms.ratings import TaskText
 from algorithms.scales import SCALE_WORDS
 from orchestrator.loading import TASKS_FOLDER, packaged_tasks
+from orchestrator.pocket.phases import Phases
 from orchestrator.strict_yaml import parse_yaml
 
 if TYPE_CHECKING:
@@ -71,7 +68,6 @@ def train(
     seed: int = 0,
     recipe: PocketRecipe | None = None,
     tasks: tuple[str, ...] | None = None,
-    console: Console | None = None,
 ) -> list[Judgement]:
     """Rebuild the pocket rater into `out_folder` and judge it on held-out frames; `report.md` there holds the tables.
 
@@ -80,27 +76,27 @@ def train(
     recipe = recipe or PocketRecipe()
     names = tasks or tuple(name for name in packaged_tasks() if stages.has_stages(name))
     settings = [packaged_task(name) for name in names]
-    with training_progress(console or Console(stderr=True)) as progress:
-        learnt, held_out = _draw(settings, recipe, seed, progress)
-        judgements = _train_and_judge(out_folder, seed, recipe, settings, learnt, held_out, progress)
+    with Phases() as phases:
+        learnt, held_out = _draw(settings, recipe, seed, phases)
+        judgements = _train_and_judge(out_folder, seed, recipe, settings, learnt, held_out, phases)
     (out_folder / "report.md").write_text(report(judgements))
     return judgements
 
 
 def _draw(
-    settings: list[TaskSettings], recipe: PocketRecipe, seed: int, progress: Progress
+    settings: list[TaskSettings], recipe: PocketRecipe, seed: int, phases: Phases
 ) -> tuple[list[ProgressFrames], list[ProgressFrames]]:
     """Frames to learn from and to judge on, drawn in processes that never import torch."""
-    bar = progress.add_task("draw frames", total=2 * len(settings))
+    jobs: list[Future[ProgressFrames]] = []
     with ProcessPoolExecutor(NUM_PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs: list[Future[ProgressFrames]] = []
         for held_out in (False, True):
             for task in settings:
                 count = recipe.num_frames if task.robot_visible else recipe.num_frames_robot_hidden
-                job = pool.submit(collect, task, recipe.num_held_out if held_out else count, IMAGE_PX, seed, held_out)
-                job.add_done_callback(lambda _: progress.advance(bar))
-                jobs.append(job)
-        frames = [job.result() for job in jobs]
+                count = recipe.num_held_out if held_out else count
+                jobs.append(pool.submit(collect, task, count, IMAGE_PX, seed, held_out))
+        for done, _ in enumerate(as_completed(jobs), start=1):
+            phases.show("draw frames", done, len(jobs), "sets")
+    frames = [job.result() for job in jobs]
     return frames[: len(settings)], frames[len(settings) :]
 
 
@@ -111,7 +107,7 @@ def _train_and_judge(
     settings: list[TaskSettings],
     learnt: list[ProgressFrames],
     held_out: list[ProgressFrames],
-    progress: Progress,
+    phases: Phases,
 ) -> list[Judgement]:
     from transformers.utils import logging
 
@@ -125,19 +121,12 @@ def _train_and_judge(
     logging.disable_progress_bar()
     tasks = tuple(pocket_task(task) for task in settings)
     tokenizer = train_tokenizer(all_texts(tasks), VOCABULARY)
-    bars: dict[str, int] = {}
-
-    def on_step(phase: str, step: int, num_steps: int, loss: float) -> None:
-        if phase not in bars:
-            bars[phase] = progress.add_task(phase, total=num_steps)
-        progress.update(bars[phase], completed=step, description=f"{phase}, loss {loss:.2f}")
-
     frames = [_labelled(one) for one in learnt]
     count = recipe.num_processes
     shards = [[one.every(count, rank) for one in frames] for rank in range(count)]
-    model = run_together(partial(_fit, tasks, tokenizer, recipe.plan or TrainingPlan(), seed), shards, on_step)
+    model = run_together(partial(_fit, tasks, tokenizer, recipe.plan or TrainingPlan(), seed), shards, phases.on_step)
     checkpoint.save(model, tokenizer, out_folder)
-    return judge(out_folder, tasks, held_out, recipe.num_two_turn, progress)
+    return judge(out_folder, tasks, held_out, recipe.num_two_turn, phases)
 
 
 def _fit(
@@ -163,15 +152,15 @@ def _fit(
 
 
 def judge(
-    folder: Path, tasks: tuple["PocketTask", ...], held_out: list[ProgressFrames], num_two_turn: int, progress: Progress
+    folder: Path, tasks: tuple["PocketTask", ...], held_out: list[ProgressFrames], num_two_turn: int, phases: Phases
 ) -> list[Judgement]:
     """The checkpoint in `folder` in every scale and mode, with and without rubric, on frames of `tasks`, in order."""
-    bar = progress.add_task("judge", total=len(held_out))
-    judgements = []
+    judgements: list[Judgement] = []
     with ProcessPoolExecutor(NUM_PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for found in pool.map(partial(_judge_task, folder, num_two_turn), tasks, held_out):
-            judgements += found
-            progress.advance(bar)
+        found = pool.map(partial(_judge_task, folder, num_two_turn), tasks, held_out)
+        for done, of_task in enumerate(found, start=1):
+            judgements += of_task
+            phases.show("judge", done, len(tasks), "tasks")
     return judgements
 
 
@@ -241,11 +230,3 @@ def _labelled(frames: ProgressFrames):
     from actors.rating.pocket.training import TaskFrames
 
     return TaskFrames(frames.images, frames.stages, frames.hand_states, frames.object_states, frames.measures)
-
-
-@contextmanager
-def training_progress(console: Console) -> Iterator[Progress]:
-    """Bars for the parts of a training."""
-    columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        yield progress

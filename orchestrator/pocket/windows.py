@@ -1,5 +1,6 @@
 """`likert pocket train --windows`: the pocket rater of windows from nothing, by one call: levels, weights, report."""
 
+import itertools
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 
 from actors.babyai import tiles
 from actors.babyai.environment import ChainEnvironment, ChainTask
@@ -18,7 +18,8 @@ from actors.babyai.settings import MAX_CHAIN, BabyAISettings, Split
 from actors.babyai.skills import skills_of
 from algorithms.scores import ScoringMode
 from algorithms.trajectories import Trajectory
-from orchestrator.pocket.frames import NUM_PROCESSES, VOCABULARY, training_progress
+from orchestrator.pocket.frames import NUM_PROCESSES, VOCABULARY
+from orchestrator.pocket.phases import Phases
 
 if TYPE_CHECKING:
     from actors.rating.pocket.together import OnStep, Peers
@@ -65,32 +66,25 @@ class HeldOut:
     judged: "WindowJudgement"
 
 
-def train_windows(
-    out_folder: Path, seed: int = 0, recipe: WindowRecipe | None = None, console: Console | None = None
-) -> list[HeldOut]:
+def train_windows(out_folder: Path, seed: int = 0, recipe: WindowRecipe | None = None) -> list[HeldOut]:
     """Rebuild the pocket rater of windows into `out_folder` and judge it; `report.md` there holds the table.
 
     Equal arguments give equal weights on equal machines.
     """
     recipe = recipe or WindowRecipe()
-    with training_progress(console or Console(stderr=True)) as progress:
-        bar = progress.add_task("draw demonstrations", total=1 + len(HELD_OUT))
-        chains = draw_chains("train", recipe.num_chains, seed)
-        progress.advance(bar)
-        held_out: dict[Split, list[Trajectory]] = {}
-        for split in HELD_OUT:
-            held_out[split] = draw_chains(split, recipe.num_held_out, seed)
-            progress.advance(bar)
-        bars: dict[str, int] = {}
-
-        def on_step(phase: str, step: int, num_steps: int, loss: float) -> None:
-            if phase not in bars:
-                bars[phase] = progress.add_task(phase, total=num_steps)
-            progress.update(bars[phase], completed=step, description=f"{phase}, loss {loss:.2f}")
-
-        fit(out_folder, chains, recipe, seed, on_step)
-        bar = progress.add_task("judge", total=len(HELD_OUT) * len(UNITS) * len(MODES))
-        judged = judge_windows(out_folder, held_out, lambda: progress.advance(bar))
+    with Phases() as phases:
+        splits: tuple[tuple[Split, int], ...] = (
+            ("train", recipe.num_chains),
+            *((split, recipe.num_held_out) for split in HELD_OUT),
+        )
+        drawn: dict[Split, list[Trajectory]] = {}
+        for split, count in splits:
+            drawn[split] = draw_chains(split, count, seed)
+            phases.show("draw demonstrations", len(drawn), len(splits), "splits")
+        fit(out_folder, drawn.pop("train"), recipe, seed, phases.on_step)
+        parts = itertools.count(1)
+        total = len(HELD_OUT) * len(UNITS) * len(MODES)
+        judged = judge_windows(out_folder, drawn, lambda: phases.show("judge", next(parts), total, "parts"))
     (out_folder / "report.md").write_text(report(judged))
     return judged
 
