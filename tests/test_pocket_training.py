@@ -23,5 +23,5 @@ def test_equal_seeds_make_equal_checkpoints_and_the_phases_are_told(tmp_path, ca
     assert one.read_bytes() == other.read_bytes()
     assert (tmp_path / "one" / "report.md").read_text() == report(judged)
     told = capfd.readouterr().err
-    for line in ("draw frames: 4/4 sets", "vision: 2/2 steps", "text: 2/2 steps", "joint: 2/2 steps", "judge: 2/2 tasks"):
-        assert line in told
+    for phase in ("draw frames: 4/4 sets", "vision: 2/2", "text: 2/2", "joint: 2/2", "judge: 2/2 tasks"):
+        assert phase in told
