@@ -142,7 +142,7 @@ def test_addresses(tmp_path, monkeypatch):
     path = RemotePath.parse("s3://bucket//runs/?endpoint_override=localhost:9000")
     assert str(path / "a" / "b.txt") == "s3://bucket/runs/a/b.txt?endpoint_override=localhost:9000"
     assert ((path / "a").name, (path / "a").parent, (path / "b.txt").suffix) == ("a", path, ".txt")
-    assert storage.parse_location("file:///tmp/a%20b").as_posix() == "/tmp/a b"
+    assert storage.parse_location("file:///data/a%20b").as_posix() == "/data/a b"
     assert working_copy(tmp_path) == tmp_path
     monkeypatch.setattr(storage.tempfile, "gettempdir", lambda: "/scratch")
     one, other = working_copy(path / "x-seed0"), working_copy(RemotePath.parse("gs://bucket/runs/x-seed0"))
