@@ -94,10 +94,14 @@ def _label_all(
         if parts:
             labelling.run(stream_windows(settings.data, parts, settings.window, settings.num_readers))
     counts = labelling.counts
-    names = ", ".join(f"reward_{labeller}" for labeller in settings.rewards)
-    print(
-        f"{settings.data}: {counts.actions:,} actions labelled in {len(parts)} of {len(dataset.parts)} parts: {names}"
-    )
+    print_outcome(settings, dataset, len(parts), counts)
+    return counts
+
+
+def print_outcome(settings: LabelSettings, dataset: TrajectoryDataset, num_parts: int, counts: LabelCounts) -> None:
+    """What a labelling of `num_parts` parts came to."""
+    names = ", ".join(f"reward_{name}" for name in settings.rewards)
+    print(f"{settings.data}: {counts.actions:,} actions labelled in {num_parts} of {len(dataset.parts)} parts: {names}")
     if counts.failed:
         print(
             f"{counts.failed:,} questions got no answer and left their actions without a label (first: "
@@ -105,7 +109,6 @@ def _label_all(
         )
     if counts.problems:
         print(f"{counts.problems:,} problems in the data; what has none was labelled. `likert data check` lists them")
-    return counts
 
 
 class Teller:

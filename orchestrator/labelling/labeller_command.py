@@ -11,7 +11,7 @@ from actors.rating.models import rater_identity
 from algorithms.ratings import RaterIdentity
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
-from orchestrator.labelling.command import Teller, asking, check_model, facts_of
+from orchestrator.labelling.command import Teller, asking, check_model, facts_of, print_outcome
 from orchestrator.labelling.episodes import EpisodeLabelling, about_labels, order_correlations
 from orchestrator.labelling.score_service import ScoreService
 from orchestrator.labelling.settings import USED_BY, LabelSettings
@@ -113,17 +113,7 @@ def label_all(
         if parts:
             labelling.run(parts)
     counts = labelling.counts
-    names = ", ".join(f"reward_{name}" for name in settings.rewards)
-    print(
-        f"{settings.data}: {counts.actions:,} actions labelled in {len(parts)} of {len(dataset.parts)} parts: {names}"
-    )
-    if counts.failed:
-        print(
-            f"{counts.failed:,} questions got no answer and left actions without a label (first: "
-            f"{counts.first_failure}); the same command asks them again"
-        )
-    if counts.problems:
-        print(f"{counts.problems:,} problems in the data; what has none was labelled. `likert data check` lists them")
+    print_outcome(settings, dataset, len(parts), counts)
     if labeller.asked_frames(1):
         print(correlation_line(order_correlations(dataset, settings.name, labeller)))
     return counts
