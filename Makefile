@@ -35,7 +35,7 @@ bench: $(INSTALLED) ## the benchmarks; each prints a ratio
 
 test: $(INSTALLED) ## the tests
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(INSTALLED) ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout=3000

@@ -16,17 +16,21 @@ from actors.rating.pocket.windows import PICTURE_PX
 from actors.rating.pocket.windows import evaluation as judging
 from actors.rating.pocket.windows.data import SETTINGS, picture, windows_in
 from actors.rating.pocket.windows.model import (
+    FULL_BLOCK,
     GRID,
     IMAGE_TOKENS,
+    apply_rotary_pos_emb_vision,
     image_features,
     in_reading_order,
     new_model,
     patch_positions,
+    patch_states,
     patches,
 )
+from actors.rating.pocket.windows.pointing import point_heads
 from actors.rating.pocket.windows.questions import WindowQuestions, all_texts, batch_of
 from actors.rating.pocket.windows.training import WindowPlan, WindowTrainer
-from actors.rating.pocket.windows.words import EFFECTS, SCORE_OF, analysis_of, effect_of
+from actors.rating.pocket.windows.words import EFFECTS, SCORE_OF, SIGHTS, analysis_of, effect_of
 from actors.rating.settings import RaterSettings
 from actors.rating.vllm_engine import chat_text, label_tokens
 from algorithms.images import decode_png, encode_png
@@ -173,6 +177,42 @@ def test_many_pictures_at_once_give_what_transformers_gives(model, questions, wi
             batch.tokens, mm_token_type_ids=kinds, image_grid_thw=grid[:1], attention_mask=torch.ones_like(batch.tokens)
         )
         assert torch.equal(positions, batch.positions)
+
+
+def test_heads_begin_by_looking_at_the_next_frame_and_at_the_word_before(tokenizer, questions, windows):
+    torch.manual_seed(0)
+    model = new_model(tokenizer).eval()
+    point_heads(model)
+    images = torch.from_numpy(np.stack([picture(windows[0].frames, TILES.pixels)]))
+    places = patch_positions()
+    numbers = {tuple(place): number for number, place in enumerate(places.tolist())}
+    frame = GRID // 3
+    with torch.inference_mode():
+        block = model.model.visual.blocks[FULL_BLOCK].attn
+        hidden = model.model.visual.blocks[FULL_BLOCK].norm1(patch_states(model, images, FULL_BLOCK))
+        query, key, _ = block.qkv(hidden).view(len(places), 3, block.num_heads, -1).unbind(1)
+        query, key = apply_rotary_pos_emb_vision(query, key, *model.model.visual.rotary_pos_emb(hidden, places))
+        beside, below = (query.transpose(0, 1) @ key.permute(1, 2, 0))[:2].argmax(dim=2).tolist()
+    for (row, column), number in numbers.items():
+        if column < 2 * frame:
+            assert beside[number] == numbers[row, column + frame]
+        elif row < 2 * frame:
+            assert below[number] == numbers[row + frame, column - 2 * frame]
+    words = torch.tensor([questions.one_turn(windows[0])[-20:]])
+    model.set_attn_implementation({"text_config": "eager"})
+    with torch.inference_mode():
+        seen = model.model.language_model(input_ids=words, output_attentions=True).attentions[0][0]
+    assert seen[0].argmax(dim=1)[1:].tolist() == list(range(19))
+    assert seen[1].argmax(dim=1)[2:].tolist() == list(range(18))
+
+
+def test_sights_are_what_actions_do(chains):
+    known = {"move forward": "moved", "turn left": "turned left", "turn right": "turned right"}
+    for chain in chains:
+        shown = tiled(chain)
+        for name, sight, effect in zip(shown.action_names, shown.sights, shown.effects, strict=True):
+            assert SIGHTS[sight] in ("nothing", known.get(name, "changed things"))
+            assert (SIGHTS[sight] == "nothing") == (EFFECTS[effect] == "no change")
 
 
 def test_an_answer_does_not_depend_on_the_batch(model, questions, windows):

@@ -54,6 +54,10 @@ def make_labeller(settings: LabelSettings, dataset: TrajectoryDataset) -> tuple[
             from actors.rating.labellers.video import Video
 
             return Video(chosen), {}
+        if chosen.kind == "roboclip":
+            from actors.rating.labellers.roboclip import RoboClip
+
+            return RoboClip(chosen), {}
     except ValueError as error:
         raise SettingsError(str(error)) from None
     if chosen.kind == "gvl":

@@ -26,6 +26,7 @@ USED_BY = {
     "clip": OF_ALL | {"rewards"},
     "blip2": OF_ALL | {"rewards"},
     "video": OF_ALL | {"rewards"},
+    "roboclip": OF_ALL | {"rewards"},
     "gvl": OF_ALL | OF_RATER,
     "topreward": OF_ALL | OF_RATER,
     "random": OF_ALL,

@@ -109,16 +109,12 @@ def _train_and_judge(
     held_out: list[ProgressFrames],
     phases: Phases,
 ) -> list[Judgement]:
-    from transformers.utils import logging
-
     from actors.rating.pocket import checkpoint
     from actors.rating.pocket.questions import all_texts
     from actors.rating.pocket.together import run_together
     from actors.rating.pocket.tokenizer import train_tokenizer
     from actors.rating.pocket.training import TrainingPlan
 
-    # Its bars would break into ours.
-    logging.disable_progress_bar()
     tasks = tuple(pocket_task(task) for task in settings)
     tokenizer = train_tokenizer(all_texts(tasks), VOCABULARY)
     frames = [_labelled(one) for one in learnt]

@@ -91,8 +91,6 @@ def train_windows(out_folder: Path, seed: int = 0, recipe: WindowRecipe | None =
 
 def fit(out_folder: Path, chains: list[Trajectory], recipe: WindowRecipe, seed: int, on_step: "OnStep") -> None:
     """Train tokenizer and weights on demonstrations, and write the checkpoint."""
-    from transformers.utils import logging
-
     from actors.rating.pocket import checkpoint
     from actors.rating.pocket.together import run_together
     from actors.rating.pocket.tokenizer import train_tokenizer
@@ -101,8 +99,6 @@ def fit(out_folder: Path, chains: list[Trajectory], recipe: WindowRecipe, seed: 
     from actors.rating.pocket.windows.questions import all_texts
     from actors.rating.pocket.windows.training import WindowPlan
 
-    # Its bars would break into ours.
-    logging.disable_progress_bar()
     learnt = trajectories_to_learn(chains, recipe.num_views, seed)
     some = np.random.default_rng(seed).permutation(len(learnt))[:TOKENIZER_TRAJECTORIES]
     tokenizer = train_tokenizer(all_texts(one for index in some for one in windows_in(learnt[index])), VOCABULARY)
@@ -116,11 +112,13 @@ def _fit(tokenizer, plan: "WindowPlan", seed: int, peers: "Peers", learnt: list[
     import torch
 
     from actors.rating.pocket.windows.model import new_model
+    from actors.rating.pocket.windows.pointing import point_heads
     from actors.rating.pocket.windows.questions import WindowQuestions
     from actors.rating.pocket.windows.training import WindowTrainer
 
     torch.manual_seed(seed + peers.rank)
     model = new_model(tokenizer)
+    point_heads(model)
     looks = tiles.tiles(BABYAI.tile_px)
     questions = WindowQuestions(tokenizer)
     WindowTrainer(model, questions, learnt, looks.pixels, looks.contents, plan, seed, on_step, peers).fit()

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from actors.rating.engine_site.likert_engine_hooks import mend_torchvision
-from actors.rating.labellers.settings import ModelSettings
+from actors.rating.labellers.settings import DeviceSettings, ModelSettings
 from actors.rating.models import folder_digest
 from actors.rating.precision import processor_dtype
 from algorithms.images import decode_png
@@ -56,7 +56,7 @@ def load_model(architecture: str, model_type: str, settings: ModelSettings) -> L
     try:
         config = transformers.AutoConfig.from_pretrained(name, **options)
         _check_type(settings.model, config.model_type, model_type)
-        device = _device(settings)
+        device = device_of(settings)
         dtype = _dtype(settings, config.dtype, device)
         network, report = getattr(transformers, architecture).from_pretrained(
             name, **options, dtype=dtype, use_safetensors=True, output_loading_info=True
@@ -80,7 +80,8 @@ def _check_type(model: str, found: str, wanted: str) -> None:
         raise ValueError(f"its model_type is {found!r}, but must be {wanted!r}")
 
 
-def _device(settings: ModelSettings) -> torch.device:
+def device_of(settings: DeviceSettings) -> torch.device:
+    """Where a model is run. Raises ValueError if it is to be a GPU and there is none."""
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("labeller.device is 'cuda', and torch finds no GPU; set labeller.device=auto")
     has_gpu = settings.device != "cpu" and torch.cuda.is_available()

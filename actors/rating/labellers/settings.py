@@ -1,8 +1,9 @@
 """Settings of labellers. Importing them loads no model code."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from algorithms.progress import ValueUse
 from algorithms.settings import Fraction, PositiveInt, Settings
@@ -20,15 +21,20 @@ class RgVlmLabeller(Settings):
     """Which labeller."""
 
 
-class ModelSettings(Settings):
-    """A similarity model of the labeller's own, run in the labelling process."""
+class DeviceSettings(Settings):
+    """A model of the labeller's own, run in the labelling process."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a GPU where there is one."""
+
+
+class ModelSettings(DeviceSettings):
+    """A similarity model that transformers knows."""
 
     model: Text
     """A local folder, or a hub name; its weights must be safetensors."""
     revision: str | None = None
     """Hub revision; pin it for a reproducible study."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto`: a GPU where there is one."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Precision of the weights; `auto` is the checkpoint's, or, where a processor has only half of it, its faster
     one."""
@@ -77,14 +83,25 @@ class VideoLabeller(ModelSettings):
     model: Text = "microsoft/xclip-base-patch32"
     """An X-CLIP: a local folder, or a hub name. It says how many frames it looks at."""
 
-    @model_validator(mode="after")
-    def _no_s3d(self) -> "VideoLabeller":
-        if "s3d" in self.model.lower() or self.model.endswith((".pth", ".pt", ".npy")):
-            raise ValueError(
-                f"model {self.model!r}: RoboCLIP's own S3D is not supported: its weights are pickled, and no library "
-                "used here has its network; name an X-CLIP, such as microsoft/xclip-base-patch32"
-            )
-        return self
+
+class RoboClipLabeller(DeviceSettings):
+    """Similarity of the whole trajectory to the instruction, paid to the last action: RoboCLIP (Sontakke et al. 2023,
+    arXiv 2310.07899), by the S3D of HowTo100M, whose two files you download yourself."""
+
+    kind: Literal["roboclip"] = "roboclip"
+    """Which labeller."""
+    weights: Path
+    """`s3d_howto100m.pth`."""
+    words: Path
+    """`s3d_dict.npy`."""
+    num_frames: Annotated[int, Field(ge=16, multiple_of=2)] = 32
+    """Frames looked at, evenly spread (RoboCLIP: 32)."""
+    frame_px: Annotated[int, Field(ge=32, multiple_of=2)] = 250
+    """Side of the middle square that is looked at (RoboCLIP: 250); smaller frames are enlarged."""
+    pixel_values: Literal["byte", "unit"] = "byte"
+    """`byte`: 0 to 255, as RoboCLIP's code gives them. `unit`: 0 to 1, as S3D was trained."""
+    similarity: Literal["dot", "cosine"] = "dot"
+    """`dot`: the product of the two embeddings, of any size (published). `cosine`: 1 at most."""
 
 
 class GvlLabeller(Settings):
@@ -128,6 +145,13 @@ class RandomLabeller(Settings):
 
 
 LabellerSettings = Annotated[
-    RgVlmLabeller | ClipLabeller | Blip2Labeller | VideoLabeller | GvlLabeller | TopRewardLabeller | RandomLabeller,
+    RgVlmLabeller
+    | ClipLabeller
+    | Blip2Labeller
+    | VideoLabeller
+    | RoboClipLabeller
+    | GvlLabeller
+    | TopRewardLabeller
+    | RandomLabeller,
     Field(discriminator="kind"),
 ]

@@ -4,11 +4,15 @@ import copy
 from pathlib import Path
 
 import torch
+import transformers
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer, Qwen2VLForConditionalGeneration
 
 from actors.rating.pocket import IMAGE_PX
 from actors.rating.pocket.tokenizer import save_processor
 from actors.rating.precision import processor_dtype
+
+# Its bars would break into ours.
+transformers.utils.logging.disable_progress_bar()
 
 
 def save(

@@ -1,10 +1,12 @@
 """What the pocket rater learns windows from: trajectories drawn of tiles, with the true effect of each action."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from actors.rating.pocket.windows import NUM_FRAMES
+from actors.rating.pocket.windows.words import sights_of
 from algorithms.label_settings import WindowSettings
 from algorithms.scores import ScoreRequest, ScoringMode
 from algorithms.windows import Window, frame_note, join_window, windows_of
@@ -27,6 +29,11 @@ class TiledTrajectory:
     """int64 [T]: see `words.EFFECTS`."""
     contributions: np.ndarray
     """int64 [T]: 1, 0 or -1; for judging."""
+
+    @cached_property
+    def sights(self) -> np.ndarray:
+        """int64 [T]: see `words.SIGHTS`."""
+        return sights_of(self.places, (self.codes[1:] != self.codes[:-1]).any(axis=(1, 2)))
 
     def __len__(self) -> int:
         return len(self.effects)

@@ -36,7 +36,7 @@ from actors.rating.pocket.windows.model import (
     patch_states,
 )
 from actors.rating.pocket.windows.questions import Conversation, WindowQuestions, batch_of
-from actors.rating.pocket.windows.words import EFFECTS
+from actors.rating.pocket.windows.words import SIGHTS
 from algorithms.label_settings import WindowSettings
 
 CELLS = 2 * MERGE * SIDE
@@ -71,10 +71,12 @@ class WindowPlan:
 class CellHeads(nn.Module):
     """Linear heads on the patches of single frames: contents of each cell, place of the agent, number of the frame."""
 
-    def __init__(self, num_contents: int) -> None:
+    def __init__(self, weights: Tensor) -> None:
+        """`weights` [contents]: how much each counts."""
         super().__init__()
+        self.register_buffer("weights", weights)
         self.norm = nn.LayerNorm(VISION_WIDTH)
-        self.contents = nn.Linear(VISION_WIDTH, 4 * num_contents)
+        self.contents = nn.Linear(VISION_WIDTH, 4 * len(weights))
         self.place = nn.Linear(VISION_WIDTH, sum(PLACES) + NUM_FRAMES)
 
     def loss(self, states: Tensor, contents: Tensor, places: Tensor) -> Tensor:
@@ -82,38 +84,36 @@ class CellHeads(nn.Module):
         batch = len(states)
         hidden = self.norm(states).view(batch, NUM_FRAMES, -1, VISION_WIDTH)
         cells = self.contents(hidden).view(-1, self.contents.out_features // 4)
-        seen = F.cross_entropy(cells, _by_patch(contents).reshape(-1))
+        seen = F.cross_entropy(cells, _by_patch(contents).reshape(-1), self.weights)
         # Any patch of a frame should know the frame's agent and number.
         return 3.0 * seen + _place_loss(self.place(hidden.mean(dim=2)).flatten(0, 1), places)
 
 
 class FrameHeads(nn.Module):
-    """Linear heads on the tokens of a window's frames: contents, number, place of the agent, effect of the action after
-    it."""
+    """Linear heads on the tokens of a window's frames: contents, number, place of the agent, what the action after it
+    changed."""
 
-    def __init__(self, num_contents: int) -> None:
+    def __init__(self, weights: Tensor) -> None:
+        """`weights` [contents]: how much each counts."""
         super().__init__()
+        self.register_buffer("weights", weights)
         self.norm = nn.LayerNorm(WIDTH)
-        self.contents = nn.Linear(WIDTH, (CELLS // SIDE) ** 2 * num_contents)
+        self.contents = nn.Linear(WIDTH, (CELLS // SIDE) ** 2 * len(weights))
         self.place = nn.Linear(WIDTH, sum(PLACES) + NUM_FRAMES)
-        self.effect = nn.Linear(WIDTH, len(EFFECTS))
+        self.sight = nn.Linear(WIDTH, len(SIGHTS))
 
-    def loss(self, features: Tensor, contents: Tensor, places: Tensor, effects: Tensor) -> Tensor:
-        """Of features [B, frames, tokens, width], contents [B, frames, 12, 12], places [B, frames, 3] and effects
+    def loss(self, features: Tensor, contents: Tensor, places: Tensor, sights: Tensor) -> Tensor:
+        """Of features [B, frames, tokens, width], contents [B, frames, 12, 12], places [B, frames, 3] and sights
         [B, frames]; -100 where there is none."""
         hidden = self.norm(features)
         # One token of each frame is enough, and cheaper.
         token = int(torch.randint(FRAME_TOKENS, (1,)))
         cells = self.contents(hidden[:, :, token]).view(-1, self.contents.out_features // (CELLS // SIDE) ** 2)
-        seen = F.cross_entropy(cells, _by_token(contents)[:, :, token].reshape(-1))
+        seen = F.cross_entropy(cells, _by_token(contents)[:, :, token].reshape(-1), self.weights)
         mean = hidden.mean(dim=2)
         placed = _place_loss(self.place(mean).flatten(0, 1), places)
-        effect = F.cross_entropy(self.effect(mean).view(-1, len(EFFECTS)), effects.view(-1))
-        return 0.5 * seen + 0.3 * placed + 2.0 * effect
-
-    def effects(self, features: Tensor) -> Tensor:
-        """Logits [B, frames, effects] of features [B, frames, tokens, width]."""
-        return self.effect(self.norm(features).mean(dim=2))
+        sight = F.cross_entropy(self.sight(mean).view(-1, len(SIGHTS)), sights.view(-1))
+        return 0.5 * seen + 0.3 * placed + 2.0 * sight
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Drawn:
     """uint8 [B, 252, 252, 3]."""
     contents: Tensor
     places: Tensor
-    effects: Tensor
+    sights: Tensor
 
 
 class WindowTrainer:
@@ -153,8 +153,8 @@ class WindowTrainer:
         self._shares = lengths / lengths.sum()
         model.set_attn_implementation({"text_config": "sdpa"})
         self._rng = np.random.default_rng([seed, peers.rank])
-        num_contents = int(contents.max()) + 1
-        self.cell_heads, self.frame_heads = CellHeads(num_contents), FrameHeads(num_contents)
+        weights = _weights(trajectories, contents)
+        self.cell_heads, self.frame_heads = CellHeads(weights), FrameHeads(weights)
         peers.start_equal([model, self.cell_heads, self.frame_heads])
 
     def fit(self) -> None:
@@ -205,7 +205,7 @@ class WindowTrainer:
             step(0.3 * self._frame_loss(drawn, features) + self._text_loss(drawn.windows, features))
 
     def _frame_loss(self, drawn: Drawn, features: Tensor) -> Tensor:
-        return self.frame_heads.loss(features, drawn.contents, drawn.places, drawn.effects)
+        return self.frame_heads.loss(features, drawn.contents, drawn.places, drawn.sights)
 
     def _text_loss(self, windows: list[TiledWindow], features: Tensor) -> Tensor:
         mode = MODES[int(self._rng.choice(len(MODES), p=MODE_SHARES))]
@@ -231,14 +231,14 @@ class WindowTrainer:
             windows.append(cut[int(self._rng.integers(len(cut)))])
         contents = np.zeros((count, NUM_FRAMES, CELLS, CELLS), dtype=np.int64)
         places = np.full((count, NUM_FRAMES, len(PLACES)), NOTHING_LEARNT)
-        effects = np.full((count, NUM_FRAMES), NOTHING_LEARNT)
+        sights = np.full((count, NUM_FRAMES), NOTHING_LEARNT)
         for row, window in enumerate(windows):
             shown = list(window.window.frames)
             contents[row, : len(shown)] = self._contents[window.frames]
             places[row, : len(shown)] = window.trajectory.places[shown]
-            effects[row, : len(window.effects)] = window.effects
+            sights[row, : len(shown) - 1] = window.trajectory.sights[shown[:-1]]
         images = np.stack([picture(window.frames, self._pixels) for window in windows])
-        return Drawn(windows, *(torch.from_numpy(array) for array in (images, contents, places, effects)))
+        return Drawn(windows, *(torch.from_numpy(array) for array in (images, contents, places, sights)))
 
     def _draw_frames(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures of nine frames that have nothing to do with each other, contents and places."""
@@ -258,6 +258,15 @@ class WindowTrainer:
     ) -> Iterator[Callable[[Tensor], None]]:
         decay, on_step = self._plan.weight_decay, lambda *done: self._on_step(phase, *done)
         return steps(parameters, num_steps, peak, decay, on_step, self._peers)
+
+
+def _weights(trajectories: list[TiledTrajectory], contents: np.ndarray) -> Tensor:
+    """Weights float32 [contents]: what is rare counts more, above all the agent. The mean over all cells is 1."""
+    counts = np.bincount(
+        contents[np.concatenate([one.codes for one in trajectories])].ravel(), minlength=contents.max() + 1
+    )
+    weights = 1 / np.sqrt(counts + counts.sum() / 10_000)
+    return torch.from_numpy(weights * counts.sum() / (weights * counts).sum()).float()
 
 
 def _place_loss(said: Tensor, places: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """What the pocket rater says about an action, and the score that follows from it."""
 
+import numpy as np
+
 from algorithms.scores import MAX_SCORE
 
 EFFECTS = ("farther", "no change", "no help", "closer", "completes")
@@ -9,6 +11,17 @@ FARTHER, NO_CHANGE, NO_HELP, CLOSER, COMPLETES = range(len(EFFECTS))
 
 SCORE_OF = (0, 1, 1, 8, MAX_SCORE)
 """Turn two is a function of what turn one said."""
+
+
+SIGHTS = ("nothing", "moved", "turned left", "turned right", "changed things")
+"""What two successive frames show of the action between them, whatever the goal."""
+
+
+def sights_of(places: np.ndarray, changed: np.ndarray) -> np.ndarray:
+    """Which of SIGHTS each action shows, int64 [T], of the agent's places [T + 1, 3] and whether frames differ [T]."""
+    moved = (places[1:, :2] != places[:-1, :2]).any(axis=1)
+    turned = (places[1:, 2] - places[:-1, 2]) % 4
+    return np.select([moved, turned == 3, turned == 1, changed], [1, 2, 3, 4], 0)
 
 
 def effect_of(contribution: int, completed: bool, changed: bool) -> int:
