@@ -57,7 +57,8 @@ class WorkProgress:
     def eta_s(self) -> float | None:
         """Seconds left, or None while nothing tells."""
         worked, left = self._done - self._free, self._total - self._done
-        return (time.monotonic() - self._started) / worked * left if worked > 0 and left > 0 else None
+        elapsed_s = time.monotonic() - self._started
+        return elapsed_s / worked * left if worked > 0 and left > 0 and elapsed_s >= 1 else None
 
     def _line(self) -> str:
         eta_s = self.eta_s()
