@@ -401,7 +401,10 @@ def test_the_random_control_by_command(file, tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("labeller.kind=clipp", "labeller.kind = 'clipp': must be one of 'rg_vlm', 'clip', 'blip2', 'video', 'gvl'"),
+        (
+            "labeller.kind=clipp",
+            "labeller.kind = 'clipp': must be one of 'rg_vlm', 'clip', 'blip2', 'video', 'roboclip'",
+        ),
         ("labeller={alpha: 1}", "labeller.kind is missing: add it"),
         ("labeller={kind: [clip]}", "labeller.kind = "),
         ("labeller=clip", "labeller = 'clip': must be a block"),
@@ -409,7 +412,7 @@ def test_the_random_control_by_command(file, tmp_path):
         ("labeller={kind: clip, alpha: 2}", "labeller.alpha = 2: must be at most 1.0. It means: Strength of goal"),
         ("labeller={kind: gvl, num_frames: 1}", "labeller.num_frames = 1: must be at least 2"),
         ("labeller={kind: random}", "labeller.mean_of is missing: add it. It means: A labeller"),
-        ("labeller={kind: video, model: s3d_howto100m.pth}", "RoboCLIP's own S3D is not supported"),
+        ("labeller={kind: roboclip, weights: none.pth, words: none.npy}", "labeller.words = 'none.npy' cannot be read"),
         ("labeller={kind: clip, model: /no/such/model}", "labeller.model = '/no/such/model' cannot be loaded"),
         ("mode=single_turn", "mode means nothing to labeller.kind 'random': leave it out"),
         ("rater.model=pocket", "rater means nothing to labeller.kind 'random'"),

@@ -24,6 +24,8 @@ def save(
     """Write weights as bfloat16 safetensors, tokenizer and processor settings: a folder as any Qwen-VL's."""
     folder.mkdir(parents=True, exist_ok=True)
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+    # safetensors makes files for their owner only; others may want to serve this one.
+    (folder / "model.safetensors").chmod(0o644)
     save_processor(tokenizer, folder, picture_px)
 
 
