@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=60, help="in the smaller set of the memory test")
     parser.add_argument("--only", choices=["speed", "memory"])
     arguments = parser.parse_args()
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as temporary:
         if arguments.only != "memory":
             measure_speed(arguments, Path(temporary))

@@ -109,7 +109,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     runs: dict[str, list[dict[str, Any]]] = {"RatedSAC": [], "RLlib SAC": []}
     if arguments.output and arguments.output.exists():
         runs = json.loads(arguments.output.read_text())

@@ -206,7 +206,7 @@ def main() -> None:
         max_in_flight=arguments.max_in_flight,
         max_model_len=2048,
     )
-    ray.init(include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", include_dashboard=False, log_to_driver=False)
     gpus = {"num_gpus": 0.5} if ray.cluster_resources().get("GPU") else {}
     if gpus:
         # Both engines share a GPU's memory; each computes alone while the other waits.

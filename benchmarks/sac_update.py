@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
     hidden, chunks = tuple(arguments.hidden), random_chunks(np.random.default_rng(0))
     ours = rated_sac(hidden, arguments.batch, chunks)
     contenders: dict[str, tuple[Update, int, int]] = {

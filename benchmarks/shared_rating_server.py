@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=["fairness", "overhead", "scaling", []], default=[])
     parser.add_argument("--seconds", type=float, default=20.0)
     arguments = parser.parse_args()
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         for part in (fairness, overhead, scaling):
             if not arguments.parts or part.__name__ in arguments.parts:

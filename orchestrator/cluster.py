@@ -44,7 +44,9 @@ def connect(demands: Sequence[Demand]) -> None:
             promised = _sum(demands)
             asked = math.ceil(promised.pop("CPU", 0.0)) + 1
             promised = {name: amount for name, amount in promised.items() if _is_promise(name)}
-            options |= {"num_cpus": max(asked, os.cpu_count() or 1), "resources": promised, "include_dashboard": False}
+            own = {"num_cpus": max(asked, os.cpu_count() or 1), "resources": promised, "include_dashboard": False}
+            # Unsaid, Ray would join one that somebody else has started on this machine.
+            options |= own | {"address": "local"}
         ray.init(**options)
     check_placement(demands)
 

@@ -222,7 +222,7 @@ def test_a_node_with_another_clock(monkeypatch, skew):
 
 @pytest.fixture
 def own_ray():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 

@@ -14,7 +14,7 @@ from tests.toy_run import ToyRun, toy_experiment
 @pytest.fixture(scope="module", autouse=True)
 def local_ray():
     torch.set_num_threads(1)
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 

@@ -80,7 +80,14 @@ def test_a_policy_without_a_gpu_can_not_be_sent_anywhere():
 
 @pytest.fixture(scope="module")
 def small_cluster():
-    ray.init(num_cpus=2, resources={"env": 1}, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        resources={"env": 1},
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
     yield
     ray.shutdown()
 
@@ -160,3 +167,17 @@ def test_in_its_trial_every_actor_has_its_own_bundle(small_cluster):
     assert found == [1, 2, 3]
     assert [bundles[index]["CPU"] for index in found] == [1.0, 0.4, 0.4]
     ray.util.remove_placement_group(group)
+
+
+def test_a_ray_of_our_own_unless_an_address_is_given(monkeypatch):
+    asked = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: asked.append(options))
+    monkeypatch.setattr(cluster, "check_placement", lambda _: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    cluster.connect([Demand("rollout worker", 3, {"CPU": 1, "env": 1}, "rollout.num_workers")])
+    # One that another user has started on this machine is not joined.
+    assert asked[0]["address"] == "local" and asked[0]["num_cpus"] >= 4 and asked[0]["resources"] == {"env": 3}
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    cluster.connect([])
+    assert not {"address", "num_cpus", "resources"} & asked[1].keys()

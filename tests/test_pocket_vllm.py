@@ -33,7 +33,7 @@ def frames():
 
 @pytest.fixture(scope="module")
 def server():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     environment = engine_environment() | {"OMP_NUM_THREADS": "1"}
     actor = ray.remote(RatingServer).options(num_cpus=1, max_concurrency=600, runtime_env={"env_vars": environment})
     handle = actor.remote(RaterSettings(max_model_len=1024, deadline_s=600.0))

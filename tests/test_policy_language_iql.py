@@ -235,7 +235,7 @@ def test_as_any_rllib_algorithm_it_trains_and_is_judged_by_evaluation_workers(da
             evaluation_duration_unit="episodes", evaluation_config={"explore": False},
         )
     )  # fmt: skip
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         algo = config.build_algo()
         algo.train()

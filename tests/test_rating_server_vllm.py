@@ -57,7 +57,7 @@ def server(checkpoint):
     settings = RaterSettings(
         model=str(checkpoint), max_analysis_tokens=24, max_model_len=1024, stall_timeout_s=20.0, deadline_s=300.0
     )
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     environment = engine_environment() | {"OMP_NUM_THREADS": "1"}
     actor = ray.remote(ProbedServer).options(num_cpus=1, max_concurrency=300, runtime_env={"env_vars": environment})
     handle = actor.remote(settings)

@@ -192,7 +192,7 @@ def test_storage_that_is_full_or_away_says_so(memory_folder, on_machine, monkeyp
 
 @pytest.mark.slow
 def test_a_run_on_s3_stops_and_goes_on_elsewhere_as_if_never_stopped(s3_folder, tmp_path, on_machine):
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     try:
         plain = toy_experiment(tmp_path)
         folders = {"runs_folder": s3_folder / "runs", "ratings_folder": s3_folder / "ratings"}

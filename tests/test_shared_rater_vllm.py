@@ -60,7 +60,7 @@ def kill_in_mid_work(service, store, replica, first, victim):
 
 
 def test_engine_and_actor_are_killed_in_mid_work_and_every_question_is_answered(tmp_path):
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     rater = RaterSettings(
         server="real",
         model=str(build_tiny_qwen(tmp_path / "model")),
