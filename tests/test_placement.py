@@ -4,6 +4,7 @@ import pytest
 import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from orchestrator import cluster
 from orchestrator.errors import SettingsError
 from orchestrator.placement import Demand, bundles_of, check_placement, demands_of, in_bundle, unplaced
 from orchestrator.settings import Experiment
