@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from orchestrator.rating_store import RatingStore
 from orchestrator.run_data import RunData
@@ -109,6 +112,59 @@ def test_a_killed_run_goes_on_asks_nothing_twice_and_leaves_no_process(tmp_path)
     assert run.control("random") is not None and run.control("untrained") is not None
     for name in ("success", "ratings", "reward_and_progress"):
         assert (tmp_path / f"runs/demo-seed0/figures/{name}.png").stat().st_size > 5_000
+
+
+@pytest.mark.slow
+def test_a_killed_run_equals_one_that_was_not_to_the_last_bit(tmp_path):
+    exact = [*SHORT, "feedback.max_rating_lag=0", "rollout.num_workers=1"]
+    whole = likert_run(tmp_path / "whole", *exact)
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen(
+        command(tmp_path / "killed", *exact), env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
+    )
+    checkpoints = tmp_path / "killed/runs/demo-seed0/checkpoints"
+    try:
+        wait_until(lambda: list(checkpoints.glob("env-steps-*1200")), 400, "a checkpoint after the second session")
+    finally:
+        children = descendants(process.pid)
+        process.kill()
+        process.wait()
+    wait_until(lambda: not alive(children), 90, "the killed run's processes to end")
+    resumed = likert_run(tmp_path / "killed", *exact)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on from" in resumed.stderr
+
+    one, other = (last_checkpoint(tmp_path / name / "runs/demo-seed0") for name in ("whole", "killed"))
+    assert len(one["keys"]) == NUM_SESSIONS * 20
+    assert one["keys"] == other["keys"] and one["ratings"] == other["ratings"]
+    assert one["reward model"].keys() == other["reward model"].keys()
+    for name, weight in one["reward model"].items():
+        assert torch.equal(weight, other["reward model"][name]), name
+    assert one["replay"].keys() == other["replay"].keys()
+    for name, column in one["replay"].items():
+        np.testing.assert_array_equal(column, other["replay"][name], err_msg=name)
+
+
+def last_checkpoint(run_folder: Path) -> dict:
+    """What the newest checkpoint of a run says of ratings, reward model and replay."""
+    newest = max((run_folder / "checkpoints").glob("env-steps-*"))
+    sessions = json.loads((newest / "loop.json").read_text())["sessions"]
+    return {
+        "keys": sessions["keys"],
+        "ratings": sessions["ratings"],
+        "reward model": flat(torch.load(newest / "reward_model.pt", weights_only=True)["model"]),
+        "replay": pickle.loads((newest / "policy" / "algorithm_state.pkl").read_bytes())["replay"],
+    }
+
+
+def flat(weights: dict, prefix: str = "") -> dict[str, torch.Tensor]:
+    """Tensors of nested dictionaries by their whole names."""
+    found = {}
+    for name, part in weights.items():
+        found |= (
+            flat(part, f"{prefix}{name}.") if isinstance(part, dict) else {f"{prefix}{name}": torch.as_tensor(part)}
+        )
+    return found
 
 
 class Endpoint(http.server.BaseHTTPRequestHandler):
