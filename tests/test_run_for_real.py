@@ -152,7 +152,7 @@ def last_checkpoint(run_folder: Path) -> dict:
     return {
         "keys": sessions["keys"],
         "ratings": sessions["ratings"],
-        "reward model": flat(torch.load(newest / "reward_model.pt", weights_only=True)["model"]),
+        "reward model": flat(torch.load(newest / "reward_model.pt", weights_only=True)["model"]["ensemble"]),
         "replay": pickle.loads((newest / "policy" / "algorithm_state.pkl").read_bytes())["replay"],
     }
 
@@ -161,9 +161,8 @@ def flat(weights: dict, prefix: str = "") -> dict[str, torch.Tensor]:
     """Tensors of nested dictionaries by their whole names."""
     found = {}
     for name, part in weights.items():
-        found |= (
-            flat(part, f"{prefix}{name}.") if isinstance(part, dict) else {f"{prefix}{name}": torch.as_tensor(part)}
-        )
+        whole = f"{prefix}{name}"
+        found |= flat(part, f"{whole}.") if isinstance(part, dict) else {whole: part}
     return found
 
 
