@@ -30,7 +30,7 @@ class MortalRun(ToyRun):
 
     def __init__(self, experiment, *graves):
         self.graves = experiment.runs_folder.parent / "graves"
-        self.graves.mkdir(exist_ok=True)
+        self.graves.mkdir(parents=True, exist_ok=True)
         for grave in graves:
             (self.graves / grave).touch()
         super().__init__(experiment, self.graves, MortalServer)
@@ -140,20 +140,21 @@ def test_an_actor_that_can_not_be_made_ends_the_run_with_its_reason(local_ray, t
 def test_a_full_disk_stops_the_run_with_a_message_and_it_goes_on_afterwards(tmp_path, undisturbed, monkeypatch, caplog):
     write, written = parquet_parts.write_atomic, []
 
-    def full_after_two(path, content):
+    def full_after_one(path, content):
         written.append(path)
-        if path.parent.name == "ratings" and sum(one.parent.name == "ratings" for one in written) > 2:
+        if path.parent.name == "ratings" and sum(one.parent.name == "ratings" for one in written) > 1:
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(parquet_parts, "write_atomic", full_after_two)
+    monkeypatch.setattr(parquet_parts, "write_atomic", full_after_one)
     experiment = short_experiment(tmp_path)
     with pytest.raises(DiskFailing, match=r"No space left on device.*the run goes on"):
         MortalRun(experiment).run()
     monkeypatch.setattr(parquet_parts, "write_atomic", write)
-    # Nothing was saved yet, so it begins again; what was rated is not asked again.
     kept = len(RatingStore(tmp_path / "ratings"))
-    again = MortalRun(experiment).run()
+    assert kept > 0
+    again = MortalRun(experiment)
+    again.run(resume=bool(again.checkpoints.newest_first()))
     assert again.fingerprint() == undisturbed
     assert again.num_asked == len(RatingStore(tmp_path / "ratings")) - kept
 
@@ -211,7 +212,7 @@ def test_all_nodes_of_the_workers_go_and_the_run_says_so_and_goes_on_when_one_re
 def test_a_really_full_disk(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], check=False).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", disk], check=False).returncode:
         pytest.skip("this machine does not let us mount a file system")
     if not ray.is_initialized():
         ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
