@@ -154,14 +154,19 @@ class RatingService:
             num_from_store = sum(key in outcomes for key in keys)
             # Equal questions of one session are asked once.
             missing = {key: question for key, question in zip(keys, questions, strict=True) if key not in outcomes}
-            num_failed = num_shared = 0
-            report(0, 0, num_from_store, 0)
+            num_shared = 0
+
+            def tell() -> None:
+                found = [outcomes[key] for key in keys if key in outcomes]
+                num_failed = sum(isinstance(outcome, RatingFailure) for outcome in found)
+                report(len(found) - num_failed, num_failed, num_from_store, num_shared)
+
+            tell()
             async for answers in self._answers(missing):
                 await asyncio.to_thread(self._write, missing, [answer.outcome for answer in answers])
                 outcomes |= {answer.outcome.key: answer.outcome for answer in answers}
-                num_failed += sum(isinstance(answer.outcome, RatingFailure) for answer in answers)
                 num_shared += sum(answer.shared for answer in answers)
-                report(len(outcomes) - num_failed, num_failed, num_from_store, num_shared)
+                tell()
             ordered = [outcomes[key] for key in keys]
             return SessionAnswers(ordered, num_from_store, time.monotonic() - started, num_shared)
 

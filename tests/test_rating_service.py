@@ -149,3 +149,13 @@ def test_closing_ends_a_session_under_way(front, tmp_path):
     asking = service.ask(questions(3))
     service.close()
     assert asking.cancelled()
+
+
+def test_equal_questions_are_asked_once_and_each_counts_as_answered(service, front):
+    told = []
+    some = questions(3)
+    answers = service.ask([some[0], some[1], some[0], some[0]], lambda *counts: told.append(counts)).result()
+    assert len(front.asked) == 2 and len(answers.outcomes) == 4
+    assert told[0] == (0, 0, 0, 0) and told[-1] == (4, 0, 0, 0)
+    service.ask([some[0], some[0], some[2]], lambda *counts: told.append(counts)).result()
+    assert told[-1] == (3, 0, 2, 0)

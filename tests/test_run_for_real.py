@@ -248,7 +248,9 @@ def test_the_published_settings_pass_their_first_session_with_the_pocket_rater(t
     ]
     done = likert_run(tmp_path, *short, settings=f"tune_configs/erl_vlm/{task}.yaml")
     assert done.returncode == 0, done.stderr
-    assert len(RatingStore(tmp_path / "ratings")) == 10
+    assert "done" in done.stderr and "ratings 10/10 " in done.stderr
+    # From fixed starts random actions may not touch a thing, and with the robot hidden all pictures are then equal.
+    assert 1 <= len(RatingStore(tmp_path / "ratings")) <= 10
 
 
 @pytest.mark.parametrize(
