@@ -38,7 +38,7 @@ test: $(INSTALLED) ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(INSTALLED) ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow --timeout=3000
+	$(BIN)/python -m pytest -m slow --timeout=3000 -n 2 --dist loadfile --no-loadscope-reorder
 
 test-cluster: $(INSTALLED) ## a real `ray up` and a machine that crashes, between network namespaces (root; 15 minutes)
 	$(BIN)/python -m tests.cluster

@@ -44,7 +44,7 @@ def command(folder: Path, *overrides: str, settings: str = "tune_configs/demo.ya
 def likert_run(folder: Path, *overrides: str, **options) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        command(folder, *overrides, **options), env=environment, capture_output=True, text=True, timeout=540
+        command(folder, *overrides, **options), env=environment, capture_output=True, text=True, timeout=900
     )
 
 

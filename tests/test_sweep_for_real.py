@@ -26,7 +26,7 @@ def toy_sweep(folder: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "tests.toy_sweep", str(folder), *arguments]
 
 
-def run_toy_sweep(folder: Path, *arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+def run_toy_sweep(folder: Path, *arguments: str, timeout_s: float = 900) -> subprocess.CompletedProcess[str]:
     command = toy_sweep(folder, *arguments)
     return subprocess.run(command, env=ENVIRONMENT, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout_s)
 
@@ -137,7 +137,7 @@ def test_schedulers_compare_trials_by_success(tmp_path, scheduler):
     write_toy_sweep(tmp_path, search, {"concurrency": 3, "num_samples": 3, "seed": 3})
     overrides = ["sweep.asha.grace_env_steps=400", "sweep.asha.reduction_factor=2", "sweep.pbt.interval_env_steps=400",
                  "sweep.pbt.resample_probability=0.0", "sweep.pbt.quantile=0.5"]  # fmt: skip
-    done = run_toy_sweep(tmp_path, f"sweep.scheduler={scheduler}", *overrides, timeout_s=500)
+    done = run_toy_sweep(tmp_path, f"sweep.scheduler={scheduler}", *overrides)
     assert done.returncode == 0, done.stderr
     records = [read_record(path.parent) for path in (tmp_path / "runs" / "toy").glob("*/trial.json")]
     assert len(records) == 3 and all(record.is_done for record in records)

@@ -53,15 +53,15 @@ NOTHING_LEARNT = -100
 class WindowPlan:
     """How long each phase lasts and how large its steps are."""
 
-    cell_steps: int = 300
+    cell_steps: int = 600
     cell_batch: int = 12
-    frame_steps: int = 450
+    frame_steps: int = 1200
     frame_batch: int = 16
-    text_pool: int = 1600
+    text_pool: int = 4000
     """Windows whose tokens are computed once."""
-    text_steps: int = 600
+    text_steps: int = 2500
     text_batch: int = 12
-    joint_steps: int = 80
+    joint_steps: int = 150
     joint_batch: int = 12
     learning_rate: float = 2e-3
     joint_learning_rate: float = 6e-4
