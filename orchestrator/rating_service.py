@@ -173,6 +173,9 @@ class RatingService:
     async def _answers(self, missing: dict[str, Question]) -> AsyncIterator[list[Delivery]]:
         """Yield lists of answers to `missing`, each to be written at once."""
         waiting = dict(missing)
+        if waiting:
+            # A shared server's front may have been replaced since the last session.
+            await self._meet()
         while waiting:
             try:
                 # A client for each session: between two it would be silent for longer than the front is patient.
@@ -181,7 +184,8 @@ class RatingService:
                     yield answers
             except (FrontLost, UnknownClient):
                 # What it had is lost; what was taken is not asked again.
-                await self._find_again()
+                await asyncio.sleep(REJOIN_S)
+                await self._meet()
 
     async def _take_all(self, client: str, waiting: dict[str, Question]) -> AsyncIterator[list[Delivery]]:
         """Ask what is `waiting`, and yield answers as they come; what was taken is removed."""
@@ -212,8 +216,8 @@ class RatingService:
         for start in range(0, len(pairs), SUBMIT_QUESTIONS):
             await self._front.submit(client, pairs[start : start + SUBMIT_QUESTIONS])
 
-    async def _find_again(self) -> None:
-        await asyncio.sleep(REJOIN_S)
+    async def _meet(self) -> None:
+        """Make sure that the front is there, and that the same weights answer."""
         try:
             identity = await self._start()
         except TimeoutError:

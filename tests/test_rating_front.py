@@ -319,3 +319,15 @@ def test_a_client_that_is_silent_for_too_long_is_dropped(monkeypatch):
             await front.submit(client, questions("k"))
 
     run(scenario)
+
+
+def test_a_front_that_took_the_place_of_one_that_died_starts_its_replicas_when_it_is_first_joined():
+    async def scenario():
+        replica = Replica()
+        front = RatingFront(settings(), [replica])
+        client = await front.join("trial", 1.0)
+        await front.submit(client, questions("a"))
+        assert [one.outcome.key for one in await taken(front, client, 1)] == ["a"]
+        assert replica.num_starts == 1 and (await front.start()).model == "one" and replica.num_starts == 1
+
+    run(scenario)

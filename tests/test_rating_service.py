@@ -151,6 +151,14 @@ def test_closing_ends_a_session_under_way(front, tmp_path):
     assert asking.cancelled()
 
 
+def test_a_front_that_was_replaced_between_two_sessions_is_found_out(service, front):
+    service.ask(questions(2)).result(10)
+    front.identity = RaterIdentity("model", "two")
+    assert service.ask(questions(2)).result(10).num_from_store == 2
+    with pytest.raises(SettingsError, match="came back with other weights: model two in place of model one"):
+        service.ask(questions(3)).result(10)
+
+
 def test_equal_questions_are_asked_once_and_each_counts_as_answered(service, front):
     told = []
     some = questions(3)

@@ -50,6 +50,17 @@ def server(local_ray):
     return shared_rater.find_or_start(RATER, SlowServer)
 
 
+def wait_for(front):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            ray.get(front.settings.remote())
+            return
+        except ray.exceptions.ActorUnavailableError:
+            time.sleep(0.5)
+    raise TimeoutError("the front did not come back")
+
+
 def question(number: int) -> Question:
     picture = np.full((28, 28, 3), number % 256, np.uint8)
     picture[0, 0] = number // 256
@@ -119,6 +130,16 @@ def test_a_killed_replica_or_front_comes_back_and_no_question_is_lost(service, v
     ray.kill(ray.get_actor(victim, shared_rater.NAMESPACE), no_restart=False)
     answers = asking.result(120)
     assert len(answers.outcomes) == 600 and answers.num_failed == 0
+
+
+def test_a_front_that_is_killed_between_two_sessions_answers_the_next_one(service):
+    run = service("run-between")
+    run.ask(questions(*range(2_000, 2_010))).result(120)
+    front = ray.get_actor("rating-server/shared", shared_rater.NAMESPACE)
+    ray.kill(front, no_restart=False)
+    # The run asks only once it is there again, and so cannot know that it was ever gone.
+    wait_for(front)
+    assert run.ask(questions(*range(2_010, 2_020))).result(120).num_failed == 0
 
 
 def test_a_server_that_can_not_start_says_why_and_frees_its_name(tmp_path):

@@ -86,10 +86,7 @@ class RatingFront:
 
         Raises what keeps a replica from starting, or ValueError if two of them hold different weights.
         """
-        for link in self._links:
-            link.begin()
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch())
+        self._begin()
         await asyncio.gather(*(asyncio.shield(link.started) for link in self._links))
         if self._identity is None:
             identities = await asyncio.gather(*(link.replica.identity() for link in self._links))
@@ -98,8 +95,17 @@ class RatingFront:
             self._identity = identities[0]
         return self._identity
 
+    def _begin(self) -> None:
+        for link in self._links:
+            link.begin()
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch())
+
     async def join(self, trial: str, weight: float) -> str:
         """Name of a new client of `trial`. Questions of a trial count together, with `weight` against other trials."""
+        if self._watching is None:
+            # It took the place of one that died between two questions: nobody knows that it has to be started.
+            self._begin()
         self._queue.set_weight(trial, weight)
         client = f"{trial}/{uuid.uuid4().hex}"
         self._clients[client] = _Client(trial, asyncio.get_running_loop().time())
