@@ -268,7 +268,10 @@ class OnlineLoop:
             self.learner.cache_frames(int(part[0]), frames)
             indices.append(part)
             scores.append(self._scores(frames))
-        return np.concatenate(indices), np.concatenate(scores)
+        # In the replay's order, whatever was drawn again: the scale is a mean, whose last bits depend on the order.
+        joined = np.concatenate(indices)
+        order = np.argsort(joined)
+        return joined[order], np.concatenate(scores)[order]
 
     def _scores(self, inputs: Any) -> np.ndarray:
         """The reward model's scores [N] of states or frames, or of a reference to them."""

@@ -99,6 +99,12 @@ def test_after_a_resume_lost_frames_are_drawn_once_and_kept(experiment, monkeypa
     resumed.run(resume=True)
     relabelled = [count for count in drawn if count > experiment.feedback.per_session]
     assert relabelled == [400]
+    # What was drawn again and what was not are scaled together, to the last bit as if nothing had happened.
+    whole = experiment.model_copy(update={"name": "whole", "ratings_folder": experiment.ratings_folder / "whole"})
+    assert (
+        resumed.fingerprint()
+        == ToyRun(seeing_frames(whole, total_env_steps=800, frame_cache_gb=1.0)).run().fingerprint()
+    )
 
 
 def test_late_ratings_are_learned_from_within_the_lag(experiment):

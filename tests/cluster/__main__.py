@@ -142,10 +142,9 @@ def job(words: str) -> str:
 
 def state(lab: Lab, name: str) -> str:
     """A job's state in Ray's word; empty if the head does not say."""
-    found = re.search(
-        r"[Ss]tatus.*?\b(PENDING|RUNNING|SUCCEEDED|FAILED|STOPPED)\b", launch(lab, job(f"status {name}"), may_fail=True)
-    )
-    return found.group(1) if found else ""
+    said = launch(lab, job(f"status {name}"), may_fail=True)
+    found = re.search(r"Status for job.*?(PENDING|RUNNING)|Job '[^']*' (?:was )?(succeeded|failed|stopped)", said)
+    return (found.group(1) or found.group(2)).upper() if found else ""
 
 
 def nodes(lab: Lab) -> str:
