@@ -65,7 +65,7 @@ class Rating:
     rating: int
     """Level in [0, num_ratings)."""
     probabilities: tuple[float, ...]
-    """Probability of each level, renormalised over the levels; sums to 1."""
+    """Probability of each level, renormalised over the levels; sums to 1. Empty if the rater tells none."""
     analysis: str
     """Text of turn one; empty in answer-only mode."""
     prompt_tokens: int

@@ -117,7 +117,7 @@ def rating_row(
     if not isinstance(rating, Rating):
         raise TypeError(f"a {type(rating).__name__} is never stored as a rating")
     num_ratings = len(question.request.scale)
-    if not 0 <= rating.rating < num_ratings or len(rating.probabilities) != num_ratings:
+    if not 0 <= rating.rating < num_ratings or len(rating.probabilities) not in (0, num_ratings):
         raise ValueError(
             f"rating {rating.rating} with {len(rating.probabilities)} probabilities does not fit a scale of "
             f"{num_ratings} levels"

@@ -211,7 +211,7 @@ def endpoint():
 
 @pytest.mark.slow
 def test_an_endpoint_that_babbles_then_hangs_stops_the_run_and_a_well_one_lets_it_go_on(tmp_path, endpoint):
-    overrides = [*SHORT, f"rater.endpoint={endpoint}", "rater.deadline_s=3", "rater.max_attempts=1"]
+    overrides = [*SHORT, f"rater.endpoint={endpoint}", "rater.deadline_s=12", "rater.max_attempts=1"]
     for mood, cause in (("garbage", "unparsable"), ("hang", "timeout")):
         Endpoint.mood = mood
         stopped = likert_run(tmp_path, *overrides)

@@ -152,6 +152,13 @@ def test_a_failure_never_becomes_a_rating(tmp_path):
     assert not (tmp_path / "ratings").exists() and not (tmp_path / "images").exists()
 
 
+def test_a_rating_without_probabilities_is_kept_as_it_is(tmp_path):
+    store = RatingStore(tmp_path)
+    store.append([(question(1), dataclasses.replace(rating(1), probabilities=()))], IDENTITY, SAMPLING, "run")
+    found = RatingStore(tmp_path).lookup(["key1"])["key1"]
+    assert found.probabilities == () and found.rating == rating(1).rating
+
+
 @pytest.mark.parametrize("bad", [{"rating": 3}, {"rating": -1}, {"probabilities": (0.5, 0.5)}])
 def test_a_level_outside_the_scale_is_refused(tmp_path, bad):
     with pytest.raises(ValueError, match="does not fit a scale of 3 levels"):
