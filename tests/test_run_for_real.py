@@ -85,7 +85,7 @@ def test_a_killed_run_goes_on_asks_nothing_twice_and_leaves_no_process(tmp_path)
     )
     checkpoints = tmp_path / "runs/demo-seed0/checkpoints"
     try:
-        wait_until(lambda: list(checkpoints.glob("env-steps-*1200")), 400, "a checkpoint after the second session")
+        wait_until(lambda: list(checkpoints.glob("env-steps-*1200")), 900, "a checkpoint after the second session")
     finally:
         children = descendants(process.pid)
         process.send_signal(signal.SIGKILL)
@@ -124,7 +124,7 @@ def test_a_killed_run_equals_one_that_was_not_to_the_last_bit(tmp_path):
     )
     checkpoints = tmp_path / "killed/runs/demo-seed0/checkpoints"
     try:
-        wait_until(lambda: list(checkpoints.glob("env-steps-*1200")), 400, "a checkpoint after the second session")
+        wait_until(lambda: list(checkpoints.glob("env-steps-*1200")), 900, "a checkpoint after the second session")
     finally:
         children = descendants(process.pid)
         process.kill()
