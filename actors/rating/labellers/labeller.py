@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,18 @@ class Labeller(ABC):
 def labels_of_values(values: np.ndarray, use: ValueUse) -> Labels:
     """Labels from a value of each frame, float64 [T + 1]: an action's score is the value of the frame it led to."""
     return Labels(values[1:], paid(values, use))
+
+
+def labels_of_whole(episode: Trajectory, similarity: Callable[[Trajectory], float]) -> Labels:
+    """Labels from one value of the trajectory: the last action earns it, all others 0 and no score.
+
+    A trajectory with a broken frame has no labels.
+    """
+    scores = np.full(len(episode), np.nan)
+    if len(whole_frames(episode)) < len(episode.frames):
+        return Labels(scores, scores.copy())
+    scores[-1] = similarity(episode)
+    return Labels(scores, np.nan_to_num(scores))
 
 
 def whole_frames(episode: Trajectory) -> list[int]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from actors.rating.labellers.labeller import Labeller, Labels, whole_frames
+from actors.rating.labellers.labeller import Labeller, Labels, labels_of_whole
 from actors.rating.labellers.loading import device_of
 from actors.rating.labellers.s3d import S3D
 from actors.rating.labellers.settings import RoboClipLabeller
@@ -41,12 +41,8 @@ class RoboClip(Labeller):
         return self._identity
 
     def label(self, episode: Trajectory, answers: Sequence[Scores | None]) -> Labels:
-        """No question is asked. A trajectory with a broken frame has no labels."""
-        scores = np.full(len(episode), np.nan)
-        if len(whole_frames(episode)) < len(episode.frames):
-            return Labels(scores, scores.copy())
-        scores[-1] = self._similarity(episode)
-        return Labels(scores, np.nan_to_num(scores))
+        """No question is asked."""
+        return labels_of_whole(episode, self._similarity)
 
     @torch.inference_mode()
     def _similarity(self, episode: Trajectory) -> float:

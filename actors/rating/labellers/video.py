@@ -6,10 +6,9 @@ here, and its weights are pickled, so this is "RoboCLIP-style" and should be cal
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
-from actors.rating.labellers.labeller import Labeller, Labels, whole_frames
+from actors.rating.labellers.labeller import Labeller, Labels, labels_of_whole
 from actors.rating.labellers.loading import load_model
 from actors.rating.labellers.settings import VideoLabeller
 from algorithms.progress import spread
@@ -32,15 +31,12 @@ class Video(Labeller):
         return self._model.identity
 
     def label(self, episode: Trajectory, answers: Sequence[Scores | None]) -> Labels:
-        """No question is asked. A trajectory with a broken frame has no labels."""
-        scores = np.full(len(episode), np.nan)
-        if len(whole_frames(episode)) < len(episode.frames):
-            return Labels(scores, scores.copy())
-        scores[-1] = self._similarity(clip_frames(len(episode.frames), self._num_frames), episode)
-        return Labels(scores, np.nan_to_num(scores))
+        """No question is asked."""
+        return labels_of_whole(episode, self._similarity)
 
     @torch.inference_mode()
-    def _similarity(self, frames: Sequence[int], episode: Trajectory) -> float:
+    def _similarity(self, episode: Trajectory) -> float:
+        frames = clip_frames(len(episode.frames), self._num_frames)
         pixels = self._model.pixels([episode.frames[index] for index in frames]).unsqueeze(0)
         found = self._model.network(pixel_values=pixels, **self._model.words(episode.instruction, self._num_tokens))
         # The text's embedding depends on the video in X-CLIP; both have length 1, up to rounding.
