@@ -1,7 +1,7 @@
 """Trajectory-goal similarity, in the manner of RoboCLIP (Sontakke et al. 2023, arXiv 2310.07899), by X-CLIP.
 
-RoboCLIP itself uses S3D of HowTo100M, with a dot product that is not normalised. That network is in no library used
-here, and its weights are pickled, so this is "RoboCLIP-style" and should be called so.
+RoboCLIP itself uses S3D of HowTo100M, with a dot product that is not normalised (`roboclip.py`). The hub has an X-CLIP
+for everyone; what it says is "RoboCLIP-style" and should be called so.
 """
 
 from collections.abc import Sequence
