@@ -119,7 +119,7 @@ def test_effects_by_hand():
     assert EFFECTS[effect_of(0, False, False)] == "no change"
     assert analysis_of([3, 1, 4]) == "1: closer. 2: no change. 3: completes."
     # What helps more never scores less.
-    assert SCORE_OF[0] < SCORE_OF[1] == SCORE_OF[2] < SCORE_OF[3] < SCORE_OF[4] == 10
+    assert SCORE_OF[0] < SCORE_OF[1] == SCORE_OF[2] < SCORE_OF[3] == SCORE_OF[4] == 10
 
 
 def test_pictures_and_questions_are_those_that_labelling_makes(chains):

@@ -200,6 +200,9 @@ def test_all_nodes_of_the_workers_go_and_the_run_says_so_and_goes_on_when_one_re
         going.join(180)
         assert not going.is_alive()
         assert "rollout workers: back after" in caplog.text
+        # They would keep the node's places from the undisturbed run's.
+        for worker in run.workers:
+            ray.kill(worker)
         whole = seeing_frames(tmp_path / "whole")
         assert run.fingerprint() == Run(whole).run().fingerprint()
     finally:

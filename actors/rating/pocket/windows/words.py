@@ -9,8 +9,9 @@ EFFECTS = ("farther", "no change", "no help", "closer", "completes")
 way; shortened the way; ended the sub-task."""
 FARTHER, NO_CHANGE, NO_HELP, CLOSER, COMPLETES = range(len(EFFECTS))
 
-SCORE_OF = (0, 1, 1, 8, MAX_SCORE)
-"""Turn two is a function of what turn one said."""
+SCORE_OF = (0, 1, 1, MAX_SCORE, MAX_SCORE)
+"""Turn two is a function of what turn one said. An action that shortens the way contributes fully, and so does one that
+ends it."""
 
 
 SIGHTS = ("nothing", "moved", "turned left", "turned right", "changed things")
