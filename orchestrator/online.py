@@ -55,6 +55,8 @@ class Progress:
     reward_deviation: float = 1.0
     """Scale of the learned reward; the identity unless `reward_model.reward_scale` is `standardised`."""
     observations_scaled: bool = False
+    evaluated_at: int = -1
+    """Environment steps at the latest evaluation."""
     best_success: float = -1.0
     num_asked: int = 0
     num_failed: int = 0
@@ -296,6 +298,7 @@ class OnlineLoop:
             return
         interval = self.experiment.evaluation.interval_env_steps
         self.progress.next_evaluation = (self.progress.env_steps // interval + 1) * interval
+        self.progress.evaluated_at = self.progress.env_steps
         self._show("evaluation")
         weights = self.policy.actor_weights()
         success = self._log_evaluation(weights, "eval/")
@@ -415,8 +418,9 @@ class OnlineLoop:
         """Evaluate and save what the last episode left, and keep what people want to look at."""
         if self.session is not None:
             self._close_session()
-        self.progress.next_evaluation = min(self.progress.next_evaluation, self.progress.env_steps)
-        self._evaluate_if_due()
+        if self.progress.evaluated_at < self.progress.env_steps:
+            self.progress.next_evaluation = min(self.progress.next_evaluation, self.progress.env_steps)
+            self._evaluate_if_due()
         self.save()
         weights, version = self.learner.publish()
         self.folder.save_reward_model(weights, version)

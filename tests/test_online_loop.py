@@ -7,6 +7,7 @@ import torch
 
 from orchestrator.errors import RatingsFailing
 from orchestrator.rating_store import RatingStore
+from orchestrator.run_data import RunData
 from orchestrator.settings import Experiment
 from tests.toy_run import ToyRun, toy_experiment
 
@@ -32,6 +33,8 @@ def test_the_loop_solves_a_toy_task_from_ratings_and_a_rerun_asks_nothing(experi
     # Equal frames, of a dot at the wall, are one question.
     assert first.num_asked == len(set(first.labels.keys)) > 100
     assert len(RatingStore(experiment.ratings_folder)) == first.num_asked
+    rows = RunData.load(experiment.run_folder).rows
+    assert len(rows) == len({(row["env_step"], *row) for row in rows}), "a number was logged twice"
 
     again = ToyRun(experiment.model_copy(update={"name": "again"})).run()
     assert again.num_asked == 0

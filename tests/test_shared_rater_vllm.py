@@ -46,17 +46,23 @@ def until(condition, timeout_s=120.0):
         time.sleep(0.2)
 
 
-def kill_in_mid_work(service, store, replica, first, victim):
-    processes = ray.get(replica.process_ids.remote())
-    assert len(processes) > 1
-    known = len(store)
+def engines(pids: list[int]) -> list[int]:
+    """Python's resource tracker belongs to the actor, and outlives an engine."""
+    return [pid for pid in pids if "resource_tracker" not in " ".join(psutil.Process(pid).cmdline())]
+
+
+def kill_in_mid_work(service, stored, replica, first, kill_actor):
+    actor, *others = ray.get(replica.process_ids.remote())
+    engine = engines(others)
+    assert engine
+    known = stored()
     asking = service.ask([question(1 + first + number) for number in range(200)])
-    until(lambda: len(store) > known or asking.done())
+    until(lambda: stored() > known or asking.done())
     assert not asking.done()
-    os.kill(processes[victim], signal.SIGKILL)
+    os.kill(actor if kill_actor else engine[0], signal.SIGKILL)
     answers = asking.result(300)
     assert answers.num_failed == 0 and len(answers.outcomes) == 200
-    until(lambda: not alive(processes[1:] if victim else processes))
+    until(lambda: not alive([actor, *others] if kill_actor else engine))
 
 
 def test_engine_and_actor_are_killed_in_mid_work_and_every_question_is_answered(tmp_path):
@@ -71,15 +77,21 @@ def test_engine_and_actor_are_killed_in_mid_work_and_every_question_is_answered(
         max_attempts=5,
     )
     store = RatingStore(tmp_path / "ratings")
+
+    def stored():
+        return len(RatingStore(tmp_path / "ratings"))
+
     try:
         service = RatingService(store, shared_rater.attach(rater, ProbedServer), rater, "run")
         service.begin_start()
         service.finish_start()
         replica = ray.get_actor("rating-server/real/replica-0", shared_rater.NAMESPACE)
         # First the engine's own process, then the actor that holds it.
-        for number, victim in enumerate((1, 0)):
-            kill_in_mid_work(service, store, replica, 200 * number, victim)
-        assert len(store) == 400
+        for number, kill_actor in enumerate((False, True)):
+            kill_in_mid_work(service, stored, replica, 200 * number, kill_actor)
+            restarts = ray.get(replica.statistics.remote())["num_restarts"]
+            assert restarts == (0 if kill_actor else 1)
+        assert stored() == 400
         last = ray.get(replica.process_ids.remote())
         service.close()
         shared_rater.stop("real")

@@ -134,7 +134,9 @@ def test_a_used_up_budget_and_failing_trials_leave_a_sweep_that_goes_on(folder):
 def test_schedulers_compare_trials_by_success(tmp_path, scheduler):
     # One of the two step sizes cannot learn anything.
     search = {"policy.actor_learning_rate": {"choice": [1e-9, 3e-3]}, "seed": {"grid": [0]}}
-    write_toy_sweep(tmp_path, search, {"concurrency": 3, "num_samples": 3, "seed": 3})
+    # ASHA compares with what came before: one after the other, so that the trial that learns comes first.
+    concurrency = 1 if scheduler == "asha" else 3
+    write_toy_sweep(tmp_path, search, {"concurrency": concurrency, "num_samples": 3, "seed": 3})
     overrides = ["sweep.asha.grace_env_steps=400", "sweep.asha.reduction_factor=2", "sweep.pbt.interval_env_steps=400",
                  "sweep.pbt.resample_probability=0.0", "sweep.pbt.quantile=0.5"]  # fmt: skip
     done = run_toy_sweep(tmp_path, f"sweep.scheduler={scheduler}", *overrides)

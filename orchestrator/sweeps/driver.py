@@ -180,7 +180,6 @@ class _Sweep:
                 name="launch",
                 storage_path=str(storage),
                 failure_config=tune.FailureConfig(max_failures=self._plan.settings.max_failures),
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=4),
                 callbacks=[self._watcher],
                 verbose=0,
             ),

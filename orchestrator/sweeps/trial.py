@@ -26,6 +26,8 @@ from orchestrator.tracking import ParentRun
 
 REPORT_S = 2.0
 """Numbers that merely grow are reported this often; a new success rate at once."""
+POINTER_S = 30.0
+"""The same, where each report leaves a file behind."""
 LOCK_S = 120.0
 """Time that an earlier process of the same trial may take to end."""
 
@@ -50,7 +52,7 @@ def run_trial(
             write_record(folder, replace(read_record(folder), values=trial.values))
         _take_over(trial, tune.get_checkpoint())
         progress = TrialProgress(trial)
-        with progress.reported(_reporter(plan, trial)):
+        with progress.reported(*_reporter(plan, trial)):
             (kind or kind_of(trial.experiment)).run(trial.experiment, progress, parent)
         write_record(folder, replace(read_record(folder), outcome="finished", asked_model=progress.asked_model))
     return progress.metrics()
@@ -96,9 +98,9 @@ class TrialProgress(RunProgress):
             self._news.set()
 
     @contextmanager
-    def reported(self, report: Report) -> Iterator[None]:
-        """Report what changes, meanwhile."""
-        thread = threading.Thread(target=self._keep_reporting, args=(report,), name="report", daemon=True)
+    def reported(self, report: Report, interval_s: float) -> Iterator[None]:
+        """Report what changes, meanwhile; evaluations at once."""
+        thread = threading.Thread(target=self._keep_reporting, args=(report, interval_s), name="report", daemon=True)
         thread.start()
         try:
             yield
@@ -107,28 +109,32 @@ class TrialProgress(RunProgress):
             self._news.set()
             thread.join()
 
-    def _keep_reporting(self, report: Report) -> None:
+    def _keep_reporting(self, report: Report, interval_s: float) -> None:
         reported: dict[str, Any] = {}
         while not self._over:
             metrics = self.metrics()
             if metrics != reported:
                 report(metrics)
                 reported = metrics
-            self._news.wait(REPORT_S)
+            self._news.wait(interval_s)
             self._news.clear()
 
 
-def _reporter(plan: SweepPlan, trial: Trial) -> Report:
-    """How a trial reports. What population-based training takes over is a pointer: checkpoints stay where they are."""
+def _reporter(plan: SweepPlan, trial: Trial) -> tuple[Report, float]:
+    """How a trial reports, and the seconds between two reports.
+
+    What population-based training takes over is a pointer: checkpoints stay where they are. It wants one with every
+    report and none may go while a trial waits to start from it, so they are all kept, and made less often.
+    """
     if plan.settings.scheduler != "pbt":
-        return tune.report
+        return tune.report, REPORT_S
 
     def report(metrics: dict[str, Any]) -> None:
         with TemporaryDirectory() as folder:
             write_json(Path(folder) / _POINTER_FILE, {"run_folder": str(trial.experiment.run_folder)})
             tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
 
-    return report
+    return report, POINTER_S
 
 
 def _take_over(trial: Trial, pointer: tune.Checkpoint | None) -> None:
