@@ -132,11 +132,11 @@ def test_a_used_up_budget_and_failing_trials_leave_a_sweep_that_goes_on(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["asha", "pbt"])
 def test_schedulers_compare_trials_by_success(tmp_path, scheduler):
-    # One of the two step sizes cannot learn anything.
-    search = {"policy.actor_learning_rate": {"choice": [1e-9, 3e-3]}, "seed": {"grid": [0]}}
+    # Drawn are a step size that learns, and twice one that cannot. The steps beside the first one learn as well.
+    search = {"policy.actor_learning_rate": {"choice": [1e-9, 2e-3, 3e-3, 4e-3]}, "seed": {"grid": [0]}}
     # ASHA compares with what came before: one after the other, so that the trial that learns comes first.
     concurrency = 1 if scheduler == "asha" else 3
-    write_toy_sweep(tmp_path, search, {"concurrency": concurrency, "num_samples": 3, "seed": 3})
+    write_toy_sweep(tmp_path, search, {"concurrency": concurrency, "num_samples": 3, "seed": 75})
     overrides = ["sweep.asha.grace_env_steps=400", "sweep.asha.reduction_factor=2", "sweep.pbt.interval_env_steps=400",
                  "sweep.pbt.resample_probability=0.0", "sweep.pbt.quantile=0.5"]  # fmt: skip
     done = run_toy_sweep(tmp_path, f"sweep.scheduler={scheduler}", *overrides)
@@ -146,7 +146,8 @@ def test_schedulers_compare_trials_by_success(tmp_path, scheduler):
     if scheduler == "asha":
         assert "stopped" in {record.outcome for record in records}
     else:
-        assert any(record.values for record in records)
+        taken_over = [record.values["policy.actor_learning_rate"] for record in records if record.values]
+        assert taken_over and set(taken_over) <= {2e-3, 3e-3, 4e-3}
     _, trials = runs_at_mlflow(tmp_path / "runs")
     assert len(trials) == 3 and not {run.info.status for run in trials} & {"RUNNING", "FAILED"}
 

@@ -151,7 +151,7 @@ def test_a_rung_counts_what_was_reached_before_the_sweep_was_stopped(sweep):
         scheduler.recall(f"loss-mae-seed{seed}")
 
     def report(name, env_steps, success):
-        trial = SimpleNamespace(trial_id=name, config={"start": {"trial": name}})
+        trial = SimpleNamespace(trial_id=name, custom_trial_name=name)
         scheduler.on_trial_add(None, trial)
         return scheduler.on_trial_result(None, trial, {"judged_at": env_steps, "success": success})
 
@@ -159,9 +159,7 @@ def test_a_rung_counts_what_was_reached_before_the_sweep_was_stopped(sweep):
     assert report("loss-cross_entropy-seed1", 1000, 0.9) == TrialScheduler.CONTINUE
     assert report("loss-cross_entropy-seed2", 2000, 0.2) == TrialScheduler.STOP
     # Before the first evaluation there is nothing to compare.
-    trial = SimpleNamespace(
-        trial_id="loss-cross_entropy-seed3", config={"start": {"trial": "loss-cross_entropy-seed3"}}
-    )
+    trial = SimpleNamespace(trial_id="loss-cross_entropy-seed3", custom_trial_name="loss-cross_entropy-seed3")
     scheduler.on_trial_add(None, trial)
     assert scheduler.on_trial_result(None, trial, {"env_steps": 1000, "phase": "acting"}) == TrialScheduler.CONTINUE
 
@@ -196,7 +194,7 @@ def watcher(sweep):
 
 
 def trial_of_tune(name):
-    return SimpleNamespace(config={"start": {"trial": name}}, error_file=None)
+    return SimpleNamespace(custom_trial_name=name, error_file=None)
 
 
 def test_a_trial_reports_what_is_new_and_at_which_step_it_was_judged(sweep):

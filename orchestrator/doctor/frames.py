@@ -24,6 +24,9 @@ MAX_ENVS = 4
 """Environments drawn in turn in each process, at most."""
 MEASURED_S = 1.0
 SLOW_FPS = 10.0
+DARKEST = 3.0
+LEAST_CONTRAST = 5.0
+"""Standard deviation of a frame's values, 0 to 255. The bare sky, which is shaded, has 2.2; tables have 26 and more."""
 TIMEOUT_S = 120.0
 _MARK = (1.0, 0.0, 1.0, 1.0)
 _BALL_X, _BALL_Z = 9, 11
@@ -177,7 +180,7 @@ def _draw_at_once(draw: Draw, task: TaskSettings, num_envs: int, backend: str) -
 def judge(report: FrameReport) -> None:
     """Raise Unfit if what a process saw is not what it should be."""
     software = "another OpenGL may do: set MUJOCO_GL=osmesa (or egl)"
-    if report.brightness < 3.0 or report.contrast < 1.0:
+    if report.brightness < DARKEST or report.contrast < LEAST_CONTRAST:
         raise Unfit(f"{report.backend}: frames are black or of one colour", f"{software}; check task.camera")
     if not report.distinct:
         raise Unfit(f"{report.backend}: environments that take turns draw over one another", software)

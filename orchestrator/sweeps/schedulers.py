@@ -69,7 +69,7 @@ class ResumedAsha(ASHAScheduler):
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """As Tune's; the trial's earlier evaluations count under its new id."""
         super().on_trial_add(tune_controller, trial)
-        self._recall(trial.config["start"]["trial"], trial.trial_id)
+        self._recall(trial.custom_trial_name, trial.trial_id)
 
     def _recall(self, name: str, trial_id: str) -> None:
         bracket = self._brackets[0]

@@ -39,12 +39,14 @@ Report = Callable[[dict[str, Any]], None]
 def run_trial(
     config: Mapping[str, Any], plan: SweepPlan, parent: ParentRun | None, kind: TrialKind | None = None
 ) -> dict[str, Any]:
-    """Run the trial that `config["start"]` names to its end, from its newest checkpoint; what Ray Tune calls.
+    """Run a trial to its end, from its newest checkpoint; what Ray Tune calls.
 
-    Only the folder of the trial says where it stands, so that it makes no difference who died and who starts it again.
+    Tune's name for it says which, since `config["start"]` becomes that of another one when this one takes over its
+    values. Only the folder of the trial says where it stands, so that it makes no difference who died and who starts
+    it again.
     """
     start = config["start"]
-    trial = plan.trial(start["trial"])
+    trial = plan.trial(tune.get_context().get_trial_name())
     folder = trial.experiment.run_folder
     with _locked(folder):
         if start["values"] != dict(trial.values):

@@ -93,7 +93,7 @@ class Watcher(tune.Callback):
 
 
 def _name(trial: Any) -> str:
-    return trial.config["start"]["trial"]
+    return trial.custom_trial_name
 
 
 def _reason(trial: Any) -> str:
