@@ -1,6 +1,7 @@
 """The pocket rater of windows: tiles as the level draws them, its forward pass, its questions, a tiny training."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ import torch
 from actors.babyai import tiles
 from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.expert import Demonstration, demonstrate
-from actors.babyai.settings import BabyAISettings
+from actors.babyai.settings import ACTION_NAMES, BabyAISettings
 from actors.babyai.skills import skills_of
 from actors.rating.pocket.tokenizer import train_tokenizer
 from actors.rating.pocket.windows import PICTURE_PX
 from actors.rating.pocket.windows import evaluation as judging
 from actors.rating.pocket.windows.data import SETTINGS, picture, windows_in
+from actors.rating.pocket.windows.goals import UNKNOWN, goals_of
 from actors.rating.pocket.windows.model import (
     FULL_BLOCK,
     GRID,
@@ -29,7 +31,7 @@ from actors.rating.pocket.windows.model import (
 )
 from actors.rating.pocket.windows.pointing import point_heads
 from actors.rating.pocket.windows.questions import WindowQuestions, all_texts, batch_of
-from actors.rating.pocket.windows.training import WindowPlan, WindowTrainer
+from actors.rating.pocket.windows.training import FACTS, WindowPlan, WindowTrainer, facts_of
 from actors.rating.pocket.windows.words import EFFECTS, SCORE_OF, SIGHTS, analysis_of, effect_of
 from actors.rating.settings import RaterSettings
 from actors.rating.vllm_engine import chat_text, label_tokens
@@ -151,6 +153,55 @@ def test_other_modes_answer_the_same(questions, windows):
     assert parse_scores(scores, len(window.actions)) == tuple(SCORE_OF[effect] for effect in window.effects)
     for place, effect in enumerate(window.effects):
         assert _answers(questions.one_score(window, place), questions) == [SCORE_LETTERS[SCORE_OF[effect]]]
+
+
+def test_each_judgement_is_marked_where_it_begins(questions, tokenizer, windows):
+    for window in windows[:5]:
+        talks = {"two": questions.two_turns(window), "one": questions.single_turn(window)}
+        for name, talk in talks.items():
+            marked = np.flatnonzero(talk.judges >= 0)
+            assert talk.judges[marked].tolist() == list(range(len(window.actions))) and talk.is_answer[marked].all()
+            for place, effect in zip(marked, window.effects, strict=True):
+                said = tokenizer.decode(talk.tokens[place : place + 3].tolist()).strip()
+                truth = EFFECTS[effect] if name == "two" else str(SCORE_OF[effect])
+                assert truth.startswith(said[:2].strip("., ]")), (said, truth)
+        last = questions.one_score(window, len(window.actions) - 1)
+        (place,) = np.flatnonzero(last.judges >= 0)
+        assert last.judges[place] == len(window.actions) - 1 and last.is_answer[place] and not last.is_answer[place - 1]
+
+
+def test_facts_of_an_action(windows):
+    window = max(windows, key=lambda one: len(one.actions))
+    trajectory = window.trajectory
+    for place, action in enumerate(window.actions):
+        sight, name, *rest = facts_of(window, place)
+        assert SIGHTS[sight] in SIGHTS and ACTION_NAMES[name] == trajectory.action_names[action]
+        assert rest[:6] == [*trajectory.places[action], *trajectory.places[action + 1]]
+        assert len(facts_of(window, place)) == len(FACTS)
+
+
+def test_the_goal_is_the_thing_named_that_lies_about(chains):
+    kinds_met = set()
+    for part in (part for chain in chains for part in skills_of(chain)):
+        one = tiled(part)
+        verb, first = (
+            part.instruction.split()[0],
+            re.search(r"(?:the|a) (?:(\w+) )?(key|ball|box|door)", part.instruction),
+        )
+        colour, kind = first.groups()
+        for cell, codes in zip(one.goals, one.codes, strict=True):
+            lying = tiles.holds(codes, kind, colour)
+            lying[0, -1] = False
+            if lying.any():
+                assert lying[tuple(cell)]
+        if verb in ("go", "open"):
+            # Who has come there stands before it.
+            assert np.abs(one.goals[-1] - one.places[-1][:2]).sum() == 1
+        if verb == "pick" and colour:
+            assert (one.goals[-1] == UNKNOWN).all() or tiles.holds(one.codes[-1], kind, colour).sum() > 1
+        kinds_met.add(verb)
+    assert len(kinds_met) >= 3
+    assert (goals_of("go to a ball, then open the red door", one.codes, one.places) == UNKNOWN).all()
 
 
 def test_letters_are_single_tokens(tokenizer):

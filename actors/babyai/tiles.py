@@ -77,6 +77,12 @@ def places_of(symbolic: np.ndarray) -> np.ndarray:
     return np.stack([rows, columns, symbolic[times, rows, columns, 2]], axis=-1).astype(np.int64)
 
 
+def holds(codes: np.ndarray, kind: str, colour: str | None) -> np.ndarray:
+    """Cells bool [...] that hold a thing of a kind and, if given, a colour; whatever its state. Of codes [...]."""
+    kinds, colours, _, _ = _parts(codes.astype(np.int64))
+    return (kinds == OBJECT_TO_IDX[kind]) & ((colour is None) | (colours == COLOR_TO_IDX.get(colour, -1)))
+
+
 def turned(symbolic: np.ndarray, quarters: int, mirrored: bool) -> np.ndarray:
     """Symbolic observations [T, rows, columns, 3] of the level mirrored, if so, and then turned clockwise."""
     cells = symbolic.copy()
@@ -106,7 +112,7 @@ def _code(kind, colour, state, look):
     return ((kind * _COLOURS + colour) * _STATES + state) * _LOOKS + look
 
 
-def _parts(code: int) -> tuple[int, int, int, int]:
+def _parts(code):
     rest, look = divmod(code, _LOOKS)
     rest, state = divmod(rest, _STATES)
     kind, colour = divmod(rest, _COLOURS)

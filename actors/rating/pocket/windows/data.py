@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from actors.rating.pocket.windows import NUM_FRAMES
+from actors.rating.pocket.windows.goals import goals_of
 from actors.rating.pocket.windows.words import sights_of
 from algorithms.label_settings import WindowSettings
 from algorithms.scores import ScoreRequest, ScoringMode
@@ -34,6 +35,11 @@ class TiledTrajectory:
     def sights(self) -> np.ndarray:
         """int64 [T]: see `words.SIGHTS`."""
         return sights_of(self.places, (self.codes[1:] != self.codes[:-1]).any(axis=(1, 2)))
+
+    @cached_property
+    def goals(self) -> np.ndarray:
+        """int64 [T + 1, 2]: row and column of the thing to go to; see `goals.goals_of`."""
+        return goals_of(self.instruction, self.codes, self.places)
 
     def __len__(self) -> int:
         return len(self.effects)

@@ -1,5 +1,7 @@
 """Every question about a window as tokens, exactly as the rating server asks it."""
 
+import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -33,6 +35,8 @@ class Conversation:
     """int64 [L]."""
     is_answer: np.ndarray
     """bool [L]."""
+    judges: np.ndarray
+    """int64 [L]: which of the window's actions a token begins to judge; -1 for all other tokens."""
 
 
 class WindowQuestions:
@@ -50,16 +54,23 @@ class WindowQuestions:
         first, second = self.turn_one(window), self.turn_two(window, analysis)
         said = self._encode(analysis + END_OF_TURN)
         between = second[len(first) + len(said) :]
-        return _joined([(first, False), (said, True), (between, False), (self._encode(scores + END_OF_TURN), True)])
+        talk = _joined([(first, False), (said, True), (between, False), (self._encode(scores + END_OF_TURN), True)])
+        self._mark(talk, len(first), analysis, (match.end() for match in re.finditer(r"\d+: ", analysis)))
+        return talk
 
     def single_turn(self, window: TiledWindow) -> Conversation:
         """The one question for all scores, with its true answer."""
-        return _joined([(self.one_turn(window), False), (self._encode(_scores(window) + END_OF_TURN), True)])
+        question, scores = self.one_turn(window), _scores(window)
+        talk = _joined([(question, False), (self._encode(scores + END_OF_TURN), True)])
+        self._mark(talk, len(question), scores, (match.start() for match in re.finditer(r"\d+", scores)))
+        return talk
 
     def one_score(self, window: TiledWindow, place: int) -> Conversation:
         """The question for one action's letter, with its true answer."""
-        letter = SCORE_LETTERS[SCORE_OF[window.effects[place]]]
-        return _joined([(self.letter(window, place), False), (self._encode(letter + END_OF_TURN), True)])
+        question, letter = self.letter(window, place), SCORE_LETTERS[SCORE_OF[window.effects[place]]]
+        talk = _joined([(question, False), (self._encode(letter + END_OF_TURN), True)])
+        talk.judges[len(question)] = place
+        return talk
 
     def turn_one(self, window: TiledWindow) -> list[int]:
         """Tokens up to where the analysis begins."""
@@ -87,6 +98,13 @@ class WindowQuestions:
         for token in self._encode(chat_text(self._tokenizer, prompt, 1)):
             tokens.extend([token] * (IMAGE_TOKENS if token == self.image_token else 1))
         return tokens
+
+    def _mark(self, talk: Conversation, begin: int, answer: str, starts: Iterable[int]) -> None:
+        """Set `judges` of an answer that begins at token `begin`, whose words about each action start at `starts`."""
+        offsets = self._tokenizer(answer + END_OF_TURN, add_special_tokens=False, return_offsets_mapping=True)
+        ends = [end for _, end in offsets["offset_mapping"]]
+        for action, start in enumerate(starts):
+            talk.judges[begin + bisect_right(ends, start)] = action
 
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False)
@@ -117,6 +135,8 @@ class Batch:
     """[3, B, L] int64: temporal, height and width position, as in Qwen2.5-VL."""
     targets: Tensor
     """[B, L] int64: the token to predict at each place, -100 where nothing is learnt."""
+    judges: Tensor
+    """[B, L] int64: which action that token begins to judge; -1 for all other tokens."""
 
 
 def batch_of(conversations: list[Conversation], image_token: int) -> Batch:
@@ -124,13 +144,15 @@ def batch_of(conversations: list[Conversation], image_token: int) -> Batch:
     length = max(len(one.tokens) for one in conversations) - 1
     tokens = np.zeros((len(conversations), length), dtype=np.int64)
     targets = np.full((len(conversations), length), -100, dtype=np.int64)
+    judges = np.full((len(conversations), length), -1)
     positions = np.zeros((3, len(conversations), length), dtype=np.int64)
     for row, one in enumerate(conversations):
         size = len(one.tokens) - 1
         tokens[row, :size] = one.tokens[:-1]
         targets[row, :size] = np.where(one.is_answer[1:], one.tokens[1:], -100)
+        judges[row, :size] = one.judges[1:]
         positions[:, row] = positions_of(tokens[row], image_token)
-    return Batch(torch.from_numpy(tokens), torch.from_numpy(positions), torch.from_numpy(targets))
+    return Batch(*(torch.from_numpy(array) for array in (tokens, positions, targets, judges)))
 
 
 def positions_of(tokens: np.ndarray, image_token: int) -> np.ndarray:
@@ -149,4 +171,4 @@ def _scores(window: TiledWindow) -> str:
 
 def _joined(parts: list[tuple[list[int], bool]]) -> Conversation:
     tokens = np.array([token for part, _ in parts for token in part], dtype=np.int64)
-    return Conversation(tokens, np.array([answers for part, answers in parts for _ in part]))
+    return Conversation(tokens, np.array([answers for part, answers in parts for _ in part]), np.full(len(tokens), -1))

@@ -4,10 +4,12 @@
    the agent is. Pictures of nine unrelated frames show most for the cost.
 2. `frames`: the whole tower learns from real windows where the agent is in each frame, and what the action after it
    did, as far as that can be seen without the instruction.
-3. `text`: the text model learns every question on the tower's frozen tokens.
+3. `text`: the text model learns every question on the tower's frozen tokens. Where it is about to judge an action, a
+   linear head must tell what it judges by: the action's name, where it led from where, and where the goal lies. From
+   the judgements alone it learns to look these things up no faster than by chance.
 4. `joint`: both learn together.
 
-Phases 1 and 2 learn through linear heads that are thrown away.
+The linear heads of phases 1 to 3 are thrown away.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
+from actors.babyai.settings import ACTION_NAMES
 from actors.rating.pocket.model import next_token_states
 from actors.rating.pocket.together import ALONE, OnStep, Peers
 from actors.rating.pocket.tokenizer import MERGE
@@ -43,6 +46,10 @@ CELLS = 2 * MERGE * SIDE
 """Cells on a side of a frame: two by two in each patch."""
 PLACES = (CELLS, CELLS, 4)
 """Rows, columns and directions of an agent."""
+FACTS = (len(SIGHTS), len(ACTION_NAMES), *PLACES, *PLACES, CELLS, CELLS)
+"""Numbers of values of the facts that an action is judged by: what is seen of it, its name, the agent's place before
+and after it, row and column of the goal."""
+FACTS_WEIGHT = 0.2
 MODES = ("two_turns", "single_turn", "one_score")
 MODE_SHARES = (0.6, 0.15, 0.25)
 MAX_SHIFT = WindowSettings().num_actions
@@ -116,6 +123,31 @@ class FrameHeads(nn.Module):
         return 0.5 * seen + 0.3 * placed + 2.0 * sight
 
 
+class ActionHeads(nn.Module):
+    """Linear head on the states from which the text model judges an action: facts about that action."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(WIDTH)
+        self.facts = nn.Linear(WIDTH, sum(FACTS))
+
+    def loss(self, states: Tensor, facts: Tensor) -> Tensor:
+        """Sum of the facts' cross-entropies, of states [N, width] and facts [N, 10]; -100 where one is unknown."""
+        parts = self.facts(self.norm(states)).float().split(FACTS, dim=-1)
+        known = (facts >= 0).sum(dim=0).clamp(min=1)
+        sums = [F.cross_entropy(part, fact, reduction="sum") for part, fact in zip(parts, facts.T, strict=True)]
+        return (torch.stack(sums) / known).sum()
+
+
+def facts_of(window: TiledWindow, place: int) -> list[int]:
+    """What the action at a place of a window is judged by; the order is that of FACTS."""
+    trajectory, action = window.trajectory, window.actions[place]
+    before, after = window.window.frames[place], window.window.frames[place + 1]
+    name = ACTION_NAMES.index(trajectory.action_names[action])
+    places, goal = trajectory.places, trajectory.goals[before]
+    return [int(trajectory.sights[action]), name, *places[before].tolist(), *places[after].tolist(), *goal.tolist()]
+
+
 @dataclass(frozen=True)
 class Drawn:
     """A batch of windows."""
@@ -154,8 +186,8 @@ class WindowTrainer:
         model.set_attn_implementation({"text_config": "sdpa"})
         self._rng = np.random.default_rng([seed, peers.rank])
         weights = _weights(trajectories, contents)
-        self.cell_heads, self.frame_heads = CellHeads(weights), FrameHeads(weights)
-        peers.start_equal([model, self.cell_heads, self.frame_heads])
+        self.cell_heads, self.frame_heads, self.action_heads = CellHeads(weights), FrameHeads(weights), ActionHeads()
+        peers.start_equal([model, self.cell_heads, self.frame_heads, self.action_heads])
 
     def fit(self) -> None:
         """All phases."""
@@ -191,14 +223,14 @@ class WindowTrainer:
                 windows += drawn.windows
                 features.append(image_features(self._model, drawn.images).float())
         known = torch.cat(features)
-        parameters = list(self._model.model.language_model.parameters())
+        parameters = [*self._model.model.language_model.parameters(), *self.action_heads.parameters()]
         for step in self._steps("text", parameters, self._plan.text_steps, self._plan.learning_rate):
             some = self._rng.integers(len(windows), size=self._peers.share(self._plan.text_batch))
             step(self._text_loss([windows[index] for index in some], known[torch.from_numpy(some)]))
 
     def fit_jointly(self) -> None:
         """Phase 4."""
-        parameters = [*self._model.parameters(), *self.frame_heads.parameters()]
+        parameters = [*self._model.parameters(), *self.frame_heads.parameters(), *self.action_heads.parameters()]
         for step in self._steps("joint", parameters, self._plan.joint_steps, self._plan.joint_learning_rate):
             drawn = self._draw(self._peers.share(self._plan.joint_batch))
             features = image_features(self._model, drawn.images)
@@ -214,7 +246,11 @@ class WindowTrainer:
         seen = in_reading_order(features).flatten(0, 1)
         states = next_token_states(self._model, batch.tokens, batch.positions, seen)
         learnt = batch.targets != NOTHING_LEARNT
-        return F.cross_entropy(self._model.lm_head(states[learnt]).float(), batch.targets[learnt])
+        said = F.cross_entropy(self._model.lm_head(states[learnt]).float(), batch.targets[learnt])
+        rows, columns = (batch.judges >= 0).nonzero(as_tuple=True)
+        judged = zip(rows.tolist(), batch.judges[rows, columns].tolist(), strict=True)
+        facts = torch.tensor([facts_of(windows[row], place) for row, place in judged])
+        return said + FACTS_WEIGHT * self.action_heads.loss(states[rows, columns], facts)
 
     def _conversation(self, mode: str, window: TiledWindow) -> Conversation:
         if mode == "one_score":
