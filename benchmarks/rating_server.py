@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=8, help="questions in one actor call")
     parser.add_argument("--image-px", type=int, default=112)
     parser.add_argument("--analysis-tokens", type=int, default=32)
-    parser.add_argument("--max-in-flight", type=int, default=128)
+    parser.add_argument("--max-in-flight", type=int, default=256)
     parser.add_argument("--modes", nargs="+", choices=get_args(AskingMode), default=get_args(AskingMode))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -165,7 +165,7 @@ def test_killed_three_times_with_a_real_engine_the_parts_end_the_same(tmp_path):
         return [
             sys.executable, "-c", "from orchestrator.cli import main; main()", "label",
             str(REPOSITORY / "tune_configs/rg_vlm/babyai.yaml"), f"data={data}", f"ratings_folder={ratings}",
-            "mode=single_turn", "window.frame_px=28", "rater.max_in_flight=8",
+            "mode=single_turn", "window.frame_px=28", "rater.model=pocket", "rater.max_in_flight=8",
         ]  # fmt: skip
 
     def stored():

@@ -44,7 +44,7 @@ class RaterSettings(Settings):
     """The run's share of a shared server, against those of other runs, while several have questions waiting."""
     num_replicas: PositiveInt = 1
     """Engines that share the questions."""
-    max_in_flight: PositiveInt = 128
+    max_in_flight: PositiveInt = 256
     """Questions that one replica works on at once."""
     deadline_s: PositiveFloat = 120.0
     """Time that one question may take, retries included."""
