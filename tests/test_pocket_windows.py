@@ -10,13 +10,14 @@ import torch
 from actors.babyai import tiles
 from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.expert import Demonstration, demonstrate
+from actors.babyai.goals import UNKNOWN, goals_of
 from actors.babyai.settings import ACTION_NAMES, BabyAISettings
 from actors.babyai.skills import skills_of
 from actors.rating.pocket.tokenizer import train_tokenizer
 from actors.rating.pocket.windows import PICTURE_PX
 from actors.rating.pocket.windows import evaluation as judging
-from actors.rating.pocket.windows.data import SETTINGS, picture, windows_in
-from actors.rating.pocket.windows.goals import UNKNOWN, goals_of
+from actors.rating.pocket.windows.data import SETTINGS, Levels, picture, windows_in
+from actors.rating.pocket.windows.heads import ActionHeads
 from actors.rating.pocket.windows.model import (
     FULL_BLOCK,
     GRID,
@@ -31,7 +32,7 @@ from actors.rating.pocket.windows.model import (
 )
 from actors.rating.pocket.windows.pointing import point_heads
 from actors.rating.pocket.windows.questions import WindowQuestions, all_texts, batch_of
-from actors.rating.pocket.windows.training import FACTS, WindowPlan, WindowTrainer, facts_of
+from actors.rating.pocket.windows.training import WindowPlan, WindowTrainer
 from actors.rating.pocket.windows.words import EFFECTS, SCORE_OF, SIGHTS, analysis_of, effect_of
 from actors.rating.settings import RaterSettings
 from actors.rating.vllm_engine import chat_text, label_tokens
@@ -172,12 +173,12 @@ def test_each_judgement_is_marked_where_it_begins(questions, tokenizer, windows)
 
 def test_facts_of_an_action(windows):
     window = max(windows, key=lambda one: len(one.actions))
-    trajectory = window.trajectory
+    trajectory, heads = window.trajectory, ActionHeads(ACTION_NAMES)
     for place, action in enumerate(window.actions):
-        sight, name, *rest = facts_of(window, place)
+        sight, name, *rest = heads.facts_of(window, place)
         assert SIGHTS[sight] in SIGHTS and ACTION_NAMES[name] == trajectory.action_names[action]
         assert rest[:6] == [*trajectory.places[action], *trajectory.places[action + 1]]
-        assert len(facts_of(window, place)) == len(FACTS)
+        assert len(heads.facts_of(window, place)) == len(heads.sizes)
 
 
 def test_the_goal_is_the_thing_named_that_lies_about(chains):
@@ -315,7 +316,8 @@ def test_every_phase_lowers_its_loss(tokenizer, questions, chains):
     torch.manual_seed(1)
     on_step = lambda phase, step, total, loss: losses.setdefault(phase, []).append(loss)  # noqa: E731
     fresh = new_model(tokenizer)
-    WindowTrainer(fresh, questions, learnt, TILES.pixels, TILES.contents, plan, 0, on_step).fit()
+    levels = Levels(learnt, TILES.pixels, TILES.contents, ACTION_NAMES)
+    WindowTrainer(fresh, questions, levels, plan, 0, on_step).fit()
     assert list(losses) == ["cells", "frames", "text", "joint"]
     for phase in ("cells", "frames", "text"):
         assert np.mean(losses[phase][-4:]) < 0.9 * np.mean(losses[phase][:3]), phase

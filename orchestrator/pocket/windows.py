@@ -14,7 +14,8 @@ import numpy as np
 from actors.babyai import tiles
 from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.expert import Demonstration, demonstrate, random_share
-from actors.babyai.settings import MAX_CHAIN, BabyAISettings, Split
+from actors.babyai.goals import goals_of
+from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, BabyAISettings, Split
 from actors.babyai.skills import skills_of
 from algorithms.scores import ScoringMode
 from algorithms.trajectories import Trajectory
@@ -114,14 +115,15 @@ def _fit(tokenizer, plan: "WindowPlan", seed: int, peers: "Peers", learnt: list[
     from actors.rating.pocket.windows.model import new_model
     from actors.rating.pocket.windows.pointing import point_heads
     from actors.rating.pocket.windows.questions import WindowQuestions
-    from actors.rating.pocket.windows.training import WindowTrainer
+    from actors.rating.pocket.windows.training import Levels, WindowTrainer
 
     torch.manual_seed(seed + peers.rank)
     model = new_model(tokenizer)
     point_heads(model)
     looks = tiles.tiles(BABYAI.tile_px)
     questions = WindowQuestions(tokenizer)
-    WindowTrainer(model, questions, learnt, looks.pixels, looks.contents, plan, seed, on_step, peers).fit()
+    levels = Levels(learnt, looks.pixels, looks.contents, ACTION_NAMES)
+    WindowTrainer(model, questions, levels, plan, seed, on_step, peers).fit()
     return model
 
 
@@ -184,14 +186,16 @@ def tiled(trajectory: Trajectory, quarters: int = 0, mirrored: bool = False) -> 
     changed = (cells[1:] != cells[:-1]).any(axis=(1, 2, 3))
     contributions, completed = trajectory.audits["contribution"], trajectory.audits["subtask_completed"]
     names = trajectory.action_names
+    codes, places = tiles.codes_of(cells), tiles.places_of(cells) + np.array([1, 1, 0])
     return TiledTrajectory(
         instruction=trajectory.instruction,
         action_names=tiles.mirrored_names(names) if mirrored else names,
-        codes=tiles.codes_of(cells),
-        places=tiles.places_of(cells) + np.array([1, 1, 0]),
+        codes=codes,
+        places=places,
         effects=np.array(
             [effect_of(*facts) for facts in zip(contributions.tolist(), completed.tolist(), changed, strict=True)]
         ),
+        goals=goals_of(trajectory.instruction, codes, places),
         contributions=contributions,
     )
 

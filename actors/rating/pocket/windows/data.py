@@ -6,7 +6,6 @@ from functools import cached_property
 import numpy as np
 
 from actors.rating.pocket.windows import NUM_FRAMES
-from actors.rating.pocket.windows.goals import goals_of
 from actors.rating.pocket.windows.words import sights_of
 from algorithms.label_settings import WindowSettings
 from algorithms.scores import ScoreRequest, ScoringMode
@@ -28,6 +27,8 @@ class TiledTrajectory:
     """int64 [T + 1, 3]: row, column and direction of the agent."""
     effects: np.ndarray
     """int64 [T]: see `words.EFFECTS`."""
+    goals: np.ndarray
+    """int64 [T + 1, 2]: row and column of the thing to go to, -100 where it is not known."""
     contributions: np.ndarray
     """int64 [T]: 1, 0 or -1; for judging."""
 
@@ -35,11 +36,6 @@ class TiledTrajectory:
     def sights(self) -> np.ndarray:
         """int64 [T]: see `words.SIGHTS`."""
         return sights_of(self.places, (self.codes[1:] != self.codes[:-1]).any(axis=(1, 2)))
-
-    @cached_property
-    def goals(self) -> np.ndarray:
-        """int64 [T + 1, 2]: row and column of the thing to go to; see `goals.goals_of`."""
-        return goals_of(self.instruction, self.codes, self.places)
 
     def __len__(self) -> int:
         return len(self.effects)
@@ -53,8 +49,22 @@ class TiledTrajectory:
             self.codes[part],
             self.places[part],
             self.effects[part],
+            self.goals[part],
             self.contributions[part],
         )
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What is learnt from."""
+
+    trajectories: list[TiledTrajectory]
+    pixels: np.ndarray
+    """uint8 [codes, 7, 7, 3]: what a tile looks like."""
+    contents: np.ndarray
+    """int64 [codes]: what a tile holds."""
+    action_names: tuple[str, ...]
+    """All that an action may have."""
 
 
 @dataclass(frozen=True)

@@ -18,42 +18,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from actors.babyai.settings import ACTION_NAMES
 from actors.rating.pocket.model import next_token_states
 from actors.rating.pocket.together import ALONE, OnStep, Peers
-from actors.rating.pocket.tokenizer import MERGE
 from actors.rating.pocket.training import half_precision, steps
 from actors.rating.pocket.windows import NUM_FRAMES
-from actors.rating.pocket.windows.data import TiledTrajectory, TiledWindow, picture, windows_in
-from actors.rating.pocket.windows.model import (
-    FRAME_TOKENS,
-    FULL_BLOCK,
-    SIDE,
-    VISION_WIDTH,
-    WIDTH,
-    image_features,
-    in_reading_order,
-    patch_states,
-)
+from actors.rating.pocket.windows.data import Levels, TiledTrajectory, TiledWindow, picture, windows_in
+from actors.rating.pocket.windows.heads import CELLS, NOTHING_LEARNT, PLACES, ActionHeads, CellHeads, FrameHeads
+from actors.rating.pocket.windows.model import FULL_BLOCK, image_features, in_reading_order, patch_states
 from actors.rating.pocket.windows.questions import Conversation, WindowQuestions, batch_of
-from actors.rating.pocket.windows.words import SIGHTS
 from algorithms.label_settings import WindowSettings
 
-CELLS = 2 * MERGE * SIDE
-"""Cells on a side of a frame: two by two in each patch."""
-PLACES = (CELLS, CELLS, 4)
-"""Rows, columns and directions of an agent."""
-FACTS = (len(SIGHTS), len(ACTION_NAMES), *PLACES, *PLACES, CELLS, CELLS)
-"""Numbers of values of the facts that an action is judged by: what is seen of it, its name, the agent's place before
-and after it, row and column of the goal."""
 FACTS_WEIGHT = 0.2
 MODES = ("two_turns", "single_turn", "one_score")
 MODE_SHARES = (0.6, 0.15, 0.25)
 MAX_SHIFT = WindowSettings().num_actions
-NOTHING_LEARNT = -100
 
 
 @dataclass(frozen=True)
@@ -75,79 +56,6 @@ class WindowPlan:
     weight_decay: float = 0.05
 
 
-class CellHeads(nn.Module):
-    """Linear heads on the patches of single frames: contents of each cell, place of the agent, number of the frame."""
-
-    def __init__(self, weights: Tensor) -> None:
-        """`weights` [contents]: how much each counts."""
-        super().__init__()
-        self.register_buffer("weights", weights)
-        self.norm = nn.LayerNorm(VISION_WIDTH)
-        self.contents = nn.Linear(VISION_WIDTH, 4 * len(weights))
-        self.place = nn.Linear(VISION_WIDTH, sum(PLACES) + NUM_FRAMES)
-
-    def loss(self, states: Tensor, contents: Tensor, places: Tensor) -> Tensor:
-        """Of states [B, patches, width], contents [B, frames, 12, 12] and places [B, frames, 3]."""
-        batch = len(states)
-        hidden = self.norm(states).view(batch, NUM_FRAMES, -1, VISION_WIDTH)
-        cells = self.contents(hidden).view(-1, self.contents.out_features // 4)
-        seen = F.cross_entropy(cells, _by_patch(contents).reshape(-1), self.weights)
-        # Any patch of a frame should know the frame's agent and number.
-        return 3.0 * seen + _place_loss(self.place(hidden.mean(dim=2)).flatten(0, 1), places)
-
-
-class FrameHeads(nn.Module):
-    """Linear heads on the tokens of a window's frames: contents, number, place of the agent, what the action after it
-    changed."""
-
-    def __init__(self, weights: Tensor) -> None:
-        """`weights` [contents]: how much each counts."""
-        super().__init__()
-        self.register_buffer("weights", weights)
-        self.norm = nn.LayerNorm(WIDTH)
-        self.contents = nn.Linear(WIDTH, (CELLS // SIDE) ** 2 * len(weights))
-        self.place = nn.Linear(WIDTH, sum(PLACES) + NUM_FRAMES)
-        self.sight = nn.Linear(WIDTH, len(SIGHTS))
-
-    def loss(self, features: Tensor, contents: Tensor, places: Tensor, sights: Tensor) -> Tensor:
-        """Of features [B, frames, tokens, width], contents [B, frames, 12, 12], places [B, frames, 3] and sights
-        [B, frames]; -100 where there is none."""
-        hidden = self.norm(features)
-        # One token of each frame is enough, and cheaper.
-        token = int(torch.randint(FRAME_TOKENS, (1,)))
-        cells = self.contents(hidden[:, :, token]).view(-1, self.contents.out_features // (CELLS // SIDE) ** 2)
-        seen = F.cross_entropy(cells, _by_token(contents)[:, :, token].reshape(-1), self.weights)
-        mean = hidden.mean(dim=2)
-        placed = _place_loss(self.place(mean).flatten(0, 1), places)
-        sight = F.cross_entropy(self.sight(mean).view(-1, len(SIGHTS)), sights.view(-1))
-        return 0.5 * seen + 0.3 * placed + 2.0 * sight
-
-
-class ActionHeads(nn.Module):
-    """Linear head on the states from which the text model judges an action: facts about that action."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(WIDTH)
-        self.facts = nn.Linear(WIDTH, sum(FACTS))
-
-    def loss(self, states: Tensor, facts: Tensor) -> Tensor:
-        """Sum of the facts' cross-entropies, of states [N, width] and facts [N, 10]; -100 where one is unknown."""
-        parts = self.facts(self.norm(states)).float().split(FACTS, dim=-1)
-        known = (facts >= 0).sum(dim=0).clamp(min=1)
-        sums = [F.cross_entropy(part, fact, reduction="sum") for part, fact in zip(parts, facts.T, strict=True)]
-        return (torch.stack(sums) / known).sum()
-
-
-def facts_of(window: TiledWindow, place: int) -> list[int]:
-    """What the action at a place of a window is judged by; the order is that of FACTS."""
-    trajectory, action = window.trajectory, window.actions[place]
-    before, after = window.window.frames[place], window.window.frames[place + 1]
-    name = ACTION_NAMES.index(trajectory.action_names[action])
-    places, goal = trajectory.places, trajectory.goals[before]
-    return [int(trajectory.sights[action]), name, *places[before].tolist(), *places[after].tolist(), *goal.tolist()]
-
-
 @dataclass(frozen=True)
 class Drawn:
     """A batch of windows."""
@@ -167,26 +75,24 @@ class WindowTrainer:
         self,
         model: Qwen2_5_VLForConditionalGeneration,
         questions: WindowQuestions,
-        trajectories: list[TiledTrajectory],
-        pixels: np.ndarray,
-        contents: np.ndarray,
+        levels: Levels,
         plan: WindowPlan,
         seed: int,
         on_step: OnStep,
         peers: Peers = ALONE,
     ) -> None:
-        """`trajectories` are this process's own; the plan's batches are shared among `peers`.
-        `pixels` uint8 [codes, 7, 7, 3] and `contents` int64 [codes] of each tile."""
+        """`levels` are this process's own; the plan's batches are shared among `peers`."""
         self._model, self._questions, self._plan, self._on_step = model, questions, plan, on_step
         self._peers = peers
-        self._trajectories, self._pixels, self._contents = trajectories, pixels, contents
+        self._trajectories, self._pixels, self._contents = levels.trajectories, levels.pixels, levels.contents
         # Longer ones have more windows, and are drawn more often.
-        lengths = np.array([len(one) for one in trajectories], dtype=np.float64)
+        lengths = np.array([len(one) for one in self._trajectories], dtype=np.float64)
         self._shares = lengths / lengths.sum()
         model.set_attn_implementation({"text_config": "sdpa"})
         self._rng = np.random.default_rng([seed, peers.rank])
-        weights = _weights(trajectories, contents)
-        self.cell_heads, self.frame_heads, self.action_heads = CellHeads(weights), FrameHeads(weights), ActionHeads()
+        weights = _weights(self._trajectories, self._contents)
+        self.cell_heads, self.frame_heads = CellHeads(weights), FrameHeads(weights)
+        self.action_heads = ActionHeads(levels.action_names)
         peers.start_equal([model, self.cell_heads, self.frame_heads, self.action_heads])
 
     def fit(self) -> None:
@@ -249,7 +155,7 @@ class WindowTrainer:
         said = F.cross_entropy(self._model.lm_head(states[learnt]).float(), batch.targets[learnt])
         rows, columns = (batch.judges >= 0).nonzero(as_tuple=True)
         judged = zip(rows.tolist(), batch.judges[rows, columns].tolist(), strict=True)
-        facts = torch.tensor([facts_of(windows[row], place) for row, place in judged])
+        facts = torch.tensor([self.action_heads.facts_of(windows[row], place) for row, place in judged])
         return said + FACTS_WEIGHT * self.action_heads.loss(states[rows, columns], facts)
 
     def _conversation(self, mode: str, window: TiledWindow) -> Conversation:
@@ -303,27 +209,3 @@ def _weights(trajectories: list[TiledTrajectory], contents: np.ndarray) -> Tenso
     )
     weights = 1 / np.sqrt(counts + counts.sum() / 10_000)
     return torch.from_numpy(weights * counts.sum() / (weights * counts).sum()).float()
-
-
-def _place_loss(said: Tensor, places: Tensor) -> Tensor:
-    """Cross-entropies of row, column, direction and the frame's number, of logits [B * frames, 37] and places [B,
-    frames, 3]; -100 where there is no frame."""
-    flat = places.view(-1, 3)
-    numbers = torch.arange(NUM_FRAMES).repeat(len(places)).where(flat[:, 0] >= 0, NOTHING_LEARNT)
-    truth = (*flat.unbind(1), numbers)
-    parts = said.split((*PLACES, NUM_FRAMES), dim=1)
-    losses = [F.cross_entropy(part, true) for part, true in zip(parts, truth, strict=True)]
-    return torch.stack(losses).sum()
-
-
-def _by_patch(contents: Tensor) -> Tensor:
-    """Contents [B, frames, patches, 4] in the order of the tower's patches, of cells [B, frames, 12, 12]."""
-    cut = contents.view(*contents.shape[:2], SIDE, MERGE, 2, SIDE, MERGE, 2)
-    return cut.permute(0, 1, 2, 5, 3, 6, 4, 7).reshape(*contents.shape[:2], -1, 4)
-
-
-def _by_token(contents: Tensor) -> Tensor:
-    """Contents [B, frames, FRAME_TOKENS, 16] in the order of the tower's tokens, of cells [B, frames, 12, 12]."""
-    size = CELLS // SIDE
-    cut = contents.view(*contents.shape[:2], SIDE, size, SIDE, size)
-    return cut.transpose(3, 4).reshape(*contents.shape[:2], FRAME_TOKENS, -1)

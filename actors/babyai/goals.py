@@ -1,4 +1,4 @@
-"""Where the thing is that an instruction is about: what a rater must find before it can tell help from hindrance."""
+"""Where the thing is that an instruction is about."""
 
 import re
 
