@@ -227,6 +227,7 @@ def own_ray():
     ray.shutdown()
 
 
+@pytest.mark.slow
 def test_room_clocks_and_a_rating_on_a_real_cluster(own_ray, experiment):
     demand = Demand("rollout worker", 1, {"CPU": 1.0}, "rollout.num_workers")
     assert ray_cluster.check_room([demand]) == "room for 1 rollout worker"

@@ -41,6 +41,7 @@ def test_the_loop_solves_a_toy_task_from_ratings_and_a_rerun_asks_nothing(experi
     assert again.fingerprint() == first.fingerprint()
 
 
+@pytest.mark.slow
 def test_shuffled_ratings_do_not_solve_it(experiment):
     shuffled = experiment.feedback.model_copy(update={"control": "shuffled"})
     run = ToyRun(experiment.model_copy(update={"feedback": shuffled})).run()
@@ -85,6 +86,7 @@ def seeing_frames(experiment, total_env_steps, frame_cache_gb):
     )
 
 
+@pytest.mark.slow
 def test_frames_that_the_cache_forgot_are_drawn_again(experiment):
     run = ToyRun(seeing_frames(experiment, total_env_steps=480, frame_cache_gb=0.0)).run()
     replay = run.loop.policy.replay
@@ -93,6 +95,7 @@ def test_frames_that_the_cache_forgot_are_drawn_again(experiment):
     assert np.isfinite(replay.learned_rewards(replay.indices)).all()
 
 
+@pytest.mark.slow
 def test_after_a_resume_lost_frames_are_drawn_once_and_kept(experiment, monkeypatch):
     ToyRun(seeing_frames(experiment, total_env_steps=400, frame_cache_gb=1.0)).run()
     resumed = ToyRun(seeing_frames(experiment, total_env_steps=800, frame_cache_gb=1.0))

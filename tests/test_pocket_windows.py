@@ -1,7 +1,6 @@
 """The pocket rater of windows: tiles as the level draws them, its forward pass, its questions, a tiny training."""
 
 import dataclasses
-import re
 
 import numpy as np
 import pytest
@@ -10,14 +9,13 @@ import torch
 from actors.babyai import tiles
 from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.expert import Demonstration, demonstrate
-from actors.babyai.goals import UNKNOWN, goals_of
 from actors.babyai.settings import ACTION_NAMES, BabyAISettings
 from actors.babyai.skills import skills_of
 from actors.rating.pocket.tokenizer import train_tokenizer
 from actors.rating.pocket.windows import PICTURE_PX
 from actors.rating.pocket.windows import evaluation as judging
 from actors.rating.pocket.windows.data import SETTINGS, Levels, picture, windows_in
-from actors.rating.pocket.windows.heads import ActionHeads
+from actors.rating.pocket.windows.heads import NEIGHBOURS, ActionHeads
 from actors.rating.pocket.windows.model import (
     FULL_BLOCK,
     GRID,
@@ -120,7 +118,8 @@ def test_effects_by_hand():
     assert EFFECTS[effect_of(-1, False, True)] == "farther"
     assert EFFECTS[effect_of(0, False, True)] == "no help"
     assert EFFECTS[effect_of(0, False, False)] == "no change"
-    assert analysis_of([3, 1, 4]) == "1: closer. 2: no change. 3: completes."
+    said = "1 moved, 2 nothing, 3 changed things. 1: closer. 2: no change. 3: completes."
+    assert analysis_of([1, 0, 4], [3, 1, 4]) == said
     # What helps more never scores less.
     assert SCORE_OF[0] < SCORE_OF[1] == SCORE_OF[2] < SCORE_OF[3] == SCORE_OF[4] == 10
 
@@ -136,7 +135,7 @@ def test_pictures_and_questions_are_those_that_labelling_makes(chains):
 def test_tokens_of_a_conversation_are_those_of_its_text(questions, tokenizer, windows):
     for window in windows[:5]:
         talk = questions.two_turns(window)
-        analysis = analysis_of(window.effects)
+        analysis = analysis_of(window.sights, window.effects)
         prompt = scores_prompt(window.request("two_turn"), analysis)
         said = tokenizer.encode(chat_text(tokenizer, prompt, 1), add_special_tokens=False)
         asked = [token for token in talk.tokens.tolist() if token != questions.image_token]
@@ -171,38 +170,15 @@ def test_each_judgement_is_marked_where_it_begins(questions, tokenizer, windows)
         assert last.judges[place] == len(window.actions) - 1 and last.is_answer[place] and not last.is_answer[place - 1]
 
 
-def test_facts_of_an_action(windows):
-    window = max(windows, key=lambda one: len(one.actions))
-    trajectory, heads = window.trajectory, ActionHeads(ACTION_NAMES)
-    for place, action in enumerate(window.actions):
-        sight, name, *rest = heads.facts_of(window, place)
-        assert SIGHTS[sight] in SIGHTS and ACTION_NAMES[name] == trajectory.action_names[action]
-        assert rest[:6] == [*trajectory.places[action], *trajectory.places[action + 1]]
-        assert len(heads.facts_of(window, place)) == len(heads.sizes)
-
-
-def test_the_goal_is_the_thing_named_that_lies_about(chains):
-    kinds_met = set()
-    for part in (part for chain in chains for part in skills_of(chain)):
-        one = tiled(part)
-        verb, first = (
-            part.instruction.split()[0],
-            re.search(r"(?:the|a) (?:(\w+) )?(key|ball|box|door)", part.instruction),
-        )
-        colour, kind = first.groups()
-        for cell, codes in zip(one.goals, one.codes, strict=True):
-            lying = tiles.holds(codes, kind, colour)
-            lying[0, -1] = False
-            if lying.any():
-                assert lying[tuple(cell)]
-        if verb in ("go", "open"):
-            # Who has come there stands before it.
-            assert np.abs(one.goals[-1] - one.places[-1][:2]).sum() == 1
-        if verb == "pick" and colour:
-            assert (one.goals[-1] == UNKNOWN).all() or tiles.holds(one.codes[-1], kind, colour).sum() > 1
-        kinds_met.add(verb)
-    assert len(kinds_met) >= 3
-    assert (goals_of("go to a ball, then open the red door", one.codes, one.places) == UNKNOWN).all()
+def test_facts_about_an_action_and_those_around_it(windows):
+    window, heads = max(windows, key=lambda one: len(one.actions)), ActionHeads(ACTION_NAMES)
+    facts = np.array([heads.facts_of(window, place) for place in range(len(window.actions))])
+    assert facts.shape == (8, len(heads.sizes)) and len(NEIGHBOURS) == 5
+    own = facts[:, 4:6]
+    assert own[:, 0].tolist() == window.sights
+    assert tuple(ACTION_NAMES[name] for name in own[:, 1]) == window.action_names
+    assert np.array_equal(facts[1:, 2:4], own[:-1]) and np.array_equal(facts[:-2, 8:10], own[2:])
+    assert (facts[0, :4] == -100).all() and (facts[-1, 6:] == -100).all()
 
 
 def test_letters_are_single_tokens(tokenizer):

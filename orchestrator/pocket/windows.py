@@ -14,7 +14,6 @@ import numpy as np
 from actors.babyai import tiles
 from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.expert import Demonstration, demonstrate, random_share
-from actors.babyai.goals import goals_of
 from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, BabyAISettings, Split
 from actors.babyai.skills import skills_of
 from algorithms.scores import ScoringMode
@@ -186,16 +185,14 @@ def tiled(trajectory: Trajectory, quarters: int = 0, mirrored: bool = False) -> 
     changed = (cells[1:] != cells[:-1]).any(axis=(1, 2, 3))
     contributions, completed = trajectory.audits["contribution"], trajectory.audits["subtask_completed"]
     names = trajectory.action_names
-    codes, places = tiles.codes_of(cells), tiles.places_of(cells) + np.array([1, 1, 0])
     return TiledTrajectory(
         instruction=trajectory.instruction,
         action_names=tiles.mirrored_names(names) if mirrored else names,
-        codes=codes,
-        places=places,
+        codes=tiles.codes_of(cells),
+        places=tiles.places_of(cells) + np.array([1, 1, 0]),
         effects=np.array(
             [effect_of(*facts) for facts in zip(contributions.tolist(), completed.tolist(), changed, strict=True)]
         ),
-        goals=goals_of(trajectory.instruction, codes, places),
         contributions=contributions,
     )
 

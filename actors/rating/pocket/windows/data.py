@@ -27,8 +27,6 @@ class TiledTrajectory:
     """int64 [T + 1, 3]: row, column and direction of the agent."""
     effects: np.ndarray
     """int64 [T]: see `words.EFFECTS`."""
-    goals: np.ndarray
-    """int64 [T + 1, 2]: row and column of the thing to go to, -100 where it is not known."""
     contributions: np.ndarray
     """int64 [T]: 1, 0 or -1; for judging."""
 
@@ -49,7 +47,6 @@ class TiledTrajectory:
             self.codes[part],
             self.places[part],
             self.effects[part],
-            self.goals[part],
             self.contributions[part],
         )
 
@@ -85,15 +82,24 @@ class TiledWindow:
         return self.trajectory.codes[list(self.window.frames)]
 
     @property
+    def action_names(self) -> tuple[str, ...]:
+        """What each action is called."""
+        return tuple(self.trajectory.action_names[index] for index in self.actions)
+
+    @property
+    def sights(self) -> list[int]:
+        """What is seen of each action."""
+        return self.trajectory.sights[self.actions].tolist()
+
+    @property
     def effects(self) -> list[int]:
         """What each action did."""
         return self.trajectory.effects[self.actions].tolist()
 
     def request(self, mode: ScoringMode) -> ScoreRequest:
         """The question about it, without its picture."""
-        names = tuple(self.trajectory.action_names[index] for index in self.actions)
         note = frame_note(len(self.window.frames), SETTINGS)
-        return ScoreRequest((), self.trajectory.instruction, names, mode, note)
+        return ScoreRequest((), self.trajectory.instruction, self.action_names, mode, note)
 
 
 def windows_in(trajectory: TiledTrajectory) -> list[TiledWindow]:

@@ -15,7 +15,7 @@ from actors.rating.pocket.windows.questions import WindowQuestions, positions_of
 from algorithms.scores import ScoringMode
 from algorithms.scoring_prompts import parse_scores
 
-MAX_ANALYSIS_TOKENS = 64
+MAX_ANALYSIS_TOKENS = 128
 MAX_SCORE_TOKENS = 32
 BATCH = 32
 

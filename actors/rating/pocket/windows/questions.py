@@ -13,7 +13,7 @@ from transformers import Qwen2Tokenizer
 from actors.rating.pocket.tokenizer import END_OF_TURN, IMAGE
 from actors.rating.pocket.windows.data import TiledWindow
 from actors.rating.pocket.windows.model import COLUMNS, IMAGE_TOKENS, SIDE
-from actors.rating.pocket.windows.words import EFFECTS, SCORE_OF, analysis_of
+from actors.rating.pocket.windows.words import EFFECTS, SCORE_OF, SIGHTS, analysis_of
 from actors.rating.vllm_engine import chat_text
 from algorithms.prompts import Prompt
 from algorithms.scores import MAX_SCORE
@@ -50,7 +50,7 @@ class WindowQuestions:
 
     def two_turns(self, window: TiledWindow) -> Conversation:
         """Both questions with their true answers."""
-        analysis, scores = analysis_of(window.effects), _scores(window)
+        analysis, scores = analysis_of(window.sights, window.effects), _scores(window)
         first, second = self.turn_one(window), self.turn_two(window, analysis)
         said = self._encode(analysis + END_OF_TURN)
         between = second[len(first) + len(said) :]
@@ -113,14 +113,14 @@ class WindowQuestions:
 def all_texts(windows: Iterable[TiledWindow]) -> Iterator[str]:
     """Every text that the tokenizer should know well."""
     for window in windows:
-        analysis = analysis_of(window.effects)
+        analysis = analysis_of(window.sights, window.effects)
         for prompt in (
             scores_prompt(window.request("two_turn"), analysis),
             single_turn_prompt(window.request("single_turn")),
             *(one_score_prompt(window.request("logits"), place) for place in range(len(window.actions))),
         ):
             yield "\n".join([prompt.system, *(text for turn in prompt.earlier for text in turn), prompt.text])
-    yield analysis_of(list(range(len(EFFECTS))))
+    yield analysis_of(list(range(len(SIGHTS))), list(range(len(EFFECTS))))
     yield scores_text(list(range(MAX_SCORE + 1)))
     yield "system\n user\n assistant\n " + " ".join(SCORE_LETTERS)
 

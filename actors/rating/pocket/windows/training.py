@@ -5,8 +5,7 @@
 2. `frames`: the whole tower learns from real windows where the agent is in each frame, and what the action after it
    did, as far as that can be seen without the instruction.
 3. `text`: the text model learns every question on the tower's frozen tokens. Where it is about to judge an action, a
-   linear head must tell what it judges by: the action's name, where it led from where, and where the goal lies. From
-   the judgements alone it learns to look these things up no faster than by chance.
+   linear head must tell what it judges by.
 4. `joint`: both learn together.
 
 The linear heads of phases 1 to 3 are thrown away.
@@ -31,7 +30,7 @@ from actors.rating.pocket.windows.model import FULL_BLOCK, image_features, in_re
 from actors.rating.pocket.windows.questions import Conversation, WindowQuestions, batch_of
 from algorithms.label_settings import WindowSettings
 
-FACTS_WEIGHT = 0.2
+FACTS_WEIGHT = 1.0
 MODES = ("two_turns", "single_turn", "one_score")
 MODE_SHARES = (0.6, 0.15, 0.25)
 MAX_SHIFT = WindowSettings().num_actions

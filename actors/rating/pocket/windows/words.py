@@ -34,6 +34,12 @@ def effect_of(contribution: int, completed: bool, changed: bool) -> int:
     return NO_HELP if changed else NO_CHANGE
 
 
-def analysis_of(effects: list[int]) -> str:
-    """The analysis that names each action's effect."""
-    return " ".join(f"{number}: {EFFECTS[effect]}." for number, effect in enumerate(effects, start=1))
+def analysis_of(sights: list[int], effects: list[int]) -> str:
+    """The analysis: what is seen of each action, then what each did for the goal.
+
+    Whether an action helped shows in those around it, those that come after it too: a turn that is taken back did not.
+    Written down first, all of them are at hand when the first is judged.
+    """
+    seen = ", ".join(f"{number} {SIGHTS[sight]}" for number, sight in enumerate(sights, start=1))
+    judged = " ".join(f"{number}: {EFFECTS[effect]}." for number, effect in enumerate(effects, start=1))
+    return f"{seen}. {judged}"

@@ -1,0 +1,270 @@
+"""The fault matrix: what a sweep stands on is killed or damaged in mid-work, and the sweep comes to its end, whole.
+
+Whole: every trial has finished and did each session and evaluation once; the store holds each rating once, with
+its level, and every rating that was learned from; no process is left; MLflow knows each trial once.
+
+The deaths of a trial's process and of the driver, and a damaged checkpoint, are in `test_sweep_for_real`.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator import tracking
+from orchestrator.rating_store import RatingStore
+from orchestrator.run_data import RunData
+from orchestrator.sweeps.trial_folder import read_record
+from tests.test_run_for_real import REPOSITORY, alive, wait_until
+from tests.test_sweep_for_real import ENVIRONMENT, LOSSES, TRIALS, runs_at_mlflow, toy_sweep
+from tests.tiny_qwen import build_tiny_qwen
+from tests.toy_sweep import write_toy_sweep
+
+pytestmark = pytest.mark.slow
+
+TWO_WORKERS = ("rollout.num_workers=2", "rollout.num_cpus=0.25")
+SEEING_FRAMES = ("reward_model.input=frame", "reward_model.network=small", "reward_model.image_px=28",
+                 "reward_model.max_epochs=2")  # fmt: skip
+REAL_ENGINE = ("rater.max_model_len=1024", "rater.deadline_s=400", "rater.stall_timeout_s=10", "rater.max_in_flight=8")
+NUM_SESSIONS, PER_SESSION = 5, 40
+
+
+class Sweep:
+    """A toy sweep of two losses and one seed, and all processes that it ever had."""
+
+    def __init__(self, folder: Path, *overrides: str, environment: dict[str, str] | None = None) -> None:
+        self.folder, self.runs, self.ratings = folder, folder / "runs/toy", folder / "ratings"
+        self.deaths = folder / "runs/deaths"
+        self._overrides = overrides
+        self._environment = ENVIRONMENT | (environment or {})
+        self._processes: set[int] = set()
+        folder.mkdir(exist_ok=True)
+        search = {"reward_model.loss": {"grid": list(LOSSES)}, "seed": {"grid": [0]}}
+        write_toy_sweep(folder, search, {"concurrency": 2})
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Its driver, whose processes are watched from now on."""
+        with (self.folder / "driver.log").open("a") as log:
+            command = toy_sweep(self.folder, *self._overrides, *arguments)
+            driver = subprocess.Popen(command, env=self._environment, cwd=REPOSITORY, stderr=log, text=True)
+        threading.Thread(target=self._watch, args=(psutil.Process(driver.pid),), daemon=True).start()
+        return driver
+
+    def end(self, driver: subprocess.Popen[str], timeout_s: float = 600) -> int:
+        """The driver's exit code."""
+        try:
+            return driver.wait(timeout_s)
+        finally:
+            driver.kill()
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "driver.log").read_text()
+
+    def num_stored(self) -> int:
+        return len(RatingStore(self.ratings))
+
+    def has_checkpoints(self, env_steps: int) -> bool:
+        """Whether every trial has come so far."""
+        return all((self.runs / name / f"checkpoints/env-steps-{env_steps:010d}").exists() for name in TRIALS)
+
+    def dig(self, *graves: str) -> None:
+        """Actors die once where a grave says so."""
+        for grave in graves:
+            path = self.deaths / grave
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    def graves_left(self) -> list[Path]:
+        return [path for path in self.deaths.rglob("*") if path.is_file()]
+
+    def hold(self) -> None:
+        """Trials wait at step 800."""
+        for name in TRIALS:
+            path = self.folder / "runs/holds" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    def let_go(self) -> None:
+        for path in (self.folder / "runs/holds").iterdir():
+            path.unlink()
+
+    def check_whole(self, lost: int = 0) -> None:
+        """See the head of this file; `lost` is how many ratings a damaged store has lost."""
+        assert [read_record(self.runs / name).outcome for name in TRIALS] == ["finished"] * 2
+        rows = list(RatingStore(self.ratings).rows(["key", "rating"]))
+        levels = {row["key"]: row["rating"] for row in rows}
+        assert len(levels) == len(rows) and set(levels.values()) <= {0, 1, 2}
+        assert not list(RatingStore(self.ratings).failures())
+        num_learnt = 0
+        for name in TRIALS:
+            run = RunData.load(self.runs / name)
+            sessions = [PER_SESSION * (number + 1) for number in range(NUM_SESSIONS)]
+            assert run.series("rating/asked").values.tolist() == sessions
+            assert run.series("eval/success").env_steps.tolist() == [400, 800, 1200]
+            assert len(run.rows) == len({(row["env_step"], *row) for row in run.rows})
+            learnt = learnt_from(self.runs / name)
+            assert [(key, levels.get(key)) for key, _ in learnt] == learnt
+            num_learnt += len(learnt)
+        assert len(TRIALS) * NUM_SESSIONS * PER_SESSION - lost <= num_learnt <= len(TRIALS) * NUM_SESSIONS * PER_SESSION
+        wait_until(lambda: not alive(self._processes), 60, "the sweep's processes to end")
+        parents, trials = runs_at_mlflow(self.folder / "runs")
+        assert [(run.info.run_name, run.info.status) for run in parents] == [("toy", "FINISHED")]
+        assert sorted((run.info.run_name, run.info.status) for run in trials) == [
+            (name, "FINISHED") for name in sorted(TRIALS)
+        ]
+        assert {run.data.tags[tracking.PARENT] for run in trials} == {parents[0].info.run_id}
+
+    def results(self) -> dict[str, list]:
+        """What a sweep that lost nothing has in common with one that nothing happened to."""
+        metrics = ("eval/success", "eval/success_last", "reward/loss")
+        return {
+            name: [learnt_from(self.runs / name), *(RunData.load(self.runs / name).series(one).values.tolist()
+                                                   for one in metrics)]
+            for name in TRIALS
+        }  # fmt: skip
+
+    def _watch(self, driver: psutil.Process) -> None:
+        while driver.is_running() and driver.status() != psutil.STATUS_ZOMBIE:
+            try:
+                self._processes |= {driver.pid, *(child.pid for child in driver.children(recursive=True))}
+            except psutil.NoSuchProcess:
+                return
+            time.sleep(0.2)
+
+
+def learnt_from(run_folder: Path) -> list[tuple[str, int]]:
+    """Keys and levels of a run's labels, from its last checkpoint. Where the dot stands still keys are equal."""
+    checkpoint = max((run_folder / "checkpoints").glob("env-steps-*"))
+    sessions = json.loads((checkpoint / "loop.json").read_text())["sessions"]
+    return list(zip(sessions["keys"], sessions["ratings"], strict=True))
+
+
+def engine_of(driver: subprocess.Popen[str]) -> int:
+    """The process of the one vLLM engine below a driver."""
+    (engine,) = [
+        child.pid
+        for child in psutil.Process(driver.pid).children(recursive=True)
+        if "EngineCore" in " ".join(child.cmdline())
+    ]
+    return engine
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    sweep = Sweep(tmp_path_factory.mktemp("undisturbed"), *TWO_WORKERS)
+    assert sweep.end(sweep.start()) == 0, sweep.said
+    sweep.check_whole()
+    return sweep.results()
+
+
+@pytest.mark.parametrize(
+    "graves",
+    [
+        pytest.param([f"{TRIALS[0]}/collect-0"], id="one rollout worker"),
+        pytest.param([f"{name}/collect-{index}" for name in TRIALS for index in (0, 1)], id="all rollout workers"),
+        pytest.param([f"{TRIALS[0]}/train", f"{TRIALS[1]}/score"], id="reward learner"),
+        pytest.param(["server"], id="rating actor"),
+    ],
+)
+def test_actors_die_and_the_sweep_equals_one_undisturbed(tmp_path, undisturbed, graves):
+    sweep = Sweep(tmp_path, *TWO_WORKERS)
+    sweep.dig(*graves)
+    assert sweep.end(sweep.start()) == 0, sweep.said
+    assert sweep.graves_left() == []
+    sweep.check_whole()
+    assert sweep.results() == undisturbed
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["engine killed", "engine hung"])
+def test_the_engine_dies_or_hangs_in_mid_work(tmp_path, fault):
+    model = build_tiny_qwen(tmp_path / "model")
+    sweep = Sweep(tmp_path / "sweep", f"rater.model={model}", *REAL_ENGINE)
+    driver = sweep.start()
+    try:
+        wait_until(lambda: 0 < sweep.num_stored() or driver.poll() is not None, 300, "the first answers")
+        engine = engine_of(driver)
+        os.kill(engine, fault)
+        # Both trials' sessions of 40 questions wait for it: none but what had been answered comes now.
+        wait_until(lambda: not alive({engine}), 120, "the hung engine to be ended")
+        assert sweep.end(driver) == 0, sweep.said
+    finally:
+        driver.kill()
+    assert sweep.num_stored() > 0
+    sweep.check_whole()
+
+
+def test_a_node_dies_in_mid_work(tmp_path):
+    import ray
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    sweep = Sweep(tmp_path, *TWO_WORKERS, "sweep.max_failures=5", environment={"RAY_ADDRESS": cluster.address})
+    mine = psutil.Process()
+    try:
+        nodes = [cluster.add_node(num_cpus=8) for _ in range(2)]
+        driver = sweep.start()
+        wait_until(lambda: sweep.has_checkpoints(400) or driver.poll() is not None, 300, "both trials to come to 400")
+        # The one that most of the sweep's processes run on.
+        busy = max(nodes, key=lambda node: num_actors(node))
+        assert num_actors(busy) > 0
+        sweep._processes |= {child.pid for child in mine.children(recursive=True)}
+        cluster.remove_node(busy, allow_graceful=False)
+        assert sweep.end(driver) == 0, sweep.said
+        sweep._processes |= {child.pid for child in mine.children(recursive=True)}
+    finally:
+        cluster.shutdown()
+    sweep.check_whole()
+
+
+def num_actors(node) -> int:
+    raylet = next(info.process for info in node.all_processes["raylet"])
+    children = psutil.Process(raylet.pid).children(recursive=True)
+    return sum(any(part.startswith("ray::") and "IDLE" not in part for part in child.cmdline()) for child in children)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk(tmp_path, undisturbed):
+    sweep = Sweep(tmp_path, *TWO_WORKERS)
+    sweep.ratings.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "none", sweep.ratings], check=False).returncode:
+        pytest.skip("this machine does not let us mount a file system")
+    try:
+        assert sweep.end(sweep.start("sweep.max_failures=0")) != 0
+        assert "No space left on device" in sweep.said
+        _, trials = runs_at_mlflow(sweep.folder / "runs")
+        assert not {run.info.status for run in trials} & {"RUNNING", "FINISHED"}
+        subprocess.run(["mount", "-o", "remount,size=50m", sweep.ratings], check=True)
+        assert sweep.end(sweep.start("--resume")) == 0, sweep.said
+        sweep.check_whole()
+        assert sweep.results() == undisturbed
+    finally:
+        subprocess.run(["umount", "-l", sweep.ratings], check=False)
+
+
+def test_a_part_of_the_store_is_cut(tmp_path):
+    sweep = Sweep(tmp_path, *SEEING_FRAMES)
+    sweep.hold()
+    driver = sweep.start()
+    try:
+        wait_until(lambda: sweep.has_checkpoints(800) or driver.poll() is not None, 300, "both trials to wait at 800")
+    finally:
+        driver.kill()
+        driver.wait()
+    wait_until(lambda: not alive(sweep._processes), 90, "the killed sweep's processes to end")
+    before = sweep.num_stored()
+    part = sorted((sweep.ratings / "ratings").glob("part-*"))[0]
+    part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
+    lost = before - sweep.num_stored()
+    assert 0 < lost <= PER_SESSION
+    sweep.let_go()
+    assert sweep.end(sweep.start("--resume")) == 0, sweep.said
+    # Both trials may have learned from a rating that is lost.
+    sweep.check_whole(lost=2 * lost)
