@@ -130,12 +130,10 @@ def test_a_used_up_budget_and_failing_trials_leave_a_sweep_that_goes_on(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", ["asha", "pbt"])
-def test_schedulers_compare_trials_by_success(tmp_path, scheduler):
+@pytest.mark.parametrize(("scheduler", "concurrency"), [("asha", 1), ("asha", 3), ("pbt", 3)])
+def test_schedulers_compare_trials_by_success(tmp_path, scheduler, concurrency):
     # Drawn are a step size that learns, and twice one that cannot. The steps beside the first one learn as well.
     search = {"policy.actor_learning_rate": {"choice": [1e-9, 2e-3, 3e-3, 4e-3]}, "seed": {"grid": [0]}}
-    # ASHA compares with what came before: one after the other, so that the trial that learns comes first.
-    concurrency = 1 if scheduler == "asha" else 3
     write_toy_sweep(tmp_path, search, {"concurrency": concurrency, "num_samples": 3, "seed": 75})
     overrides = ["sweep.asha.grace_env_steps=400", "sweep.asha.reduction_factor=2", "sweep.pbt.interval_env_steps=400",
                  "sweep.pbt.resample_probability=0.0", "sweep.pbt.quantile=0.5"]  # fmt: skip
@@ -144,7 +142,9 @@ def test_schedulers_compare_trials_by_success(tmp_path, scheduler):
     records = [read_record(path.parent) for path in (tmp_path / "runs" / "toy").glob("*/trial.json")]
     assert len(records) == 3 and all(record.is_done for record in records)
     if scheduler == "asha":
-        assert "stopped" in {record.outcome for record in records}
+        # It compares with what came before. One after the other, the trial that learns comes first; side by side, it
+        # depends on which is quicker.
+        assert concurrency > 1 or "stopped" in {record.outcome for record in records}
     else:
         taken_over = [record.values["policy.actor_learning_rate"] for record in records if record.values]
         assert taken_over and set(taken_over) <= {2e-3, 3e-3, 4e-3}
