@@ -14,6 +14,8 @@ CELLS = 2 * MERGE * SIDE
 """Cells on a side of a frame: two by two in each patch."""
 PLACES = (CELLS, CELLS, 4)
 """Rows, columns and directions of an agent."""
+SIGHT_WEIGHTS = (3.0, 1.0, 1.5, 1.5, 3.0)
+"""How much each of SIGHTS counts: a thing that is gone, or is not, shows least."""
 NEIGHBOURS = (-2, -1, 0, 1, 2)
 """Actions that tell whether one helped, from it."""
 NOTHING_LEARNT = -100
@@ -52,6 +54,7 @@ class FrameHeads(nn.Module):
         self.contents = nn.Linear(WIDTH, (CELLS // SIDE) ** 2 * len(weights))
         self.place = nn.Linear(WIDTH, sum(PLACES) + NUM_FRAMES)
         self.sight = nn.Linear(WIDTH, len(SIGHTS))
+        self.register_buffer("sight_weights", torch.tensor(SIGHT_WEIGHTS))
 
     def loss(self, features: Tensor, contents: Tensor, places: Tensor, sights: Tensor) -> Tensor:
         """Of features [B, frames, tokens, width], contents [B, frames, 12, 12], places [B, frames, 3] and sights
@@ -63,8 +66,8 @@ class FrameHeads(nn.Module):
         seen = F.cross_entropy(cells, _by_token(contents)[:, :, token].reshape(-1), self.weights)
         mean = hidden.mean(dim=2)
         placed = _place_loss(self.place(mean).flatten(0, 1), places)
-        sight = F.cross_entropy(self.sight(mean).view(-1, len(SIGHTS)), sights.view(-1))
-        return 0.5 * seen + 0.3 * placed + 2.0 * sight
+        sight = F.cross_entropy(self.sight(mean).view(-1, len(SIGHTS)), sights.view(-1), self.sight_weights)
+        return 0.5 * seen + 0.3 * placed + 4.0 * sight
 
 
 class ActionHeads(nn.Module):

@@ -31,6 +31,8 @@ from actors.rating.pocket.windows.questions import Conversation, WindowQuestions
 from algorithms.label_settings import WindowSettings
 
 FACTS_WEIGHT = 1.0
+EFFECT_WEIGHTS = (2.0, 1.0, 2.0, 1.0, 1.0)
+"""How much a judgement counts, by its true effect: demonstrations hold few actions that do not help."""
 MODES = ("two_turns", "single_turn", "one_score")
 MODE_SHARES = (0.6, 0.15, 0.25)
 MAX_SHIFT = WindowSettings().num_actions
@@ -42,11 +44,11 @@ class WindowPlan:
 
     cell_steps: int = 600
     cell_batch: int = 12
-    frame_steps: int = 1200
+    frame_steps: int = 1800
     frame_batch: int = 16
-    text_pool: int = 4000
+    text_pool: int = 8000
     """Windows whose tokens are computed once."""
-    text_steps: int = 2500
+    text_steps: int = 3000
     text_batch: int = 12
     joint_steps: int = 150
     joint_batch: int = 12
@@ -150,10 +152,13 @@ class WindowTrainer:
         batch = batch_of(conversations, self._questions.image_token)
         seen = in_reading_order(features).flatten(0, 1)
         states = next_token_states(self._model, batch.tokens, batch.positions, seen)
-        learnt = batch.targets != NOTHING_LEARNT
-        said = F.cross_entropy(self._model.lm_head(states[learnt]).float(), batch.targets[learnt])
         rows, columns = (batch.judges >= 0).nonzero(as_tuple=True)
-        judged = zip(rows.tolist(), batch.judges[rows, columns].tolist(), strict=True)
+        judged = list(zip(rows.tolist(), batch.judges[rows, columns].tolist(), strict=True))
+        weights = torch.ones(batch.targets.shape)
+        weights[rows, columns] = torch.tensor([EFFECT_WEIGHTS[windows[row].effects[place]] for row, place in judged])
+        learnt = batch.targets != NOTHING_LEARNT
+        said = F.cross_entropy(self._model.lm_head(states[learnt]).float(), batch.targets[learnt], reduction="none")
+        said = (said * weights[learnt]).sum() / weights[learnt].sum()
         facts = torch.tensor([self.action_heads.facts_of(windows[row], place) for row, place in judged])
         return said + FACTS_WEIGHT * self.action_heads.loss(states[rows, columns], facts)
 
