@@ -11,6 +11,7 @@ A run uses one by `rater.server: NAME` in its settings; the first to name it sta
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,18 +71,23 @@ class SharedFront(RatingFront):
 class AttachedFront:
     """A shared server, as `rating_actors.Front`, for one run."""
 
-    def __init__(self, rater: RaterSettings, actor: Any) -> None:
+    def __init__(self, rater: RaterSettings, actor: Any, server_class: type[RatingServer] = RatingServer) -> None:
         self._rater = rater
         self._actor = actor
+        self._server_class = server_class
 
     async def start(self) -> RaterIdentity:
         """Wait until it is loaded. A server that cannot start is ended, so that the name is free again."""
         try:
             return await answer_of(self._actor.start.remote(), FrontLost)
         except FrontLost:
+            # It comes back, or was ended, by another run for which it could not start: then there is a new one to ask.
+            self._actor = await asyncio.to_thread(find_or_start, self._rater, self._server_class)
             raise
         except Exception:
-            await asyncio.to_thread(stop, _name(self._rater))
+            # Another run may have ended it already.
+            with suppress(SettingsError):
+                await asyncio.to_thread(stop, _name(self._rater))
             raise
 
     async def join(self, trial: str, weight: float) -> str:
@@ -155,7 +161,7 @@ def find_or_start(rater: RaterSettings, server_class: type[RatingServer] = Ratin
 
 def attach(rater: RaterSettings, server_class: type[RatingServer] = RatingServer) -> AttachedFront:
     """The server called `rater.server`, started if need be, for `RatingService`. Raises as `find_or_start`."""
-    return AttachedFront(rater, find_or_start(rater, server_class))
+    return AttachedFront(rater, find_or_start(rater, server_class), server_class)
 
 
 def stop(name: str) -> None:

@@ -35,6 +35,9 @@ class SlowServer(CountingServer):
 
 class FailingServer(CountingServer):
     async def start(self):
+        import asyncio
+
+        await asyncio.sleep(1.0)
         raise ValueError("there is no such model")
 
 
@@ -150,6 +153,22 @@ def test_a_server_that_can_not_start_says_why_and_frees_its_name(tmp_path):
     with pytest.raises(SettingsError, match="did not start: there is no such model"):
         service.finish_start()
     service.close()
+    assert "broken" not in shared_rater.list_servers()
+
+
+def test_all_runs_that_wait_for_a_server_that_can_not_start_are_told(tmp_path):
+    rater = RATER.model_copy(update={"server": "broken", "num_replicas": 1})
+    fronts = [shared_rater.attach(rater, FailingServer) for _ in range(2)]
+    services = [RatingService(RatingStore(tmp_path), front, rater, "run") for front in fronts]
+    services[0].begin_start()
+    with pytest.raises(SettingsError, match="there is no such model"):
+        services[0].finish_start()
+    # The first has ended what the second is attached to.
+    services[1].begin_start()
+    with pytest.raises(SettingsError, match="there is no such model"):
+        services[1].finish_start()
+    for service in services:
+        service.close()
     assert "broken" not in shared_rater.list_servers()
 
 

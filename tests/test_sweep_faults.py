@@ -203,11 +203,12 @@ def test_the_engine_dies_or_hangs_in_mid_work(tmp_path, fault):
     sweep.check_whole(per_session=200)
 
 
-def test_a_node_dies_in_mid_work(tmp_path):
+def test_a_node_dies_in_mid_work(tmp_path, monkeypatch):
     import ray
     from ray.cluster_utils import Cluster
 
     ray.shutdown()
+    monkeypatch.setenv("TOY_DEATHS", str(tmp_path / "runs/deaths"))  # For actors of nodes that no driver starts.
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     sweep = Sweep(tmp_path, *TWO_WORKERS, "sweep.max_failures=5", environment={"RAY_ADDRESS": cluster.address})
     mine = psutil.Process()
