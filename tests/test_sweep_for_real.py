@@ -4,8 +4,11 @@ import csv
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -26,14 +29,16 @@ def toy_sweep(folder: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "tests.toy_sweep", str(folder), *arguments]
 
 
-def run_toy_sweep(folder: Path, *arguments: str, timeout_s: float = 900) -> subprocess.CompletedProcess[str]:
+def run_toy_sweep(
+    folder: Path, *arguments: str, timeout_s: float = 900, environment: Mapping[str, str] = ENVIRONMENT
+) -> subprocess.CompletedProcess[str]:
     command = toy_sweep(folder, *arguments)
-    return subprocess.run(command, env=ENVIRONMENT, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout_s)
+    return subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout_s)
 
 
-def runs_at_mlflow(runs_folder: Path) -> tuple[list, list]:
-    """The sweeps' runs, and those of their trials."""
-    client = tracking._client(f"sqlite:///{runs_folder / 'mlflow.db'}")
+def runs_at_mlflow(runs_folder: Path, uri: str | None = None) -> tuple[list, list]:
+    """The sweeps' runs, and those of their trials; of the file beside the runs, or a server."""
+    client = tracking._client(uri or f"sqlite:///{runs_folder / 'mlflow.db'}")
     found = client.search_runs([client.get_experiment_by_name("likert").experiment_id])
     children = [run for run in found if tracking.PARENT in run.data.tags]
     return [run for run in found if run not in children], children
@@ -127,6 +132,47 @@ def test_a_used_up_budget_and_failing_trials_leave_a_sweep_that_goes_on(folder):
     assert mended.returncode == 0, mended.stderr
     parents, trials = runs_at_mlflow(folder / "runs")
     assert {run.info.status for run in parents + trials} == {"FINISHED"} and len(trials) == 2
+
+
+@pytest.mark.slow
+def test_a_server_of_mlflow_has_each_trial_once_also_after_a_resume(folder, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+               "--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}",
+               "--artifacts-destination", str(tmp_path / "artefacts")]  # fmt: skip
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_until(lambda: is_up(uri), 180, "the server of MLflow")
+        environment = ENVIRONMENT | {"MLFLOW_TRACKING_URI": uri}
+        stopped = run_toy_sweep(folder, "sweep.budget.ratings=50", "sweep.concurrency=1", environment=environment)
+        assert stopped.returncode == 0, stopped.stderr
+        parents, trials = runs_at_mlflow(folder / "runs", uri)
+        assert {run.info.status for run in parents + trials} == {"KILLED"}
+        resumed = run_toy_sweep(folder, "--resume", environment=environment)
+        assert resumed.returncode == 0, resumed.stderr
+        parents, trials = runs_at_mlflow(folder / "runs", uri)
+        assert [run.info.run_name for run in parents] == ["toy"]
+        assert sorted(run.info.run_name for run in trials) == sorted(TRIALS)
+        assert {run.info.status for run in parents + trials} == {"FINISHED"}
+        assert all(run.data.metrics["eval/success"] >= 0 and run.data.params for run in trials)
+        client = tracking._client(uri)
+        assert all(client.list_artifacts(run.info.run_id) for run in trials)
+        assert not (folder / "runs" / "mlflow.db").exists()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
+def is_up(uri: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{uri}/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 @pytest.mark.slow
