@@ -15,7 +15,6 @@ from actors.rating.pocket.tokenizer import train_tokenizer
 from actors.rating.pocket.windows import PICTURE_PX
 from actors.rating.pocket.windows import evaluation as judging
 from actors.rating.pocket.windows.data import SETTINGS, Levels, picture, windows_in
-from actors.rating.pocket.windows.heads import NEIGHBOURS, ActionHeads
 from actors.rating.pocket.windows.model import (
     FULL_BLOCK,
     GRID,
@@ -30,6 +29,7 @@ from actors.rating.pocket.windows.model import (
 )
 from actors.rating.pocket.windows.pointing import point_heads
 from actors.rating.pocket.windows.questions import WindowQuestions, all_texts, batch_of
+from actors.rating.pocket.windows.teacher import ABSENT, NEIGHBOURS, Teacher, facts_of
 from actors.rating.pocket.windows.training import WindowPlan, WindowTrainer
 from actors.rating.pocket.windows.words import EFFECTS, SCORE_OF, SIGHTS, analysis_of, effect_of
 from actors.rating.settings import RaterSettings
@@ -134,7 +134,7 @@ def test_pictures_and_questions_are_those_that_labelling_makes(chains):
 
 def test_tokens_of_a_conversation_are_those_of_its_text(questions, tokenizer, windows):
     for window in windows[:5]:
-        talk = questions.two_turns(window)
+        talk = questions.two_turns(window, window.effects)
         analysis = analysis_of(window.sights, window.effects)
         prompt = scores_prompt(window.request("two_turn"), analysis)
         said = tokenizer.encode(chat_text(tokenizer, prompt, 1), add_special_tokens=False)
@@ -149,15 +149,18 @@ def test_tokens_of_a_conversation_are_those_of_its_text(questions, tokenizer, wi
 
 def test_other_modes_answer_the_same(questions, windows):
     window = windows[0]
-    (scores,) = _answers(questions.single_turn(window), questions)
+    (scores,) = _answers(questions.single_turn(window, window.effects), questions)
     assert parse_scores(scores, len(window.actions)) == tuple(SCORE_OF[effect] for effect in window.effects)
     for place, effect in enumerate(window.effects):
-        assert _answers(questions.one_score(window, place), questions) == [SCORE_LETTERS[SCORE_OF[effect]]]
+        assert _answers(questions.one_score(window, place, window.effects), questions) == [
+            SCORE_LETTERS[SCORE_OF[effect]]
+        ]
 
 
 def test_each_judgement_is_marked_where_it_begins(questions, tokenizer, windows):
     for window in windows[:5]:
-        talks = {"two": questions.two_turns(window), "one": questions.single_turn(window)}
+        asked = window, window.effects
+        talks = {"two": questions.two_turns(*asked), "one": questions.single_turn(*asked)}
         for name, talk in talks.items():
             marked = np.flatnonzero(talk.judges >= 0)
             assert talk.judges[marked].tolist() == list(range(len(window.actions))) and talk.is_answer[marked].all()
@@ -165,20 +168,41 @@ def test_each_judgement_is_marked_where_it_begins(questions, tokenizer, windows)
                 said = tokenizer.decode(talk.tokens[place : place + 3].tolist()).strip()
                 truth = EFFECTS[effect] if name == "two" else str(SCORE_OF[effect])
                 assert truth.startswith(said[:2].strip("., ]")), (said, truth)
-        last = questions.one_score(window, len(window.actions) - 1)
+        last = questions.one_score(window, len(window.actions) - 1, window.effects)
         (place,) = np.flatnonzero(last.judges >= 0)
         assert last.judges[place] == len(window.actions) - 1 and last.is_answer[place] and not last.is_answer[place - 1]
 
 
 def test_facts_about_an_action_and_those_around_it(windows):
-    window, heads = max(windows, key=lambda one: len(one.actions)), ActionHeads(ACTION_NAMES)
-    facts = np.array([heads.facts_of(window, place) for place in range(len(window.actions))])
-    assert facts.shape == (8, len(heads.sizes)) and len(NEIGHBOURS) == 5
+    window = max(windows, key=lambda one: len(one.actions))
+    facts = facts_of(window, ACTION_NAMES)
+    assert facts.shape == (8, 2 * len(NEIGHBOURS)) and len(NEIGHBOURS) == 5
     own = facts[:, 4:6]
     assert own[:, 0].tolist() == window.sights
     assert tuple(ACTION_NAMES[name] for name in own[:, 1]) == window.action_names
     assert np.array_equal(facts[1:, 2:4], own[:-1]) and np.array_equal(facts[:-2, 8:10], own[2:])
-    assert (facts[0, :4] == -100).all() and (facts[-1, 6:] == -100).all()
+    assert (facts[0, :4] == ABSENT).all() and (facts[-1, 6:] == ABSENT).all()
+
+
+def test_the_teacher_says_the_likeliest_effect_of_what_is_seen(windows):
+    teacher = Teacher(windows * 10, ACTION_NAMES)
+    judged = teacher.judge(windows)
+    assert [len(effects) for effects in judged] == [len(window.actions) for window in windows]
+    known: dict[tuple[int, ...], list[int]] = {}
+    for window in windows:
+        for facts, effect in zip(facts_of(window, ACTION_NAMES), window.effects, strict=True):
+            known.setdefault(tuple(facts), []).append(effect)
+    for window, effects in zip(windows, judged, strict=True):
+        for facts, said in zip(facts_of(window, ACTION_NAMES), effects, strict=True):
+            seen = known[tuple(facts)]
+            # Where the same facts always meant the same, there is nothing to weigh up.
+            assert said in seen if len(set(seen)) > 1 else said == seen[0]
+    # What was done without any change is known for certain, whatever stood around it.
+    unseen = [window for window in windows if 0 in window.sights]
+    assert unseen
+    for window, effects in zip(unseen, teacher.judge(unseen), strict=True):
+        for sight, effect in zip(window.sights, effects, strict=True):
+            assert (EFFECTS[effect] == "no change") == (SIGHTS[sight] == "nothing")
 
 
 def test_letters_are_single_tokens(tokenizer):
@@ -198,7 +222,7 @@ def test_many_pictures_at_once_give_what_transformers_gives(model, questions, wi
         ours = in_reading_order(image_features(model, images))
         theirs = model.model.visual(pixels, grid_thw=grid).pooler_output
         torch.testing.assert_close(ours, theirs.view_as(ours), atol=1e-5, rtol=1e-4)
-        talk = questions.two_turns(some[0])
+        talk = questions.two_turns(some[0], some[0].effects)
         batch = batch_of([talk], questions.image_token)
         kinds = (batch.tokens == questions.image_token).int()
         positions, _ = model.model.get_rope_index(
@@ -292,8 +316,9 @@ def test_every_phase_lowers_its_loss(tokenizer, questions, chains):
     torch.manual_seed(1)
     on_step = lambda phase, step, total, loss: losses.setdefault(phase, []).append(loss)  # noqa: E731
     fresh = new_model(tokenizer)
-    levels = Levels(learnt, TILES.pixels, TILES.contents, ACTION_NAMES)
-    WindowTrainer(fresh, questions, levels, plan, 0, on_step).fit()
+    levels = Levels(learnt, TILES.pixels, TILES.contents)
+    teacher = Teacher([window for one in learnt for window in windows_in(one)], ACTION_NAMES)
+    WindowTrainer(fresh, questions, levels, teacher, plan, 0, on_step).fit()
     assert list(losses) == ["cells", "frames", "text", "joint"]
     for phase in ("cells", "frames", "text"):
         assert np.mean(losses[phase][-4:]) < 0.9 * np.mean(losses[phase][:3]), phase

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from actors.rating.pocket.together import OnStep, Peers
     from actors.rating.pocket.windows.data import TiledTrajectory, TiledWindow
     from actors.rating.pocket.windows.evaluation import WindowJudgement
+    from actors.rating.pocket.windows.teacher import Teacher
     from actors.rating.pocket.windows.training import WindowPlan
 
 BABYAI = BabyAISettings()
@@ -97,17 +98,27 @@ def fit(out_folder: Path, chains: list[Trajectory], recipe: WindowRecipe, seed: 
     from actors.rating.pocket.windows import PICTURE_PX
     from actors.rating.pocket.windows.data import windows_in
     from actors.rating.pocket.windows.questions import all_texts
+    from actors.rating.pocket.windows.teacher import Teacher
     from actors.rating.pocket.windows.training import WindowPlan
 
     learnt = trajectories_to_learn(chains, recipe.num_views, seed)
     some = np.random.default_rng(seed).permutation(len(learnt))[:TOKENIZER_TRAJECTORIES]
     tokenizer = train_tokenizer(all_texts(one for index in some for one in windows_in(learnt[index])), VOCABULARY)
+    teacher = Teacher([window for one in learnt for window in windows_in(one)], ACTION_NAMES)
     shards = [learnt[rank :: recipe.num_processes] for rank in range(recipe.num_processes)]
-    model = run_together(partial(_fit, tokenizer, recipe.plan or WindowPlan(), seed), shards, on_step)
+    model = run_together(partial(_fit, tokenizer, teacher, recipe.plan or WindowPlan(), seed), shards, on_step)
     checkpoint.save(model, tokenizer, out_folder, PICTURE_PX)
 
 
-def _fit(tokenizer, plan: "WindowPlan", seed: int, peers: "Peers", learnt: list["TiledTrajectory"], on_step: "OnStep"):
+def _fit(
+    tokenizer,
+    teacher: "Teacher",
+    plan: "WindowPlan",
+    seed: int,
+    peers: "Peers",
+    learnt: list["TiledTrajectory"],
+    on_step: "OnStep",
+):
     """The trained model; every one of the processes that train it together runs this."""
     import torch
 
@@ -121,8 +132,8 @@ def _fit(tokenizer, plan: "WindowPlan", seed: int, peers: "Peers", learnt: list[
     point_heads(model)
     looks = tiles.tiles(BABYAI.tile_px)
     questions = WindowQuestions(tokenizer)
-    levels = Levels(learnt, looks.pixels, looks.contents, ACTION_NAMES)
-    WindowTrainer(model, questions, levels, plan, seed, on_step, peers).fit()
+    levels = Levels(learnt, looks.pixels, looks.contents)
+    WindowTrainer(model, questions, levels, teacher, plan, seed, on_step, peers).fit()
     return model
 
 

@@ -60,8 +60,6 @@ class Levels:
     """uint8 [codes, 7, 7, 3]: what a tile looks like."""
     contents: np.ndarray
     """int64 [codes]: what a tile holds."""
-    action_names: tuple[str, ...]
-    """All that an action may have."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class TiledWindow:
 
     @property
     def effects(self) -> list[int]:
-        """What each action did."""
+        """What each action truly did."""
         return self.trajectory.effects[self.actions].tolist()
 
     def request(self, mode: ScoringMode) -> ScoreRequest:

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from actors.rating.pocket.tokenizer import MERGE
 from actors.rating.pocket.windows import NUM_FRAMES
-from actors.rating.pocket.windows.data import TiledWindow
 from actors.rating.pocket.windows.model import FRAME_TOKENS, SIDE, VISION_WIDTH, WIDTH
+from actors.rating.pocket.windows.teacher import ABSENT, NEIGHBOURS
 from actors.rating.pocket.windows.words import SIGHTS
 
 CELLS = 2 * MERGE * SIDE
@@ -16,9 +16,8 @@ PLACES = (CELLS, CELLS, 4)
 """Rows, columns and directions of an agent."""
 SIGHT_WEIGHTS = (3.0, 1.0, 1.5, 1.5, 3.0)
 """How much each of SIGHTS counts: a thing that is gone, or is not, shows least."""
-NEIGHBOURS = (-2, -1, 0, 1, 2)
-"""Actions that tell whether one helped, from it."""
-NOTHING_LEARNT = -100
+NOTHING_LEARNT = ABSENT
+"""Targets that torch's losses pass over."""
 
 
 class CellHeads(nn.Module):
@@ -71,32 +70,21 @@ class FrameHeads(nn.Module):
 
 
 class ActionHeads(nn.Module):
-    """Linear head on the states from which the text model judges an action: what is seen of the actions around it, and
-    what they are called. That is enough to judge well; from the judgements alone it is found no faster than by chance.
-    """
+    """Linear head on the states from which the text model judges an action: the facts that it is judged by. From the
+    judgements alone these are found no faster than by chance."""
 
-    def __init__(self, action_names: tuple[str, ...]) -> None:
-        """`action_names`: all that an action may have."""
+    def __init__(self, num_names: int) -> None:
+        """`num_names`: how many names actions may have."""
         super().__init__()
-        self.action_names = action_names
-        self.sizes = (len(SIGHTS), len(action_names)) * len(NEIGHBOURS)
+        self.sizes = (len(SIGHTS), num_names) * len(NEIGHBOURS)
         self.norm = nn.LayerNorm(WIDTH)
         self.facts = nn.Linear(WIDTH, sum(self.sizes))
 
     def loss(self, states: Tensor, facts: Tensor) -> Tensor:
-        """Mean of the facts' cross-entropies, of states [N, width] and facts [N, 10]; -100 where there is none."""
+        """Mean of the facts' cross-entropies, of states [N, width] and `teacher.facts_of` [N, 10]."""
         parts = self.facts(self.norm(states)).float().split(self.sizes, dim=-1)
         losses = [F.cross_entropy(part, fact, reduction="sum") for part, fact in zip(parts, facts.T, strict=True)]
         return torch.stack(losses).sum() / (facts != NOTHING_LEARNT).sum()
-
-    def facts_of(self, window: TiledWindow, place: int) -> list[int]:
-        """Of each of the NEIGHBOURS of the action at a place of a window: what is seen of it, and its name."""
-        facts = []
-        for other in (place + off for off in NEIGHBOURS):
-            inside = 0 <= other < len(window.actions)
-            names = self.action_names.index(window.action_names[other]) if inside else NOTHING_LEARNT
-            facts += [window.sights[other] if inside else NOTHING_LEARNT, names]
-        return facts
 
 
 def _place_loss(said: Tensor, places: Tensor) -> Tensor:

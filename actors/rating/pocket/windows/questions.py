@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,9 +48,9 @@ class WindowQuestions:
         self.letters = [tokenizer.encode(letter, add_special_tokens=False)[0] for letter in SCORE_LETTERS]
         self._tokenizer = tokenizer
 
-    def two_turns(self, window: TiledWindow) -> Conversation:
-        """Both questions with their true answers."""
-        analysis, scores = analysis_of(window.sights, window.effects), _scores(window)
+    def two_turns(self, window: TiledWindow, effects: Sequence[int]) -> Conversation:
+        """Both questions and what is to be answered if the actions had these effects."""
+        analysis, scores = analysis_of(window.sights, effects), _scores(effects)
         first, second = self.turn_one(window), self.turn_two(window, analysis)
         said = self._encode(analysis + END_OF_TURN)
         between = second[len(first) + len(said) :]
@@ -58,16 +58,16 @@ class WindowQuestions:
         self._mark(talk, len(first), analysis, (match.end() for match in re.finditer(r"\d+: ", analysis)))
         return talk
 
-    def single_turn(self, window: TiledWindow) -> Conversation:
-        """The one question for all scores, with its true answer."""
-        question, scores = self.one_turn(window), _scores(window)
+    def single_turn(self, window: TiledWindow, effects: Sequence[int]) -> Conversation:
+        """The one question for all scores, with its answer."""
+        question, scores = self.one_turn(window), _scores(effects)
         talk = _joined([(question, False), (self._encode(scores + END_OF_TURN), True)])
         self._mark(talk, len(question), scores, (match.start() for match in re.finditer(r"\d+", scores)))
         return talk
 
-    def one_score(self, window: TiledWindow, place: int) -> Conversation:
-        """The question for one action's letter, with its true answer."""
-        question, letter = self.letter(window, place), SCORE_LETTERS[SCORE_OF[window.effects[place]]]
+    def one_score(self, window: TiledWindow, place: int, effects: Sequence[int]) -> Conversation:
+        """The question for one action's letter, with its answer."""
+        question, letter = self.letter(window, place), SCORE_LETTERS[SCORE_OF[effects[place]]]
         talk = _joined([(question, False), (self._encode(letter + END_OF_TURN), True)])
         talk.judges[len(question)] = place
         return talk
@@ -165,8 +165,8 @@ def positions_of(tokens: np.ndarray, image_token: int) -> np.ndarray:
     return places
 
 
-def _scores(window: TiledWindow) -> str:
-    return scores_text([SCORE_OF[effect] for effect in window.effects])
+def _scores(effects: Sequence[int]) -> str:
+    return scores_text([SCORE_OF[effect] for effect in effects])
 
 
 def _joined(parts: list[tuple[list[int], bool]]) -> Conversation:

@@ -4,8 +4,8 @@
    the agent is. Pictures of nine unrelated frames show most for the cost.
 2. `frames`: the whole tower learns from real windows where the agent is in each frame, and what the action after it
    did, as far as that can be seen without the instruction.
-3. `text`: the text model learns every question on the tower's frozen tokens. Where it is about to judge an action, a
-   linear head must tell what it judges by.
+3. `text`: the text model learns every question on the tower's frozen tokens, and to judge as its teacher does. Where
+   it is about to judge an action, a linear head must tell what it judges by.
 4. `joint`: both learn together.
 
 The linear heads of phases 1 to 3 are thrown away.
@@ -28,11 +28,10 @@ from actors.rating.pocket.windows.data import Levels, TiledTrajectory, TiledWind
 from actors.rating.pocket.windows.heads import CELLS, NOTHING_LEARNT, PLACES, ActionHeads, CellHeads, FrameHeads
 from actors.rating.pocket.windows.model import FULL_BLOCK, image_features, in_reading_order, patch_states
 from actors.rating.pocket.windows.questions import Conversation, WindowQuestions, batch_of
+from actors.rating.pocket.windows.teacher import Teacher, facts_of
 from algorithms.label_settings import WindowSettings
 
 FACTS_WEIGHT = 1.0
-EFFECT_WEIGHTS = (2.0, 1.0, 2.0, 1.0, 1.0)
-"""How much a judgement counts, by its true effect: demonstrations hold few actions that do not help."""
 MODES = ("two_turns", "single_turn", "one_score")
 MODE_SHARES = (0.6, 0.15, 0.25)
 MAX_SHIFT = WindowSettings().num_actions
@@ -77,6 +76,7 @@ class WindowTrainer:
         model: Qwen2_5_VLForConditionalGeneration,
         questions: WindowQuestions,
         levels: Levels,
+        teacher: Teacher,
         plan: WindowPlan,
         seed: int,
         on_step: OnStep,
@@ -84,7 +84,7 @@ class WindowTrainer:
     ) -> None:
         """`levels` are this process's own; the plan's batches are shared among `peers`."""
         self._model, self._questions, self._plan, self._on_step = model, questions, plan, on_step
-        self._peers = peers
+        self._teacher, self._peers = teacher, peers
         self._trajectories, self._pixels, self._contents = levels.trajectories, levels.pixels, levels.contents
         # Longer ones have more windows, and are drawn more often.
         lengths = np.array([len(one) for one in self._trajectories], dtype=np.float64)
@@ -93,7 +93,7 @@ class WindowTrainer:
         self._rng = np.random.default_rng([seed, peers.rank])
         weights = _weights(self._trajectories, self._contents)
         self.cell_heads, self.frame_heads = CellHeads(weights), FrameHeads(weights)
-        self.action_heads = ActionHeads(levels.action_names)
+        self.action_heads = ActionHeads(len(teacher.action_names))
         peers.start_equal([model, self.cell_heads, self.frame_heads, self.action_heads])
 
     def fit(self) -> None:
@@ -129,11 +129,12 @@ class WindowTrainer:
                 drawn = self._draw(min(32, pool - len(windows)))
                 windows += drawn.windows
                 features.append(image_features(self._model, drawn.images).float())
-        known = torch.cat(features)
+        known, effects = torch.cat(features), self._teacher.judge(windows)
         parameters = [*self._model.model.language_model.parameters(), *self.action_heads.parameters()]
         for step in self._steps("text", parameters, self._plan.text_steps, self._plan.learning_rate):
             some = self._rng.integers(len(windows), size=self._peers.share(self._plan.text_batch))
-            step(self._text_loss([windows[index] for index in some], known[torch.from_numpy(some)]))
+            asked, said = [windows[index] for index in some], [effects[index] for index in some]
+            step(self._text_loss(asked, said, known[torch.from_numpy(some)]))
 
     def fit_jointly(self) -> None:
         """Phase 4."""
@@ -141,31 +142,30 @@ class WindowTrainer:
         for step in self._steps("joint", parameters, self._plan.joint_steps, self._plan.joint_learning_rate):
             drawn = self._draw(self._peers.share(self._plan.joint_batch))
             features = image_features(self._model, drawn.images)
-            step(0.3 * self._frame_loss(drawn, features) + self._text_loss(drawn.windows, features))
+            effects = self._teacher.judge(drawn.windows)
+            step(0.3 * self._frame_loss(drawn, features) + self._text_loss(drawn.windows, effects, features))
 
     def _frame_loss(self, drawn: Drawn, features: Tensor) -> Tensor:
         return self.frame_heads.loss(features, drawn.contents, drawn.places, drawn.sights)
 
-    def _text_loss(self, windows: list[TiledWindow], features: Tensor) -> Tensor:
+    def _text_loss(self, windows: list[TiledWindow], effects: list[list[int]], features: Tensor) -> Tensor:
         mode = MODES[int(self._rng.choice(len(MODES), p=MODE_SHARES))]
-        conversations = [self._conversation(mode, window) for window in windows]
+        conversations = [self._conversation(mode, *one) for one in zip(windows, effects, strict=True)]
         batch = batch_of(conversations, self._questions.image_token)
         seen = in_reading_order(features).flatten(0, 1)
         states = next_token_states(self._model, batch.tokens, batch.positions, seen)
         rows, columns = (batch.judges >= 0).nonzero(as_tuple=True)
-        judged = list(zip(rows.tolist(), batch.judges[rows, columns].tolist(), strict=True))
-        weights = torch.ones(batch.targets.shape)
-        weights[rows, columns] = torch.tensor([EFFECT_WEIGHTS[windows[row].effects[place]] for row, place in judged])
         learnt = batch.targets != NOTHING_LEARNT
-        said = F.cross_entropy(self._model.lm_head(states[learnt]).float(), batch.targets[learnt], reduction="none")
-        said = (said * weights[learnt]).sum() / weights[learnt].sum()
-        facts = torch.tensor([self.action_heads.facts_of(windows[row], place) for row, place in judged])
+        said = F.cross_entropy(self._model.lm_head(states[learnt]).float(), batch.targets[learnt])
+        known = [torch.from_numpy(facts_of(window, self._teacher.action_names)) for window in windows]
+        judged = zip(rows.tolist(), batch.judges[rows, columns].tolist(), strict=True)
+        facts = torch.stack([known[row][place] for row, place in judged])
         return said + FACTS_WEIGHT * self.action_heads.loss(states[rows, columns], facts)
 
-    def _conversation(self, mode: str, window: TiledWindow) -> Conversation:
+    def _conversation(self, mode: str, window: TiledWindow, effects: list[int]) -> Conversation:
         if mode == "one_score":
-            return self._questions.one_score(window, int(self._rng.integers(len(window.actions))))
-        return getattr(self._questions, mode)(window)
+            return self._questions.one_score(window, int(self._rng.integers(len(window.actions))), effects)
+        return getattr(self._questions, mode)(window, effects)
 
     def _draw(self, count: int) -> Drawn:
         """Windows as labelling cuts them, of trajectories that begin at a random one of their first actions."""

@@ -1,5 +1,7 @@
 """What the pocket rater says about an action, and the score that follows from it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from algorithms.scores import MAX_SCORE
@@ -34,7 +36,7 @@ def effect_of(contribution: int, completed: bool, changed: bool) -> int:
     return NO_HELP if changed else NO_CHANGE
 
 
-def analysis_of(sights: list[int], effects: list[int]) -> str:
+def analysis_of(sights: Sequence[int], effects: Sequence[int]) -> str:
     """The analysis: what is seen of each action, then what each did for the goal.
 
     Whether an action helped shows in those around it, those that come after it too: a turn that is taken back did not.
