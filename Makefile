@@ -6,10 +6,10 @@ INSTALLED := .venv/.installed-$(FLAVOUR)
 # Several processes share the cores; one thread each is fastest.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install demo demo-offline test test-slow test-cluster lint bench evidence pocket lock clean
+.PHONY: help install demo demo-offline evidence-offline test test-slow test-cluster lint bench evidence pocket lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 install: $(INSTALLED) ## make .venv with exact versions
 
@@ -21,11 +21,15 @@ demo: $(INSTALLED) ## learn to close a drawer from the ratings of a vision-langu
 	$(BIN)/likert run tune_configs/demo.yaml
 
 demo-offline: $(INSTALLED) ## score recorded trajectories with a vision-language model, learn from that by IQL, compare
-	scripts/demo_offline.sh
+	scripts/offline.sh demo_offline report/demo_offline \
+	  num_episodes=450 'chain_lengths=[1,2,3]' 'babyai={subtasks: [goto, pickup]}'
 
 evidence: $(INSTALLED) ## seeds 0, 1, 2 of two tasks with controls; tables and figures into docs/evidence (about 2 hours)
 	scripts/evidence.sh tune_configs/demo.yaml docs/evidence/drawer_close
 	scripts/evidence.sh tune_configs/button_press.yaml docs/evidence/button_press
+
+evidence-offline: $(INSTALLED) ## five seeds, five kinds of reward, chains of 1 to 6; table and figure into docs/evidence (1 to 2 hours)
+	scripts/offline.sh evidence_offline docs/evidence/babyai num_episodes=1500
 
 pocket: $(INSTALLED) ## train the pocket rater anew (about 40 minutes)
 	$(BIN)/likert pocket train
