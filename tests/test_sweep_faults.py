@@ -10,8 +10,7 @@ import json
 import os
 import signal
 import subprocess
-import threading
-import time
+import uuid
 from pathlib import Path
 
 import psutil
@@ -34,35 +33,56 @@ SEEING_FRAMES = ("reward_model.input=frame", "reward_model.network=small", "rewa
 REAL_ENGINE = ("rater.max_model_len=1024", "rater.deadline_s=400", "rater.stall_timeout_s=10", "rater.max_in_flight=8",
                "feedback.per_session=200", "feedback.budget=2000")  # fmt: skip
 NUM_SESSIONS, PER_SESSION = 5, 40
+MARK = "LIKERT_SWEEP_UNDER_TEST"
+ACTORS = {"ImplicitFunc", "SharedFront", "MortalWorker", "MortalLearner"}
+"""What every sweep runs, as the titles of processes name it: trials, the rating server, rollouts, reward models."""
+RAYS_OWN = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Titles of what a node runs for itself. Idle workers are some of it: a node keeps them for whatever comes next."""
 
 
 class Sweep:
-    """A toy sweep of two losses and one seed, and all processes that it ever had."""
+    """A toy sweep of two losses and one seed, whose processes bear a mark.
 
-    def __init__(self, folder: Path, *overrides: str, environment: dict[str, str] | None = None) -> None:
+    The mark is a variable of the environment, which processes inherit, so that it tells also those whose parent has
+    ended before anybody looked.
+    """
+
+    def __init__(self, folder: Path, *overrides: str) -> None:
         self.folder, self.runs, self.ratings = folder, folder / "runs/toy", folder / "ratings"
         self.deaths = folder / "runs/deaths"
         self._overrides = overrides
-        self._environment = ENVIRONMENT | (environment or {})
-        self._processes: set[int] = set()
+        # Ray and vLLM write titles over what /proc shows of an environment, unless they are told not to.
+        self.mark = {MARK: uuid.uuid4().hex, "SPT_NOENV": "1"}
+        self.environment = ENVIRONMENT | self.mark
+        self._seen: set[str] = set()
         folder.mkdir(exist_ok=True)
         search = {"reward_model.loss": {"grid": list(LOSSES)}, "seed": {"grid": [0]}}
         write_toy_sweep(folder, search, {"concurrency": 2})
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Its driver, whose processes are watched from now on."""
+        """Its driver."""
         with (self.folder / "driver.log").open("a") as log:
             command = toy_sweep(self.folder, *self._overrides, *arguments)
-            driver = subprocess.Popen(command, env=self._environment, cwd=REPOSITORY, stderr=log, text=True)
-        threading.Thread(target=self._watch, args=(psutil.Process(driver.pid),), daemon=True).start()
-        return driver
+            return subprocess.Popen(command, env=self.environment, cwd=REPOSITORY, stderr=log, text=True)
 
     def end(self, driver: subprocess.Popen[str], timeout_s: float = 600) -> int:
         """The driver's exit code."""
         try:
+            wait_until(lambda: self.has_all_actors() or driver.poll() is not None, timeout_s, "the sweep's actors")
             return driver.wait(timeout_s)
         finally:
             driver.kill()
+
+    def processes(self) -> list[psutil.Process]:
+        """Those that are alive, wherever in the tree of processes."""
+        everything = psutil.process_iter(["environ", "cmdline"])
+        return [process for process in everything if (process.info["environ"] or {}).get(MARK) == self.mark[MARK]]
+
+    def has_all_actors(self) -> bool:
+        """Whether each of ACTORS has been seen among its processes by now."""
+        titles = [title(process) for process in self.processes()]
+        self._seen |= {name for name in ACTORS for one in titles if one.startswith(f"ray::{name}")}
+        return self._seen >= ACTORS
 
     @property
     def said(self) -> str:
@@ -116,7 +136,9 @@ class Sweep:
         # Lost labels that another trial asks again come back with their keys.
         most = len(TRIALS) * NUM_SESSIONS * per_session
         assert most - lost <= num_learnt <= most
-        wait_until(lambda: not alive(self._processes), 60, "the sweep's processes to end")
+        # Else it would say nothing that none is left.
+        assert self._seen >= ACTORS
+        wait_until(lambda: not self.processes(), 60, "the sweep's processes to end")
         parents, trials = runs_at_mlflow(self.folder / "runs")
         assert [(run.info.run_name, run.info.status) for run in parents] == [("toy", "FINISHED")]
         assert sorted((run.info.run_name, run.info.status) for run in trials) == [
@@ -133,14 +155,6 @@ class Sweep:
             for name in TRIALS
         }  # fmt: skip
 
-    def _watch(self, driver: psutil.Process) -> None:
-        while driver.is_running() and driver.status() != psutil.STATUS_ZOMBIE:
-            try:
-                self._processes |= {driver.pid, *(child.pid for child in driver.children(recursive=True))}
-            except psutil.NoSuchProcess:
-                return
-            time.sleep(0.2)
-
 
 def learnt_from(run_folder: Path) -> list[tuple[str, int]]:
     """Keys and levels of a run's labels, from its last checkpoint. Where the dot stands still keys are equal."""
@@ -149,14 +163,9 @@ def learnt_from(run_folder: Path) -> list[tuple[str, int]]:
     return list(zip(sessions["keys"], sessions["ratings"], strict=True))
 
 
-def engine_of(driver: subprocess.Popen[str]) -> int:
-    """The process of the one vLLM engine below a driver."""
-    (engine,) = [
-        child.pid
-        for child in psutil.Process(driver.pid).children(recursive=True)
-        if "EngineCore" in " ".join(child.cmdline())
-    ]
-    return engine
+def title(process: psutil.Process) -> str:
+    """What `psutil.process_iter` found a process to be called: `ray::NAME.METHOD` for Ray's actors."""
+    return " ".join(process.info["cmdline"] or ())
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +201,7 @@ def test_the_engine_dies_or_hangs_in_mid_work(tmp_path, fault):
     driver = sweep.start()
     try:
         wait_until(lambda: 0 < sweep.num_stored() or driver.poll() is not None, 600, "the first answers")
-        engine = engine_of(driver)
+        (engine,) = [process.pid for process in sweep.processes() if "EngineCore" in title(process)]
         os.kill(engine, fault)
         # Both trials act alike until the first reward model: their first sessions ask the same 200 questions.
         assert sweep.num_stored() < 200
@@ -208,30 +217,51 @@ def test_a_node_dies_in_mid_work(tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster
 
     ray.shutdown()
-    monkeypatch.setenv("TOY_DEATHS", str(tmp_path / "runs/deaths"))  # For actors of nodes that no driver starts.
+    sweep = Sweep(tmp_path, *TWO_WORKERS, "sweep.max_failures=5")
+    # For actors, which inherit from nodes that no driver starts.
+    for name, value in (sweep.mark | {"TOY_DEATHS": str(sweep.deaths)}).items():
+        monkeypatch.setenv(name, value)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    sweep = Sweep(tmp_path, *TWO_WORKERS, "sweep.max_failures=5", environment={"RAY_ADDRESS": cluster.address})
-    mine = psutil.Process()
+    sweep.environment["RAY_ADDRESS"] = cluster.address
     try:
         nodes = [cluster.add_node(num_cpus=8) for _ in range(2)]
+        # There is no driver yet, and so no worker.
+        clusters_own = {process.pid for process in sweep.processes()}
+
+        def left() -> list[psutil.Process]:
+            """What the sweep has put on the nodes."""
+            return [
+                process
+                for process in sweep.processes()
+                if process.pid not in clusters_own and not title(process).startswith(RAYS_OWN)
+            ]
+
         driver = sweep.start()
         wait_until(lambda: sweep.has_checkpoints(400) or driver.poll() is not None, 600, "both trials to come to 400")
         # The one that most of the sweep's processes run on.
-        busy = max(nodes, key=lambda node: num_actors(node))
+        busy = max(nodes, key=num_actors)
+        nodes.remove(busy)
         assert num_actors(busy) > 0
-        sweep._processes |= {child.pid for child in mine.children(recursive=True)}
+        on_busy = {raylet_of(busy).pid, *(child.pid for child in raylet_of(busy).children(recursive=True))}
         cluster.remove_node(busy, allow_graceful=False)
         assert sweep.end(driver) == 0, sweep.said
-        sweep._processes |= {child.pid for child in mine.children(recursive=True)}
+        # The cluster goes on, and so must take nothing of the sweep along.
+        wait_until(lambda: not left(), 60, "what the sweep has put on the nodes to end")
+        assert [num_actors(node) for node in (cluster.head_node, *nodes)] == [0, 0]
+        assert not alive(on_busy)
     finally:
         cluster.shutdown()
     sweep.check_whole()
 
 
+def raylet_of(node) -> psutil.Process:
+    return psutil.Process(node.all_processes["raylet"][0].process.pid)
+
+
 def num_actors(node) -> int:
-    raylet = next(info.process for info in node.all_processes["raylet"])
-    children = psutil.Process(raylet.pid).children(recursive=True)
-    return sum(any(part.startswith("ray::") and "IDLE" not in part for part in child.cmdline()) for child in children)
+    raylet = raylet_of(node).pid
+    titles = [title(one) for one in psutil.process_iter(["ppid", "cmdline"]) if one.info["ppid"] == raylet]
+    return sum(one.startswith("ray::") and not one.startswith(RAYS_OWN) for one in titles)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
@@ -259,10 +289,11 @@ def test_a_part_of_the_store_is_cut(tmp_path):
     driver = sweep.start()
     try:
         wait_until(lambda: sweep.has_checkpoints(800) or driver.poll() is not None, 600, "both trials to wait at 800")
+        assert sweep.has_all_actors()
     finally:
         driver.kill()
         driver.wait()
-    wait_until(lambda: not alive(sweep._processes), 90, "the killed sweep's processes to end")
+    wait_until(lambda: not sweep.processes(), 90, "the killed sweep's processes to end")
     before = sweep.num_stored()
     part = sorted((sweep.ratings / "ratings").glob("part-*"))[0]
     part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
