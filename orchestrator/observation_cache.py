@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from actors.babyai.view import egocentric, egocentric_shape
 from algorithms.images import decode_png, reduce_image
 from algorithms.trajectories import Trajectory
 from orchestrator.data.datasets import TrajectoryDataset
@@ -23,12 +24,19 @@ CACHE_FOLDER = "cache"
 def observation_shape(dataset: TrajectoryDataset, settings: OfflineDataSettings) -> tuple[int, ...]:
     """Shape of one observation. Raises SettingsError if the set does not have such observations."""
     info = dataset.info
-    if settings.observation == "symbolic":
+    if settings.observation != "frame":
         if info.symbolic_shape is None:
             raise SettingsError(
-                f"data.observation = 'symbolic': {dataset.folder} has no symbolic observations; use frame"
+                f"data.observation = {settings.observation!r}: {dataset.folder} has no symbolic observations; use frame"
             )
-        return info.symbolic_shape
+        if settings.observation == "symbolic":
+            return info.symbolic_shape
+        if info.source != "babyai":
+            raise SettingsError(
+                f"data.observation = 'egocentric': {dataset.folder} is from {info.source!r}, and only in BabyAI's "
+                "grids is it known where the agent is; use symbolic or frame"
+            )
+        return egocentric_shape(info.symbolic_shape)
     recorded = info.frame_px
     if settings.image_px is None and recorded is not None:
         return (*recorded, 3)
@@ -65,9 +73,9 @@ def _write(
     states = np.lib.format.open_memmap(array, mode="w+", dtype=np.uint8, shape=(most, *shape))
     first_rows: dict[str, int] = {}
     row = 0
-    symbolic = settings.observation == "symbolic"
-    for trajectory in dataset.episodes(frames=not symbolic, symbolic=symbolic):
-        for state in _states(trajectory, symbolic, shape):
+    frames = settings.observation == "frame"
+    for trajectory in dataset.episodes(frames=frames, symbolic=not frames):
+        for state in _states(trajectory, settings.observation, shape):
             states[row] = state
             row += 1
         first_rows[trajectory.episode_id] = row - len(trajectory) - 1
@@ -75,9 +83,9 @@ def _write(
     write_json(index, {"num_states": row, "first_rows": first_rows})
 
 
-def _states(trajectory: Trajectory, symbolic: bool, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    if symbolic:
-        yield from trajectory.symbolic
+def _states(trajectory: Trajectory, observation: str, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    if observation != "frame":
+        yield from map(egocentric, trajectory.symbolic) if observation == "egocentric" else trajectory.symbolic
         return
     for png in trajectory.frames:
         frame = decode_png(png)

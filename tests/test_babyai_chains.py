@@ -6,6 +6,7 @@ import pytest
 from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.expert import Demonstration, demonstrate, solvable_tasks
 from actors.babyai.settings import DROP, FORWARD, LEFT, NOTHING, PICK_UP, RIGHT, TOGGLE, BabyAISettings
+from actors.babyai.view import egocentric, egocentric_shape
 
 SMALL = BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=5, subtasks=("goto", "pickup", "putnext"))
 ROOMS = BabyAISettings()
@@ -200,3 +201,29 @@ def test_without_measuring_a_chain_is_the_same_but_for_what_helps():
     assert shown.actions.tolist() == plain.actions.tolist() and shown.frames == plain.frames
     assert set(shown.audits) - set(plain.audits) == {"contribution", "distance"}
     np.testing.assert_array_equal(shown.audits["subtask_completed"], plain.audits["subtask_completed"])
+
+
+def test_the_egocentric_view_moves_and_turns_the_level_around_the_agent():
+    wall, empty, agent, ball = (2, 5, 0), (1, 0, 0), AGENT, (6, 0, 0)
+    cells = np.full((5, 7, 3), wall, dtype=np.uint8)
+    cells[1:4, 1:6] = empty
+    cells[2, 2] = (agent, 0, 0)
+    cells[2, 4] = ball
+    seen = egocentric(cells)
+    assert seen.shape == egocentric_shape(cells.shape) == (7, 7, 3)
+    # It looks to the right, where the ball lies two cells off: two cells ahead, which is up.
+    assert tuple(seen[1, 3]) == ball and tuple(seen[3, 3]) == empty
+    cells[2, 2, 2] = 1
+    # Looking down, it has the ball on its left.
+    assert tuple(egocentric(cells)[3, 1]) == ball
+    cells[0, 0] = ball
+    carrying = egocentric(cells)
+    assert tuple(carrying[3, 3]) == ball and (carrying[..., 0] == 6).sum() == 2
+
+
+def test_one_way_leads_to_one_view_wherever_the_agent_turns():
+    environment, observation, _ = begin(ROOMS, index=3)
+    assert environment.observation_space["egocentric"].shape == observation["egocentric"].shape
+    before = observation["egocentric"]
+    turned = environment.step(RIGHT)[0]["egocentric"]
+    assert np.array_equal(turned, np.rot90(before)) and not np.array_equal(turned, before)

@@ -9,6 +9,7 @@ import numpy as np
 from actors.babyai.distance import UNREACHABLE, DistanceTable, distance
 from actors.babyai.level import THEN, ChainLevel
 from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, SPLITS, BabyAISettings, Split
+from actors.babyai.view import egocentric, egocentric_shape
 
 _AGENT_START = 1
 """Sets the random stream of randomised starts apart from that of levels."""
@@ -35,7 +36,8 @@ class ChainTask:
 class ChainEnvironment(gymnasium.Env):
     """An instruction of 1 to 6 sub-tasks, to be done in order.
 
-    An observation is a dictionary of `frame` uint8 [H, W, 3] and `symbolic` uint8 [rows, columns, 3]. The reward is 1
+    An observation is a dictionary of `frame` uint8 [H, W, 3], `symbolic` uint8 [rows, columns, 3] and `egocentric`
+    uint8 [side, side, 3], which is `view.egocentric`. The reward is 1
     for the action that ends the last sub-task and 0 otherwise, and ends the episode. `info` of `reset` and `step`
     holds:
 
@@ -67,7 +69,8 @@ class ChainEnvironment(gymnasium.Env):
         self._num_completed = 0
         self._num_steps = 0
         self._max_steps = 0
-        space = {"symbolic": gymnasium.spaces.Box(0, 255, settings.symbolic_shape, np.uint8)}
+        shapes = {"symbolic": settings.symbolic_shape, "egocentric": egocentric_shape(settings.symbolic_shape)}
+        space = {name: gymnasium.spaces.Box(0, 255, shape, np.uint8) for name, shape in shapes.items()}
         if with_frames:
             space["frame"] = gymnasium.spaces.Box(0, 255, (*settings.frame_px, 3), np.uint8)
         self.observation_space = gymnasium.spaces.Dict(space)
@@ -153,7 +156,8 @@ class ChainEnvironment(gymnasium.Env):
         return distance(self.level, self._table)
 
     def _observation(self) -> dict[str, np.ndarray]:
-        observation = {"symbolic": self.level.symbolic()}
+        symbolic = self.level.symbolic()
+        observation = {"symbolic": symbolic, "egocentric": egocentric(symbolic)}
         if self._with_frames:
             observation["frame"] = self.level.frame()
         return observation

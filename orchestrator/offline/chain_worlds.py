@@ -87,7 +87,7 @@ class AlfredWorld:
                 "actions than ALFRED's twelve with their objects; use a set of `likert data alfred`"
             )
         if data.observation != "frame":
-            raise SettingsError("data.observation = 'symbolic': AI2-THOR shows pictures only; use frame")
+            raise SettingsError(f"data.observation = {data.observation!r}: AI2-THOR shows pictures only; use frame")
         height, width, _ = observation_shape(self._dataset, data)
         if height != width or height > FRAME_PX:
             raise SettingsError(

@@ -80,9 +80,9 @@ def load_offline_data(
         numbers = {name: number for number, name in enumerate(objects)}
         joined["actions"] = np.stack([joined["actions"], [numbers[name] for name in things]], axis=1)
     shape = PolicyShape(
-        kind="grid" if settings.observation == "symbolic" else "image",
+        kind="image" if settings.observation == "frame" else "grid",
         observation_shape=tuple(observations.shape[1:]),
-        num_categories=CATEGORIES if settings.observation == "symbolic" else 0,
+        num_categories=0 if settings.observation == "frame" else CATEGORIES,
         num_words=num_words,
         instruction_length=encoded.shape[1],
         num_actions=num_actions if discrete else 0,

@@ -43,8 +43,9 @@ class OfflineDataSettings(Settings):
 
     path: Path
     """Folder of the data set, as `likert data` makes it."""
-    observation: Literal["symbolic", "frame"] = "symbolic"
-    """`symbolic`: the simulator's own description, for speed. `frame`: the picture."""
+    observation: Literal["symbolic", "egocentric", "frame"] = "symbolic"
+    """`symbolic`: the simulator's own description, for speed. `egocentric`: BabyAI's, with the agent in the middle and
+    looking up, which is learned from far less data. `frame`: the picture."""
     image_px: PositiveInt | None = None
     """Side of the picture that the policy sees; absent: as recorded."""
     sentence_model: str | None = None
