@@ -156,7 +156,7 @@ def tables(folder):
 
 @pytest.mark.slow
 def test_killed_three_times_with_a_real_engine_the_parts_end_the_same(tmp_path):
-    """Ray, Ray Data, vLLM and the pocket rater; SIGKILL in mid-work; the store keeps what was answered."""
+    """Ray, Ray Data, vLLM and the pocket rater of windows; SIGKILL in mid-work; the store keeps what was answered."""
     toy_set(tmp_path / "set", [8 + number % 17 for number in range(120)], part_bytes=60_000)
     shutil.copytree(tmp_path / "set", tmp_path / "whole")
     store = tmp_path / "store"
@@ -165,7 +165,7 @@ def test_killed_three_times_with_a_real_engine_the_parts_end_the_same(tmp_path):
         return [
             sys.executable, "-c", "from orchestrator.cli import main; main()", "label",
             str(REPOSITORY / "tune_configs/rg_vlm/babyai.yaml"), f"data={data}", f"ratings_folder={ratings}",
-            "mode=single_turn", "window.frame_px=28", "rater.model=pocket", "rater.max_in_flight=8",
+            "rater.max_in_flight=8",
         ]  # fmt: skip
 
     def stored():

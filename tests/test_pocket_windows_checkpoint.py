@@ -12,10 +12,6 @@ from actors.rating.vllm_engine import label_tokens
 from algorithms.scoring_prompts import SCORE_LETTERS
 from orchestrator.pocket.windows import BABYAI, draw_chains, windows_to_judge
 
-pytestmark = pytest.mark.skipif(
-    not POCKET_WINDOWS_FOLDER.exists(), reason="no checkpoint ships; `likert pocket train --windows` makes one"
-)
-
 
 @pytest.fixture(scope="module")
 def loaded():
@@ -46,5 +42,6 @@ def test_its_scores_follow_what_the_actions_did(loaded, windows):
     judged = judging.judge(model, WindowQuestions(tokenizer), windows, tiles.tiles(BABYAI.tile_px).pixels)
     by_mode = {one.mode: one for one in judged}
     assert by_mode["two_turn"].num_windows >= 60
-    assert by_mode["two_turn"].num_failures <= 0.01 * by_mode["two_turn"].num_windows
+    # Nothing holds the form here; a server does, and fails on none (test_pocket_windows_vllm).
+    assert by_mode["two_turn"].num_failures <= 0.03 * by_mode["two_turn"].num_windows
     assert by_mode["two_turn"].correlation >= 0.6

