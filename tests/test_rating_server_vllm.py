@@ -54,6 +54,9 @@ def server(checkpoint):
             """The actor's own process, then its descendants."""
             return [os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))]
 
+        async def tokens_in_one_step(self) -> int:
+            return self._backend._engine._llm.vllm_config.scheduler_config.max_num_batched_tokens
+
     settings = RaterSettings(
         model=str(checkpoint), max_analysis_tokens=24, max_model_len=1024, stall_timeout_s=20.0, deadline_s=300.0
     )
@@ -135,6 +138,11 @@ def test_pictures_are_fitted_to_the_pixel_limits(server):
 
 def test_the_weights_are_named_by_their_contents(server, checkpoint):
     assert ray.get(server.identity.remote()) == RaterIdentity(f"sha256:{folder_digest(checkpoint)}", "local")
+
+
+def test_a_step_takes_as_many_tokens_as_offline(server):
+    # vLLM's default: 4096 offline and 2048 online on a processor, more on GPUs.
+    assert ray.get(server.tokens_in_one_step.remote()) >= 4096
 
 
 def test_statistics_count_what_was_asked(server):
