@@ -3,6 +3,7 @@
 The tests run in order: the last one kills the actor.
 """
 
+import asyncio
 import io
 import os
 import signal
@@ -13,12 +14,14 @@ import pytest
 import ray
 from PIL import Image
 
+from actors.rating import vllm_engine
+from actors.rating.backend import Refused
 from actors.rating.models import folder_digest
 from actors.rating.precision import processor_dtype
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from actors.rating.vllm_engine import chat_text, engine_environment, label_tokens, renormalised
-from algorithms.prompts import answer_labels, answer_only_prompt, rating_prompt
+from algorithms.prompts import Prompt, answer_labels, answer_only_prompt, rating_prompt
 from algorithms.ratings import RaterIdentity, RatingFailure, RatingRequest, TaskText
 from algorithms.scales import RatingScale
 from tests.tiny_qwen import build_tiny_qwen
@@ -192,6 +195,62 @@ def _command(pid: int) -> str:
         return " ".join(psutil.Process(pid).cmdline())
     except psutil.NoSuchProcess:
         return ""
+
+
+class FakeEngine:
+    """Notes what reaches it."""
+
+    def __init__(self, events) -> None:
+        self._events = events
+
+    async def generate(self, question, sampling, request_id):
+        self._events.append(("sent", question))
+        yield question
+
+
+@pytest.mark.parametrize("num_bytes", [1, 2 * vllm_engine.SMALL_IMAGE_BYTES], ids=["small", "large"])
+def test_questions_are_sent_while_others_are_prepared(monkeypatch, num_bytes):
+    """Three times as many as are sent together and two more, of which one is refused."""
+    number, refused = 3 * vllm_engine.SENT_TOGETHER + 2, 20
+    events = []
+
+    def render(llm, prompt, pictures):
+        events.append(("prepared", prompt.text))
+        if prompt.text == str(refused):
+            raise Refused("too long")
+        return prompt.text
+
+    engine = vllm_engine.VllmEngine(RaterSettings())
+    monkeypatch.setattr(engine, "_render", render)
+    monkeypatch.setattr(vllm_engine, "prepare_images", lambda *_: [])
+    monkeypatch.setattr(vllm_engine, "sampling_parameters", lambda *_: None)
+
+    async def ask_all():
+        prompts = [Prompt(str(place), with_images=True) for place in range(number)]
+        asked = [engine._ask(FakeEngine(events), prompt, (bytes(num_bytes),), ()) for prompt in prompts]
+        return await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), timeout=60)
+
+    answers = asyncio.run(ask_all())
+    assert isinstance(answers.pop(refused), Refused)
+    assert answers == [str(place) for place in range(number) if place != refused]
+    steps = [step for step, _ in events]
+    assert steps.count("sent") == number - 1
+    # The one prepared as the first go may come before them, or the refused one among them.
+    assert vllm_engine.SENT_TOGETHER <= steps.index("sent") <= vllm_engine.SENT_TOGETHER + 2
+
+
+def test_a_question_that_fails_last_does_not_hold_up_those_that_are_ready():
+    async def both():
+        sending = vllm_engine._Sending(3)
+        with sending.one_comes():
+            with sending.one_comes():
+                pass
+            ready = asyncio.create_task(sending.together())
+            await asyncio.sleep(0)
+            assert not ready.done()
+        await asyncio.wait_for(ready, timeout=60)
+
+    asyncio.run(both())
 
 
 class FakeTokenizer:

@@ -6,8 +6,9 @@ import itertools
 import math
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ from algorithms.ratings import RaterIdentity
 from algorithms.scales import SCALE_WORDS, RatingScale
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from vllm import RequestOutput, SamplingParams
+    from vllm.inputs import EngineInput
     from vllm.v1.engine.async_llm import AsyncLLM
 
 ENGINE_SITE = Path(__file__).parent / "engine_site"
@@ -37,7 +40,12 @@ REPORT_EVERY_TOKENS = 16
 
 
 SMALL_IMAGE_BYTES = 64 * 1024
-"""Pictures up to this are decoded at once, in a millisecond or two; larger ones in a thread, so that others go on."""
+"""Pictures up to this are prepared at once, in a few milliseconds; larger ones in threads, so that others go on."""
+
+
+SENT_TOGETHER = 16
+"""Questions that are sent to the engine at once, so that it makes few full steps rather than many of a few questions:
+on a processor a step by itself costs as much as one or two questions. Meanwhile the next are prepared."""
 
 
 def engine_environment() -> dict[str, str]:
@@ -77,6 +85,8 @@ class VllmEngine:
         # lives as long as this object.
         self._thread: ThreadPoolExecutor | None = None
         self._others: set[Any] = set()
+        self._preparing = asyncio.Lock()
+        self._sending = _Sending(SENT_TOGETHER)
 
     async def start(self) -> None:
         """Load the model and warm it up. Raises ValueError if the model or its tokenizer does not fit."""
@@ -146,14 +156,7 @@ class VllmEngine:
     async def _ask(
         self, llm: "AsyncLLM", prompt: Prompt, images: tuple[bytes, ...], tokens: Sequence[int]
     ) -> "RequestOutput":
-        question: dict[str, Any] = {"prompt": chat_text(llm.get_tokenizer(), prompt, len(images))}
-        if images:
-            arguments = images, self._settings.min_pixels, self._settings.max_pixels, self._patch_size
-            if sum(map(len, images)) > SMALL_IMAGE_BYTES:
-                pictures = await asyncio.to_thread(prepare_images, *arguments)
-            else:
-                pictures = prepare_images(*arguments)
-            question["multi_modal_data"] = {"image": pictures}
+        question = await self._prepare(llm, prompt, images)
         latest: RequestOutput | None = None
         sampling = sampling_parameters(self._settings, tokens, prompt.schema)
         async for output in llm.generate(question, sampling, str(next(self._request_numbers))):
@@ -161,6 +164,34 @@ class VllmEngine:
             latest = output
         assert latest is not None, "vLLM ends by a last output or an error"
         return latest
+
+    async def _prepare(self, llm: "AsyncLLM", prompt: Prompt, images: tuple[bytes, ...]) -> "EngineInput":
+        """Decode, tokenise and process for the model: milliseconds of Python for each question.
+
+        One question after the other. If all advanced together, the engine would wait until nearly all were ready.
+        """
+        arguments = images, self._settings.min_pixels, self._settings.max_pixels, self._patch_size
+        large = sum(map(len, images)) > SMALL_IMAGE_BYTES
+        with self._sending.one_comes():
+            pictures = await asyncio.to_thread(prepare_images, *arguments) if large else []
+            async with self._preparing:
+                if large:
+                    question = await asyncio.to_thread(self._render, llm, prompt, pictures)
+                else:
+                    question = self._render(llm, prompt, prepare_images(*arguments))
+                    # Others get a turn: answers are handed out, and the next question waits for the lock.
+                    await asyncio.sleep(0)
+        await self._sending.together()
+        return question
+
+    def _render(self, llm: "AsyncLLM", prompt: Prompt, pictures: "list[Image]") -> "EngineInput":
+        from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+        question: dict[str, Any] = {"prompt": chat_text(llm.get_tokenizer(), prompt, len(pictures))}
+        if pictures:
+            question["multi_modal_data"] = {"image": pictures}
+        [rendered] = llm.renderer.render_cmpl([parse_model_prompt(llm.model_config, question)])
+        return rendered
 
     def _build(self) -> "AsyncLLM":
         checkpoint = resolve_model(self._settings)
@@ -191,6 +222,39 @@ class VllmEngine:
         Image.new("RGB", (56, 56), "grey").save(file, format="PNG")
         await self.generate(Prompt("Describe the picture.", with_images=True), (file.getvalue(),), ())
         await self.generate(Prompt("Answer 1 or 2.", with_images=False), (), ("1", "2"))
+
+
+class _Sending:
+    """Lets questions go `number` at a time, and fewer when no other is on its way here."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._num_coming = 0
+        self._num_waiting = 0
+        self._go = asyncio.Event()
+
+    @contextmanager
+    def one_comes(self) -> Iterator[None]:
+        """A question is being prepared. It may fail."""
+        self._num_coming += 1
+        try:
+            yield
+        finally:
+            self._num_coming -= 1
+            if not self._num_coming:
+                self._let_go()
+
+    async def together(self) -> None:
+        """Wait for the others that go with this one."""
+        self._num_waiting += 1
+        if self._num_waiting >= self.number or not self._num_coming:
+            self._let_go()
+        else:
+            await self._go.wait()
+
+    def _let_go(self) -> None:
+        self._go.set()
+        self._go, self._num_waiting = asyncio.Event(), 0
 
 
 def prepare_process(settings: RaterSettings) -> bool:
