@@ -13,6 +13,7 @@ from actors.rating.settings import RaterSettings
 from actors.rating.vllm_engine import engine_environment
 from actors.reward.learner import RewardLearner
 from actors.rollout.worker import RolloutWorker
+from orchestrator.errors import SettingsError
 from orchestrator.placement import (
     ACCELERATOR_TYPE,
     ONE_THREAD,
@@ -26,6 +27,11 @@ from orchestrator.placement import (
     worker_demand,
 )
 from orchestrator.settings import Experiment
+
+START_ATTEMPTS = 3
+"""Ray gives up on a node whose agents need more than 15 s to start, which no setting changes (ray#65983); the machine
+may be busy with something else just then.
+"""
 
 
 def connect(demands: Sequence[Demand]) -> None:
@@ -47,7 +53,7 @@ def connect(demands: Sequence[Demand]) -> None:
             own = {"num_cpus": max(asked, os.cpu_count() or 1), "resources": promised, "include_dashboard": False}
             # Unsaid, Ray would join one that somebody else has started on this machine.
             options |= own | {"address": "local"}
-        ray.init(**options)
+        _init(options)
     check_placement(demands)
 
 
@@ -77,6 +83,22 @@ def start_reward_learner(experiment: Experiment, observation_size: int) -> Any:
     place = in_bundle(demands_of(experiment), "reward learner")
     return actor.options(**actor_options(learner_demand(experiment), ONE_THREAD), **place).remote(
         experiment.reward_model, experiment.feedback.num_ratings, observation_size, experiment.seed
+    )
+
+
+def _init(options: dict[str, Any]) -> None:
+    """`ray.init`. What an attempt that failed has started ends with this process."""
+    for _ in range(START_ATTEMPTS):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:
+            # Ray has no type for it.
+            if "timed out during startup" not in str(error):
+                raise
+    raise SettingsError(
+        f"Ray did not start on this machine in {START_ATTEMPTS} attempts: its agents took too long. If the machine is "
+        "busy, try again later; else see /tmp/ray/session_latest/logs/raylet.err"
     )
 
 

@@ -182,3 +182,37 @@ def test_a_ray_of_our_own_unless_an_address_is_given(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     cluster.connect([])
     assert not {"address", "num_cpus", "resources"} & asked[1].keys()
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_ray_of_our_own_whose_agents_are_slow_is_started_again(monkeypatch, failures):
+    attempts = []
+
+    def slow_init(**_):
+        attempts.append(None)
+        if len(attempts) <= failures:
+            raise Exception("The current node timed out during startup. This could happen because some of the raylet")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", slow_init)
+    monkeypatch.setattr(cluster, "check_placement", lambda _: None)
+    if failures == 2:
+        cluster.connect([])
+    else:
+        with pytest.raises(SettingsError, match="did not start on this machine in 3 attempts"):
+            cluster.connect([])
+    assert len(attempts) == 3
+
+
+def test_what_else_keeps_ray_from_starting_is_told_at_once(monkeypatch):
+    attempts = []
+
+    def failing_init(**_):
+        attempts.append(None)
+        raise ConnectionError("could not find any running Ray instance")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", failing_init)
+    with pytest.raises(ConnectionError):
+        cluster.connect([])
+    assert len(attempts) == 1
