@@ -214,7 +214,7 @@ def test_questions_are_sent_while_others_are_prepared(monkeypatch, num_bytes):
     number, refused = 3 * vllm_engine.SENT_TOGETHER + 2, 20
     events = []
 
-    def render(llm, prompt, pictures):
+    def render(llm, prompt, images, pictures):
         events.append(("prepared", prompt.text))
         if prompt.text == str(refused):
             raise Refused("too long")
