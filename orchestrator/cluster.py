@@ -32,6 +32,8 @@ START_ATTEMPTS = 3
 """Ray gives up on a node whose agents need more than 15 s to start, which no setting changes (ray#65983); the machine
 may be busy with something else just then.
 """
+TOO_SLOW = "timed out during startup"
+"""What Ray says then; it has no type of its own for it."""
 
 
 def connect(demands: Sequence[Demand]) -> None:
@@ -93,8 +95,7 @@ def _init(options: dict[str, Any]) -> None:
             ray.init(**options)
             return
         except Exception as error:
-            # Ray has no type for it.
-            if "timed out during startup" not in str(error):
+            if TOO_SLOW not in str(error):
                 raise
     raise SettingsError(
         f"Ray did not start on this machine in {START_ATTEMPTS} attempts: its agents took too long. If the machine is "
