@@ -6,9 +6,9 @@ import itertools
 import math
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -44,11 +44,6 @@ SMALL_IMAGE_BYTES = 64 * 1024
 """Pictures up to this are prepared at once, in a few milliseconds; larger ones in threads, so that others go on."""
 
 
-SENT_TOGETHER = 16
-"""Questions that are sent to the engine at once, so that it makes few full steps rather than many of a few questions:
-on a processor a step by itself costs as much as one or two questions. Meanwhile the next are prepared."""
-
-
 def engine_environment() -> dict[str, str]:
     """Environment of a process that holds an engine, for a Ray `runtime_env`; its children inherit it.
 
@@ -79,6 +74,7 @@ class VllmEngine:
         self._settings = settings
         self._identity: RaterIdentity | None = None
         self._llm: AsyncLLM | None = None
+        self._tokenizer: Any = None
         self._label_tokens: dict[str, int] = {}
         self._patch_size = 0
         self._request_numbers = itertools.count()
@@ -87,14 +83,15 @@ class VllmEngine:
         self._thread: ThreadPoolExecutor | None = None
         self._others: set[Any] = set()
         self._preparing = asyncio.Lock()
-        self._sending = _Sending(SENT_TOGETHER)
+        self._tokens_of_prompt = lru_cache(maxsize=1024)(self._tokenise)
 
     async def start(self) -> None:
         """Load the model and warm it up. Raises ValueError if the model or its tokenizer does not fit."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm-start")
         self._llm = await asyncio.get_running_loop().run_in_executor(self._thread, self._build)
-        self._label_tokens = label_tokens(self._llm.get_tokenizer(), answer_labels(LONGEST_SCALE))
+        self._tokenizer = self._llm.get_tokenizer()
+        self._label_tokens = label_tokens(self._tokenizer, answer_labels(LONGEST_SCALE))
         await self._warm_up()
 
     async def generate(self, prompt: Prompt, images: tuple[bytes, ...], choices: tuple[str, ...]) -> Reply:
@@ -124,10 +121,9 @@ class VllmEngine:
         return Reply(choices[tokens.index(answer.token_ids[0])], probabilities, *num_tokens)
 
     def _tokens_of(self, choices: tuple[str, ...]) -> list[int]:
-        assert self._llm is not None
         if any(choice not in self._label_tokens for choice in choices):
             try:
-                self._label_tokens |= label_tokens(self._llm.get_tokenizer(), choices)
+                self._label_tokens |= label_tokens(self._tokenizer, choices)
             except ValueError as error:
                 raise Refused(str(error)) from error
         return [self._label_tokens[choice] for choice in choices]
@@ -173,24 +169,21 @@ class VllmEngine:
         """
         arguments = images, self._settings.min_pixels, self._settings.max_pixels, self._patch_size
         large = sum(map(len, images)) > SMALL_IMAGE_BYTES
-        with self._sending.one_comes():
-            pictures = await asyncio.to_thread(prepare_images, *arguments) if large else []
-            async with self._preparing:
-                if large:
-                    question = await asyncio.to_thread(self._render, llm, prompt, images, pictures)
-                else:
-                    question = self._render(llm, prompt, images, prepare_images(*arguments))
-                    # Others get a turn: answers are handed out, and the next question waits for the lock.
-                    await asyncio.sleep(0)
-        await self._sending.together()
-        return question
+        pictures = await asyncio.to_thread(prepare_images, *arguments) if large else []
+        async with self._preparing:
+            if large:
+                return await asyncio.to_thread(self._render, llm, prompt, images, pictures)
+            question = self._render(llm, prompt, images, prepare_images(*arguments))
+            # Others get a turn: answers are handed out, and the next question waits for the lock.
+            await asyncio.sleep(0)
+            return question
 
     def _render(
         self, llm: "AsyncLLM", prompt: Prompt, images: Sequence[bytes], pictures: "list[Image]"
     ) -> "EngineInput":
         from vllm.renderers.inputs.preprocess import parse_model_prompt
 
-        question: dict[str, Any] = {"prompt": chat_text(llm.get_tokenizer(), prompt, len(pictures))}
+        question: dict[str, Any] = {"prompt_token_ids": list(self._tokens_of_prompt(prompt, len(pictures)))}
         if pictures:
             question["multi_modal_data"] = {"image": pictures}
             # vLLM knows equal pictures by these; its own hash of the decoded pixels takes as long as a third of the
@@ -198,6 +191,10 @@ class VllmEngine:
             question["multi_modal_uuids"] = {"image": [sha256(image).hexdigest() for image in images]}
         [rendered] = llm.renderer.render_cmpl([parse_model_prompt(llm.model_config, question)])
         return rendered
+
+    def _tokenise(self, prompt: Prompt, num_images: int) -> tuple[int, ...]:
+        """Kept for the next question: all frames of a task share their prompt."""
+        return tuple(self._tokenizer.encode(chat_text(self._tokenizer, prompt, num_images), add_special_tokens=False))
 
     def _build(self) -> "AsyncLLM":
         checkpoint = resolve_model(self._settings)
@@ -228,39 +225,6 @@ class VllmEngine:
         Image.new("RGB", (56, 56), "grey").save(file, format="PNG")
         await self.generate(Prompt("Describe the picture.", with_images=True), (file.getvalue(),), ())
         await self.generate(Prompt("Answer 1 or 2.", with_images=False), (), ("1", "2"))
-
-
-class _Sending:
-    """Lets questions go `number` at a time, and fewer when no other is on its way here."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self._num_coming = 0
-        self._num_waiting = 0
-        self._go = asyncio.Event()
-
-    @contextmanager
-    def one_comes(self) -> Iterator[None]:
-        """A question is being prepared. It may fail."""
-        self._num_coming += 1
-        try:
-            yield
-        finally:
-            self._num_coming -= 1
-            if not self._num_coming:
-                self._let_go()
-
-    async def together(self) -> None:
-        """Wait for the others that go with this one."""
-        self._num_waiting += 1
-        if self._num_waiting >= self.number or not self._num_coming:
-            self._let_go()
-        else:
-            await self._go.wait()
-
-    def _let_go(self) -> None:
-        self._go.set()
-        self._go, self._num_waiting = asyncio.Event(), 0
 
 
 def prepare_process(settings: RaterSettings) -> bool:
