@@ -304,3 +304,24 @@ def test_a_part_of_the_store_is_cut(tmp_path):
     sweep.let_go()
     assert sweep.end(sweep.start("--resume")) == 0, sweep.said
     sweep.check_whole(lost=lost)
+
+
+def test_a_trial_dies_and_its_newest_checkpoint_is_damaged(tmp_path):
+    sweep = Sweep(tmp_path)
+    grave = tmp_path / "runs/graves" / TRIALS[0]
+    grave.parent.mkdir(parents=True)
+    grave.touch()
+    sweep.hold()
+    driver = sweep.start()
+    try:
+        wait_until(lambda: sweep.has_checkpoints(800) or driver.poll() is not None, 600, "both trials to wait at 800")
+        assert not grave.exists() and sweep.has_all_actors()
+    finally:
+        driver.kill()
+        driver.wait()
+    wait_until(lambda: not sweep.processes(), 90, "the killed sweep's processes to end")
+    (sweep.runs / TRIALS[0] / "checkpoints/env-steps-0000000800/reward_model.pt").write_bytes(b"torn")
+    sweep.let_go()
+    assert sweep.end(sweep.start("--resume")) == 0, sweep.said
+    assert list(sweep.runs.glob("*/checkpoints/damaged-env-steps-0000000800"))
+    sweep.check_whole()
