@@ -99,7 +99,7 @@ def _init(options: dict[str, Any]) -> None:
                 raise
     raise SettingsError(
         f"Ray did not start on this machine in {START_ATTEMPTS} attempts: its agents took too long. If the machine is "
-        "busy, try again later; else see /tmp/ray/session_latest/logs/raylet.err"
+        "busy, try again later; else raylet.err, among the logs of Ray's latest session, says more"
     )
 
 
