@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
@@ -55,7 +55,7 @@ def connect(demands: Sequence[Demand]) -> None:
             own = {"num_cpus": max(asked, os.cpu_count() or 1), "resources": promised, "include_dashboard": False}
             # Unsaid, Ray would join one that somebody else has started on this machine.
             options |= own | {"address": "local"}
-        _init(options)
+        patiently(ray.init, **options)
     check_placement(demands)
 
 
@@ -88,12 +88,15 @@ def start_reward_learner(experiment: Experiment, observation_size: int) -> Any:
     )
 
 
-def _init(options: dict[str, Any]) -> None:
-    """`ray.init`. What an attempt that failed has started ends with this process."""
+def patiently(init: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """What `init`, which is `ray.init`, returns. What an attempt that failed has started ends with this process.
+
+    Raises:
+        SettingsError: Ray's agents were too slow in every attempt.
+    """
     for _ in range(START_ATTEMPTS):
         try:
-            ray.init(**options)
-            return
+            return init(*arguments, **options)
         except Exception as error:
             if TOO_SLOW not in str(error):
                 raise

@@ -1,8 +1,11 @@
 """Fixtures that several files share, and the order in which files are run."""
 
-import pytest
+import functools
 
-from orchestrator.cluster import START_ATTEMPTS, TOO_SLOW
+import pytest
+import ray
+
+from orchestrator.cluster import patiently
 from tests.remote_folders import memory_folder, remote_folder, s3_folder, s3_server
 
 __all__ = ["memory_folder", "remote_folder", "s3_folder", "s3_server"]
@@ -26,18 +29,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session", autouse=True)
 def patient_ray():
     """Tests that start Ray by themselves try again where a busy machine made its agents slow, as the product does."""
-    import ray
-
     once = ray.init
-
-    def init(*arguments, **options):
-        for attempt in range(START_ATTEMPTS):
-            try:
-                return once(*arguments, **options)
-            except Exception as error:
-                if TOO_SLOW not in str(error) or attempt == START_ATTEMPTS - 1:
-                    raise
-
-    ray.init = init
+    ray.init = functools.partial(patiently, once)
     yield
     ray.init = once

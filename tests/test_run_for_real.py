@@ -5,7 +5,6 @@ import http.server
 import json
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from orchestrator.rating_store import RatingStore
 from orchestrator.run_data import RunData
 
 REPOSITORY = Path(__file__).parent.parent
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 LIKERT = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
 SHORT = [
     "total_env_steps=2000",
@@ -42,9 +42,8 @@ def command(folder: Path, *overrides: str, settings: str = "tune_configs/demo.ya
 
 
 def likert_run(folder: Path, *overrides: str, **options) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        command(folder, *overrides, **options), env=environment, capture_output=True, text=True, timeout=900
+        command(folder, *overrides, **options), env=ENVIRONMENT, capture_output=True, text=True, timeout=900
     )
 
 
@@ -79,18 +78,29 @@ def wait_until(condition, timeout_s: float, what: str) -> None:
         time.sleep(0.5)
 
 
-def test_a_killed_run_goes_on_asks_nothing_twice_and_leaves_no_process(tmp_path):
-    process = subprocess.Popen(
-        command(tmp_path, *SHORT), env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
-    )
-    checkpoints = tmp_path / "runs/demo-seed0/checkpoints"
+def run_and_kill(folder: Path, *overrides: str) -> None:
+    """Starts a run, kills it once it has a checkpoint after the second session, and waits for all processes to end."""
+    folder.mkdir(exist_ok=True)
+    log = folder / "killed.log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(command(folder, *overrides), env=ENVIRONMENT, stderr=stderr)
+    checkpoints = folder / "runs/demo-seed0/checkpoints"
+
+    def has_come_so_far() -> bool:
+        assert process.poll() is None, log.read_text()
+        return any(checkpoints.glob("env-steps-*1200"))
+
     try:
-        wait_until(lambda: list(checkpoints.glob("env-steps-*1200")), 900, "a checkpoint after the second session")
+        wait_until(has_come_so_far, 900, "a checkpoint after the second session")
     finally:
         children = descendants(process.pid)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     wait_until(lambda: not alive(children), 90, "the killed run's processes to end")
+
+
+def test_a_killed_run_goes_on_asks_nothing_twice_and_leaves_no_process(tmp_path):
+    run_and_kill(tmp_path, *SHORT)
     asked_before = {row["key"] for row in RatingStore(tmp_path / "ratings").rows(["key"])}
     assert len(asked_before) >= 20
 
@@ -119,17 +129,7 @@ def test_a_killed_run_equals_one_that_was_not_to_the_last_bit(tmp_path):
     exact = [*SHORT, "feedback.max_rating_lag=0", "rollout.num_workers=1"]
     whole = likert_run(tmp_path / "whole", *exact)
     assert whole.returncode == 0, whole.stderr
-    process = subprocess.Popen(
-        command(tmp_path / "killed", *exact), env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
-    )
-    checkpoints = tmp_path / "killed/runs/demo-seed0/checkpoints"
-    try:
-        wait_until(lambda: list(checkpoints.glob("env-steps-*1200")), 900, "a checkpoint after the second session")
-    finally:
-        children = descendants(process.pid)
-        process.kill()
-        process.wait()
-    wait_until(lambda: not alive(children), 90, "the killed run's processes to end")
+    run_and_kill(tmp_path / "killed", *exact)
     resumed = likert_run(tmp_path / "killed", *exact)
     assert resumed.returncode == 0, resumed.stderr
     assert "going on from" in resumed.stderr

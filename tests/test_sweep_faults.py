@@ -2,10 +2,9 @@
 
 Whole: every trial has finished and did each session and evaluation once; the store holds each rating once, with
 its level, and every rating that was learned from; no process is left; MLflow knows each trial once.
-
-The deaths of a trial's process and of the driver, and a damaged checkpoint, are in `test_sweep_for_real`.
 """
 
+import csv
 import json
 import os
 import signal
@@ -20,8 +19,8 @@ from orchestrator import tracking
 from orchestrator.rating_store import RatingStore
 from orchestrator.run_data import RunData
 from orchestrator.sweeps.trial_folder import read_record
-from tests.test_run_for_real import REPOSITORY, alive, wait_until
-from tests.test_sweep_for_real import ENVIRONMENT, LOSSES, TRIALS, runs_at_mlflow, toy_sweep
+from tests.test_run_for_real import ENVIRONMENT, REPOSITORY, alive, wait_until
+from tests.test_sweep_for_real import LOSSES, TRIALS, runs_at_mlflow, toy_sweep
 from tests.tiny_qwen import build_tiny_qwen
 from tests.toy_sweep import write_toy_sweep
 
@@ -105,16 +104,23 @@ class Sweep:
     def graves_left(self) -> list[Path]:
         return [path for path in self.deaths.rglob("*") if path.is_file()]
 
-    def hold(self) -> None:
-        """Trials wait at step 800."""
-        for name in TRIALS:
-            path = self.folder / "runs/holds" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-
-    def let_go(self) -> None:
-        for path in (self.folder / "runs/holds").iterdir():
-            path.unlink()
+    def kill_at_step_800(self) -> None:
+        """Runs it until both trials have saved step 800, kills its driver, and waits for the end of all processes."""
+        holds = [self.folder / "runs/holds" / name for name in TRIALS]
+        for hold in holds:
+            hold.parent.mkdir(parents=True, exist_ok=True)
+            hold.touch()
+        driver = self.start()
+        try:
+            wait_until(lambda: self.has_checkpoints(800) or driver.poll() is not None, 600, "both to wait at 800")
+            assert self.has_checkpoints(800), self.said
+            assert self.has_all_actors()
+        finally:
+            driver.kill()
+            driver.wait()
+        wait_until(lambda: not self.processes(), 90, "the killed sweep's processes to end")
+        for hold in holds:
+            hold.unlink()
 
     def check_whole(self, per_session: int = PER_SESSION, lost: int = 0) -> None:
         """See the head of this file; `lost` labels were in a part of the store that was damaged."""
@@ -285,15 +291,7 @@ def test_a_full_disk(tmp_path, undisturbed):
 
 def test_a_part_of_the_store_is_cut(tmp_path):
     sweep = Sweep(tmp_path, *SEEING_FRAMES)
-    sweep.hold()
-    driver = sweep.start()
-    try:
-        wait_until(lambda: sweep.has_checkpoints(800) or driver.poll() is not None, 600, "both trials to wait at 800")
-        assert sweep.has_all_actors()
-    finally:
-        driver.kill()
-        driver.wait()
-    wait_until(lambda: not sweep.processes(), 90, "the killed sweep's processes to end")
+    sweep.kill_at_step_800()
     before = sweep.num_stored()
     part = sorted((sweep.ratings / "ratings").glob("part-*"))[0]
     part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
@@ -301,27 +299,31 @@ def test_a_part_of_the_store_is_cut(tmp_path):
     kept = {row["key"] for row in RatingStore(sweep.ratings).rows(["key"])}
     lost = sum(key not in kept for name in TRIALS for key, _ in learnt_from(sweep.runs / name))
     assert lost > 0
-    sweep.let_go()
     assert sweep.end(sweep.start("--resume")) == 0, sweep.said
     sweep.check_whole(lost=lost)
 
 
-def test_a_trial_dies_and_its_newest_checkpoint_is_damaged(tmp_path):
+def test_a_trial_and_the_driver_die_and_the_newest_checkpoint_is_damaged(tmp_path):
     sweep = Sweep(tmp_path)
     grave = tmp_path / "runs/graves" / TRIALS[0]
     grave.parent.mkdir(parents=True)
     grave.touch()
-    sweep.hold()
-    driver = sweep.start()
-    try:
-        wait_until(lambda: sweep.has_checkpoints(800) or driver.poll() is not None, 600, "both trials to wait at 800")
-        assert not grave.exists() and sweep.has_all_actors()
-    finally:
-        driver.kill()
-        driver.wait()
-    wait_until(lambda: not sweep.processes(), 90, "the killed sweep's processes to end")
+    sweep.kill_at_step_800()
+    # The first trial died at step 600; Tune started it again, and it went on from there.
+    assert not grave.exists()
+    assert [read_record(sweep.runs / name).outcome for name in TRIALS] == ["unfinished"] * 2
     (sweep.runs / TRIALS[0] / "checkpoints/env-steps-0000000800/reward_model.pt").write_bytes(b"torn")
-    sweep.let_go()
+    kept = {row["key"] for row in RatingStore(sweep.ratings).rows(["key"])}
+    parents, trials = runs_at_mlflow(tmp_path / "runs")
+    assert {run.info.status for run in parents + trials} == {"RUNNING"} and len(trials) == 2
+
+    assert sweep.end(sweep.start()) == 2 and "holds a sweep already. Add --resume" in sweep.said
     assert sweep.end(sweep.start("--resume")) == 0, sweep.said
-    assert list(sweep.runs.glob("*/checkpoints/damaged-env-steps-0000000800"))
+    damaged = [path.parts[-3] for path in sweep.runs.glob("*/checkpoints/damaged-env-steps-0000000800")]
+    assert damaged == [TRIALS[0]]
     sweep.check_whole()
+    assert kept <= {row["key"] for row in RatingStore(sweep.ratings).rows(["key"])}
+    rows = list(csv.DictReader((sweep.runs / "summary.csv").open()))
+    assert [(row["reward_model.loss"], row["finished"]) for row in rows] == [(loss, "1") for loss in LOSSES]
+    (parent,), _ = runs_at_mlflow(tmp_path / "runs")
+    assert parent.data.metrics["cell/loss-mae/success"] == float(rows[0]["success_iqm"])
