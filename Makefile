@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## learn to close a drawer from the ratings of a vision-langu
 
 demo-offline: $(INSTALLED) ## score recorded trajectories with a vision-language model, learn from that by IQL, compare
 	scripts/offline.sh demo_offline report/demo_offline \
-	  num_episodes=450 'chain_lengths=[1,2,3]' 'babyai={subtasks: [goto, pickup]}'
+	  num_episodes=400 'chain_lengths=[1,2,3]' 'babyai={subtasks: [goto, pickup]}'
 
 evidence: $(INSTALLED) ## seeds 0, 1, 2 of two tasks with controls; tables and figures into docs/evidence (about 2 hours)
 	scripts/evidence.sh tune_configs/demo.yaml docs/evidence/drawer_close

@@ -1,5 +1,7 @@
 """Offline runs: settings, the loop and its checkpoints without Ray; at the end the command for real."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -206,3 +208,24 @@ def test_the_command_trains_judges_and_goes_on(file, dataset, tmp_path):
     assert done.exit_code == 0, done.output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"chains.md", "chains.csv", "chains.png"}
     assert "| tiny | sparse | 1 |" in (tmp_path / "out" / "chains.md").read_text()
+
+
+@pytest.mark.slow
+def test_trials_of_one_process_learn_what_each_learns_alone(file, dataset, tmp_path):
+    def likert(*arguments):
+        done = CliRunner().invoke(app, [*map(str, arguments)])
+        assert done.exit_code == 0, done.output
+
+    likert("sweep", file, "search.seed.grid=[0,1,2]", "sweep.concurrency=1", "name=swept")
+    trials = sorted((tmp_path / "runs/swept").glob("*seed*"))
+    assert len(trials) == 3
+    for seed, trial in enumerate(trials):
+        likert("run", file, f"seed={seed}", "name=alone")
+        swept, alone = (read_arrays(folder / POLICY_FILE) for folder in (trial, tmp_path / f"runs/alone-seed{seed}"))
+        assert swept.keys() == alone.keys()
+        for name, weights in alone.items():
+            np.testing.assert_array_equal(swept[name], weights, err_msg=name)
+    (state,) = (tmp_path / "runs/swept/tune/launch").glob("experiment_state-*.json")
+    # Tune's notes on each trial's last report, which are JSON within JSON.
+    pids = re.findall(r'\bpid\\": (\d+)', state.read_text())
+    assert len(pids) == 3 and len(set(pids)) == 1

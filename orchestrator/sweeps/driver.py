@@ -172,7 +172,7 @@ class _Sweep:
             tune_config=tune.TuneConfig(
                 scheduler=self._scheduler(),
                 max_concurrent_trials=concurrency,
-                reuse_actors=False,
+                reuse_actors=self._reuses_processes(),
                 trial_name_creator=_name_of,
                 trial_dirname_creator=_name_of,
             ),
@@ -184,6 +184,11 @@ class _Sweep:
                 verbose=0,
             ),
         )
+
+    def _reuses_processes(self) -> bool:
+        kinds = [self._kind or kind_of(trial.experiment) for trial in self._waiting]
+        # The other schedulers stop trials in mid-work, whose processes are not free at once.
+        return self._plan.settings.scheduler == "none" and all(kind.reuses_process for kind in kinds)
 
     def _scheduler(self) -> Any:
         scheduler = make_scheduler(self._plan, self._folder.history)

@@ -37,6 +37,9 @@ class Work:
 class TrialKind(Protocol):
     """What a sweep needs to know of a kind of experiment."""
 
+    reuses_process: bool
+    """Whether a process may run one trial after another, which saves starting it; else its end frees all it held."""
+
     def run(self, experiment: Any, progress: RunProgress, parent: ParentRun | None) -> None:
         """Run to the end, from the newest checkpoint in the run's folder, in this process; Ray is connected."""
 
@@ -64,6 +67,8 @@ class TrialKind(Protocol):
 
 class OnlineTrials:
     """ERL-VLM: the online loop."""
+
+    reuses_process = False
 
     def run(self, experiment: Experiment, progress: RunProgress, parent: ParentRun | None) -> None:
         """`likert run` without its own Ray and screen."""
@@ -114,7 +119,9 @@ class OnlineTrials:
 
 
 class OfflineTrials:
-    """RG-VLM: a policy from labelled data."""
+    """RG-VLM: a policy from labelled data. A trial may take a minute, and half of one to start its process."""
+
+    reuses_process = True
 
     def run(self, experiment: OfflineExperiment, progress: RunProgress, parent: ParentRun | None) -> None:
         """`likert run` without its own Ray and screen."""
