@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actors.babyai.environment import ChainEnvironment, ChainTask
-from actors.babyai.expert import Demonstration, demonstrate, solvable_tasks
+from actors.babyai.expert import Demonstration, demonstrate, random_share, solvable_tasks
 from actors.babyai.settings import DROP, FORWARD, LEFT, NOTHING, PICK_UP, RIGHT, TOGGLE, BabyAISettings
 from actors.babyai.view import egocentric, egocentric_shape
 
@@ -63,6 +63,13 @@ def test_the_expert_completes_a_chain_and_only_the_last_action_is_rewarded(lengt
     assert shown.audits["subtask_completed"].sum() == length
     assert (shown.audits["contribution"][shown.audits["subtask_completed"]] == 1).all()
     assert np.array_equal(np.diff(shown.audits["subtask"]), shown.audits["subtask_completed"][:-1])
+
+
+@pytest.mark.timeout(60)
+def test_a_bot_that_plans_without_end_is_given_up():
+    # Objects block every place where it could put down what is in its way.
+    blocked = Demonstration(ChainTask("train", 22600, 5), random_share(0, 22600, (0.0, 0.3)))
+    assert demonstrate(ChainEnvironment(ROOMS, 0), 0, blocked) is None
 
 
 def test_a_demonstration_is_a_function_of_its_seed():

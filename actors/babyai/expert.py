@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from minigrid.utils.baby_ai_bot import BabyAIBot, DisappearedBoxError
+from minigrid.utils.baby_ai_bot import BabyAIBot, DisappearedBoxError, Subgoal
 
 from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.settings import ACTION_NAMES, DROP, LEFT, BabyAISettings
@@ -15,6 +15,8 @@ _EXPERT, _SHARE = 2, 3
 """Set the random streams of demonstrators apart from those of levels."""
 MAX_STEPS_PER_SUBTASK = 64
 """Nothing longer is kept."""
+MOST_SUBGOALS = 1_000
+"""What the bot may add to its plan before one action; it takes a few."""
 
 AUDITS = {"contribution": "int", "distance": "int", "subtask": "int", "subtask_completed": "bool"}
 """Audit columns of a demonstration, and their types."""
@@ -27,6 +29,22 @@ class Demonstration:
     task: ChainTask
     random_share: float
     """Share of actions that are drawn evenly instead of the bot's."""
+
+
+class EndlessPlan(Exception):
+    """The bot adds to its plan without end, as it may where objects block every way."""
+
+
+class _Plan(list):
+    """The bot's stack of sub-goals, which notes how many were added."""
+
+    num_added = 0
+
+    def append(self, subgoal: Subgoal) -> None:
+        self.num_added += 1
+        if self.num_added > MOST_SUBGOALS:
+            raise EndlessPlan
+        super().append(subgoal)
 
 
 class ChainExpert:
@@ -43,7 +61,7 @@ class ChainExpert:
     def act(self, last_action: int | None) -> int:
         """The next action, given the one that was taken, which need not be the one proposed.
 
-        Raises AssertionError or DisappearedBoxError where the bot does not know how to go on.
+        Raises AssertionError, DisappearedBoxError or EndlessPlan where the bot does not know how to go on.
         """
         level = self._environment.level
         if self._bot is None:
@@ -51,6 +69,8 @@ class ChainExpert:
             if level.carrying is not None:
                 return DROP if level.grid.get(*level.front_pos) is None else LEFT
             self._bot, last_action = BabyAIBot(level), None
+            self._bot.stack = _Plan(self._bot.stack)
+        self._bot.stack.num_added = 0
         return int(self._bot.replan(last_action))
 
 
@@ -65,7 +85,7 @@ def demonstrate(environment: ChainEnvironment, seed: int, demonstration: Demonst
     for _ in range(max_steps):
         try:
             action = expert.act(last_action)
-        except (AssertionError, DisappearedBoxError, IndexError, RecursionError):
+        except (AssertionError, DisappearedBoxError, EndlessPlan, IndexError, RecursionError):
             return None
         if rng.random() < demonstration.random_share:
             action = int(rng.integers(len(ACTION_NAMES)))
