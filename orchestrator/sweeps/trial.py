@@ -1,5 +1,6 @@
 """One trial, inside the process that Ray Tune starts for it."""
 
+import gc
 import json
 import threading
 import time
@@ -45,6 +46,8 @@ def run_trial(
     values. Only the folder of the trial says where it stands, so that it makes no difference who died and who starts
     it again.
     """
+    # A process may have run another trial before, whose networks hold each other; Python alone frees them late.
+    gc.collect()
     start = config["start"]
     trial = plan.trial(tune.get_context().get_trial_name())
     folder = trial.experiment.run_folder
