@@ -28,7 +28,7 @@ evidence: $(INSTALLED) ## seeds 0, 1, 2 of two tasks with controls; tables and f
 	scripts/evidence.sh tune_configs/demo.yaml docs/evidence/drawer_close
 	scripts/evidence.sh tune_configs/button_press.yaml docs/evidence/button_press
 
-evidence-offline: $(INSTALLED) ## five seeds, five kinds of reward, chains of 1 to 6; table and figure into docs/evidence (hours)
+evidence-offline: $(INSTALLED) ## five seeds, rewards and controls, chains of 1 to 6; table and figure into docs/evidence (an hour)
 	scripts/offline.sh evidence_offline docs/evidence/babyai num_episodes=1000
 
 pocket: $(INSTALLED) ## train the pocket rater anew (about 40 minutes)

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.errors import SettingsError
 from orchestrator.intervals import ratio_interval
 from orchestrator.loading import settings_as_yaml
-from orchestrator.offline.report import comparisons, methods_of
+from orchestrator.offline.report import comparisons, markdown, methods_of
 from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.report import write_report
 from orchestrator.run_data import find_runs
@@ -26,6 +26,7 @@ REWARDS = {
     "clip": {"labeller": "clip"},
     "rg_vlm": {"labeller": "rg_vlm"},
     "rg_vlm_and_sparse": {"labeller": "rg_vlm", "sparse": "sum"},
+    "cost": {"labeller": "rg_vlm", "shift": -1.0},
 }
 
 
@@ -85,6 +86,17 @@ def test_the_paper_s_ratios_are_of_the_right_methods(runs):
     assert "best other VLM labeller (rg_vlm_and_sparse / clip, start as recorded): 2.00 [2.00, 2.00]" in said[1]
     assert "RG-VLM + sparse over sparse (rg_vlm_and_sparse / sparse, start as recorded): 1.45" in said[2]
     assert "RG-VLM over sparse (rg_vlm / sparse, start as recorded): 1.27" in said[3]
+
+
+def test_altered_rewards_are_told_and_have_no_part_in_the_paper_s_ratios(runs):
+    before = comparisons(methods_of(find_runs([runs])))
+    for seed in (0, 1):
+        write_run(runs, "cost", seed, 0.9, 0.9)
+    methods = methods_of(find_runs([runs]))
+    *same, last = comparisons(methods)
+    # 0.9 / 0.55.
+    assert same == before and last.startswith("RG-VLM, shift -1, over sparse (cost / sparse, start as recorded): 1.64")
+    assert "| cost | rg_vlm, shift -1 | 2 |" in markdown(methods)
 
 
 def test_without_another_labeller_the_ratio_to_it_is_left_out(tmp_path):

@@ -76,7 +76,8 @@ def _draw_bars(axes: Axes, returns: Mapping[str, Mapping[str, Interval]], starts
             [place for place, _ in shown], means, width * 0.95, yerr=errors, capsize=3, color=COLOURS[number],
             hatch=HATCHES[start], edgecolor="white", label=START_LABELS[start],
         )  # fmt: skip
-    axes.set_xticks(np.arange(len(returns)), list(returns), rotation=20 if len(returns) > 4 else 0, ha="center")
+    slanted = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if len(returns) > 4 else {}
+    axes.set_xticks(np.arange(len(returns)), list(returns), **slanted)
     axes.legend(frameon=False)
 
 

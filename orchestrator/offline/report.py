@@ -31,6 +31,8 @@ class Method:
     name: str
     labeller: str
     joins_sparse: bool
+    altered: str
+    """What was done to the labeller's rewards that the paper does not do, such as `shift -1`; empty if nothing."""
     cloning: bool
     returns: Mapping[str, np.ndarray]
     """By start: the proportion of sub-tasks completed, a value for each seed, in the order of `seeds`."""
@@ -131,7 +133,10 @@ def markdown(methods: Sequence[Method]) -> str:
 
 
 def comparisons(methods: Sequence[Method]) -> list[str]:
-    """The paper's ratios, with the start as recorded (or the only kind there is); those that the runs allow."""
+    """The paper's ratios, with the start as recorded (or the only kind there is); those that the runs allow.
+
+    Rewards that were altered have no part in them; they are compared with sparse after them.
+    """
     start = "fixed" if all("fixed" in one.returns for one in methods) else "randomised"
     label = START_LABELS[start]
 
@@ -139,22 +144,28 @@ def comparisons(methods: Sequence[Method]) -> list[str]:
         scored = [one for one in found if start in one.returns]
         return max(scored, key=lambda one: one.returns[start].mean(), default=None)
 
-    dense = best([one for one in methods if one.is_rg_vlm and not one.joins_sparse])
-    joined = best([one for one in methods if one.is_rg_vlm and one.joins_sparse])
-    sparse = best([one for one in methods if one.labeller == "sparse" and not one.cloning])
-    other = best([one for one in methods if one.is_other_vlm])
+    published = [one for one in methods if not one.altered]
+    dense = best([one for one in published if one.is_rg_vlm and not one.joins_sparse])
+    joined = best([one for one in published if one.is_rg_vlm and one.joins_sparse])
+    sparse = best([one for one in published if one.labeller == "sparse" and not one.cloning])
+    other = best([one for one in published if one.is_other_vlm])
     pairs = [
         ("RG-VLM + sparse over RG-VLM", joined, dense, "1.14 times"),
         ("RG-VLM + sparse over the best other VLM labeller", joined, other, "1.12 to 3.15 times"),
         ("RG-VLM + sparse over sparse", joined, sparse, None),
         ("RG-VLM over sparse", dense, sparse, None),
     ]
+    for one in methods:
+        if one.is_rg_vlm and one.altered:
+            pairs.append(
+                (f"RG-VLM{' + sparse' if one.joins_sparse else ''}, {one.altered}, over sparse", one, sparse, None)
+            )
     found = []
-    for text, over, under, published in pairs:
-        if over is None or under is None or not under.returns[start].mean():
+    for text, over, under, theirs in pairs:
+        if over is None or under is None or start not in over.returns or not under.returns[start].mean():
             continue
         ratio = ratio_interval(over.returns[start], under.returns[start], paired=False)
-        said = f"; published: {published}" if published else ""
+        said = f"; published: {theirs}" if theirs else ""
         found.append(f"{text} ({over.name} / {under.name}, {label}): {ratio}{said}")
     return found
 
@@ -183,6 +194,11 @@ def _method(name: str, runs: Sequence[RunData]) -> Method:
         labeller=reward.labeller,
         joins_sparse=reward.sparse != "none"
         or (reward.labeller.startswith(RG_VLM) and reward.labeller.endswith("_sparse")),
+        altered=", ".join(
+            f"{what} {value:g}"
+            for what, value, usual in (("weight", reward.dense_weight, 1.0), ("shift", reward.shift, 0.0))
+            if value != usual
+        ),
         cloning=settings.policy.actor_loss == "cloning",
         returns={start: _scores(runs, chain_metric(start, "proportion")) for start in starts},
         by_length={start: _by_length(runs, start) for start in starts},
@@ -204,7 +220,8 @@ def _scores(runs: Sequence[RunData], metric: str) -> np.ndarray:
 def _labels(one: Method) -> str:
     if one.cloning:
         return "none: behaviour cloning"
-    return one.labeller + (" + sparse" if one.joins_sparse and not one.labeller.endswith("_sparse") else "")
+    joined = " + sparse" if one.joins_sparse and not one.labeller.endswith("_sparse") else ""
+    return one.labeller + joined + (f", {one.altered}" if one.altered else "")
 
 
 def _row(cells: Sequence[str]) -> str:
