@@ -5,6 +5,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed-$(FLAVOUR)
 # Several processes share the cores; one thread each is fastest.
 export OMP_NUM_THREADS ?= 1
+# Packages are installed without bytecode; if no process may keep it either, each compiles torch, Ray and vLLM anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo demo-offline evidence-offline test test-slow test-cluster lint bench evidence pocket lock clean
 
