@@ -317,7 +317,7 @@ def test_a_trial_and_the_driver_die_and_the_newest_checkpoint_is_damaged(tmp_pat
     parents, trials = runs_at_mlflow(tmp_path / "runs")
     assert {run.info.status for run in parents + trials} == {"RUNNING"} and len(trials) == 2
 
-    assert sweep.end(sweep.start()) == 2 and "holds a sweep already. Add --resume" in sweep.said
+    assert sweep.end(sweep.start()) != 0 and "holds a sweep already. Add --resume" in sweep.said
     assert sweep.end(sweep.start("--resume")) == 0, sweep.said
     damaged = [path.parts[-3] for path in sweep.runs.glob("*/checkpoints/damaged-env-steps-0000000800")]
     assert damaged == [TRIALS[0]]
