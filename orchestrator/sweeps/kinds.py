@@ -119,7 +119,7 @@ class OnlineTrials:
 
 
 class OfflineTrials:
-    """RG-VLM: a policy from labelled data. A trial may take a minute, and half of one to start its process."""
+    """RG-VLM: a policy from labelled data. A trial may take no longer than its process takes to start."""
 
     reuses_process = True
 
