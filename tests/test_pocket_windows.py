@@ -28,10 +28,18 @@ from actors.rating.pocket.windows.model import (
     patches,
 )
 from actors.rating.pocket.windows.pointing import point_heads
-from actors.rating.pocket.windows.questions import WindowQuestions, all_texts, batch_of
+from actors.rating.pocket.windows.questions import DECISION_WEIGHT, WindowQuestions, all_texts, batch_of
 from actors.rating.pocket.windows.teacher import ABSENT, NEIGHBOURS, Teacher, facts_of
 from actors.rating.pocket.windows.training import WindowPlan, WindowTrainer
-from actors.rating.pocket.windows.words import EFFECTS, SCORE_OF, SIGHTS, analysis_of, effect_of
+from actors.rating.pocket.windows.words import (
+    CHANGED_THINGS,
+    EFFECTS,
+    NOTHING,
+    SCORE_OF,
+    SIGHTS,
+    analysis_of,
+    effect_of,
+)
 from actors.rating.settings import RaterSettings
 from actors.rating.vllm_engine import chat_text, label_tokens
 from algorithms.images import decode_png, encode_png
@@ -120,8 +128,8 @@ def test_effects_by_hand():
     assert EFFECTS[effect_of(0, False, False)] == "no change"
     said = "1 moved, 2 nothing, 3 changed things. 1: closer. 2: no change. 3: completes."
     assert analysis_of([1, 0, 4], [3, 1, 4]) == said
-    # What helps more never scores less.
-    assert SCORE_OF[0] < SCORE_OF[1] == SCORE_OF[2] < SCORE_OF[3] == SCORE_OF[4] == 10
+    # What helps more never scores less, and a list of scores has as many digits as scores.
+    assert SCORE_OF[0] < SCORE_OF[1] == SCORE_OF[2] < SCORE_OF[3] == SCORE_OF[4] < 10
 
 
 def test_pictures_and_questions_are_those_that_labelling_makes(chains):
@@ -163,14 +171,43 @@ def test_each_judgement_is_marked_where_it_begins(questions, tokenizer, windows)
         talks = {"two": questions.two_turns(*asked), "one": questions.single_turn(*asked)}
         for name, talk in talks.items():
             marked = np.flatnonzero(talk.judges >= 0)
-            assert talk.judges[marked].tolist() == list(range(len(window.actions))) and talk.is_answer[marked].all()
+            assert talk.judges[marked].tolist() == list(range(len(window.actions)))
+            assert (talk.weights[marked] == DECISION_WEIGHT).all()
             for place, effect in zip(marked, window.effects, strict=True):
                 said = tokenizer.decode(talk.tokens[place : place + 3].tolist()).strip()
                 truth = EFFECTS[effect] if name == "two" else str(SCORE_OF[effect])
                 assert truth.startswith(said[:2].strip("., ]")), (said, truth)
         last = questions.one_score(window, len(window.actions) - 1, window.effects)
         (place,) = np.flatnonzero(last.judges >= 0)
-        assert last.judges[place] == len(window.actions) - 1 and last.is_answer[place] and not last.is_answer[place - 1]
+        assert last.judges[place] == len(window.actions) - 1
+        assert last.weights[place] > 0 and last.weights[place - 1] == 0
+
+
+def test_what_decides_an_answer_counts_most(questions, tokenizer, windows):
+    for window in windows[:5]:
+        talk = questions.two_turns(window, window.effects)
+        decided = np.flatnonzero(talk.weights == DECISION_WEIGHT)
+        said = [tokenizer.decode([token]).strip() for token in talk.tokens[decided].tolist()]
+        sights, effects, scores = np.split(np.array(said), 3)
+        assert [SIGHTS[sight].split()[0] for sight in window.sights] == sights.tolist()
+        assert [EFFECTS[effect].split()[0] for effect in window.effects] == effects.tolist()
+        assert [str(SCORE_OF[effect]) for effect in window.effects] == scores.tolist()
+        assert set(np.unique(talk.weights)) == {0, 1, DECISION_WEIGHT}
+
+
+def test_windows_with_rare_actions_are_drawn_more_often(tokenizer, questions, chains):
+    learnt = [tiled(part) for chain in chains for part in skills_of(chain)]
+    levels = Levels(learnt, TILES.pixels, TILES.contents)
+    every = [window for one in learnt for window in windows_in(one)]
+    trainer = WindowTrainer(
+        new_model(tokenizer), questions, levels, Teacher(every, ACTION_NAMES), TINY, 0, lambda *done: None
+    )
+
+    def share(windows):
+        return np.mean([sight in (NOTHING, CHANGED_THINGS) for window in windows for sight in window.sights])
+
+    drawn = [window for _ in range(20) for window in trainer.draw(16).windows]
+    assert 0.05 < share(every) and share(every) + 0.05 < share(drawn) < 0.9
 
 
 def test_facts_about_an_action_and_those_around_it(windows):
@@ -333,7 +370,7 @@ def test_the_server_gives_it_pictures_of_its_size():
 def _answers(talk, questions):
     """The texts of the answers in a conversation."""
     texts, current = [], []
-    for token, is_answer in zip(talk.tokens.tolist(), talk.is_answer.tolist(), strict=True):
+    for token, is_answer in zip(talk.tokens.tolist(), (talk.weights > 0).tolist(), strict=True):
         if is_answer:
             current.append(token)
         elif current:

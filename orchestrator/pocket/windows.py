@@ -36,7 +36,7 @@ CHAINS_PER_TASK = 15
 UNITS = ("subtask", "chain")
 HELD_OUT: tuple[Split, ...] = ("held_out", "held_out_pairs")
 MODES: tuple[ScoringMode, ...] = ("two_turn", "single_turn", "logits")
-CHAIN_SHARE = 3
+CHAIN_SHARE = 2
 """One of so many trajectories to learn from is a whole chain; the others are sub-tasks."""
 TOKENIZER_TRAJECTORIES = 300
 """Trajectories whose texts the tokenizer learns from."""

@@ -26,15 +26,21 @@ from algorithms.scoring_prompts import (
     window_analysis_prompt,
 )
 
+SCORES_BEGIN = r"\[|,"
+"""What stands before each score of a list."""
+DECISION_WEIGHT = 4.0
+"""How much a token that decides what is seen or scored counts. Most tokens of an answer are numbers and commas, which
+follow from those before."""
+
 
 @dataclass(frozen=True)
 class Conversation:
-    """Token ids of questions and answers, and which of them are answers."""
+    """Token ids of questions and answers, and what of them is to be learnt."""
 
     tokens: np.ndarray
     """int64 [L]."""
-    is_answer: np.ndarray
-    """bool [L]."""
+    weights: np.ndarray
+    """float32 [L]: how much it counts that a token is said right; 0 for those of questions."""
     judges: np.ndarray
     """int64 [L]: which of the window's actions a token begins to judge; -1 for all other tokens."""
 
@@ -55,14 +61,19 @@ class WindowQuestions:
         said = self._encode(analysis + END_OF_TURN)
         between = second[len(first) + len(said) :]
         talk = _joined([(first, False), (said, True), (between, False), (self._encode(scores + END_OF_TURN), True)])
-        self._mark(talk, len(first), analysis, (match.end() for match in re.finditer(r"\d+: ", analysis)))
+        talk.weights[self._starts(len(first), analysis, r"\d+:? ")] = DECISION_WEIGHT
+        talk.weights[self._starts(len(first) + len(said) + len(between), scores, SCORES_BEGIN)] = DECISION_WEIGHT
+        judged = self._starts(len(first), analysis, r"\d+: ")
+        talk.judges[judged] = range(len(judged))
         return talk
 
     def single_turn(self, window: TiledWindow, effects: Sequence[int]) -> Conversation:
         """The one question for all scores, with its answer."""
         question, scores = self.one_turn(window), _scores(effects)
         talk = _joined([(question, False), (self._encode(scores + END_OF_TURN), True)])
-        self._mark(talk, len(question), scores, (match.start() for match in re.finditer(r"\d+", scores)))
+        judged = self._starts(len(question), scores, SCORES_BEGIN)
+        talk.weights[judged] = DECISION_WEIGHT
+        talk.judges[judged] = range(len(judged))
         return talk
 
     def one_score(self, window: TiledWindow, place: int, effects: Sequence[int]) -> Conversation:
@@ -99,12 +110,11 @@ class WindowQuestions:
             tokens.extend([token] * (IMAGE_TOKENS if token == self.image_token else 1))
         return tokens
 
-    def _mark(self, talk: Conversation, begin: int, answer: str, starts: Iterable[int]) -> None:
-        """Set `judges` of an answer that begins at token `begin`, whose words about each action start at `starts`."""
+    def _starts(self, begin: int, answer: str, before: str) -> list[int]:
+        """The tokens after each match of the pattern `before`, of an answer that begins at token `begin`."""
         offsets = self._tokenizer(answer + END_OF_TURN, add_special_tokens=False, return_offsets_mapping=True)
         ends = [end for _, end in offsets["offset_mapping"]]
-        for action, start in enumerate(starts):
-            talk.judges[begin + bisect_right(ends, start)] = action
+        return [begin + bisect_right(ends, match.end()) for match in re.finditer(before, answer)]
 
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False)
@@ -134,7 +144,9 @@ class Batch:
     positions: Tensor
     """[3, B, L] int64: temporal, height and width position, as in Qwen2.5-VL."""
     targets: Tensor
-    """[B, L] int64: the token to predict at each place, -100 where nothing is learnt."""
+    """[B, L] int64: the token to predict at each place."""
+    weights: Tensor
+    """[B, L] float32: how much it counts; 0 where nothing is learnt."""
     judges: Tensor
     """[B, L] int64: which action that token begins to judge; -1 for all other tokens."""
 
@@ -143,16 +155,17 @@ def batch_of(conversations: list[Conversation], image_token: int) -> Batch:
     """A batch of conversations, each with one picture."""
     length = max(len(one.tokens) for one in conversations) - 1
     tokens = np.zeros((len(conversations), length), dtype=np.int64)
-    targets = np.full((len(conversations), length), -100, dtype=np.int64)
+    targets = np.zeros((len(conversations), length), dtype=np.int64)
+    weights = np.zeros((len(conversations), length), dtype=np.float32)
     judges = np.full((len(conversations), length), -1)
     positions = np.zeros((3, len(conversations), length), dtype=np.int64)
     for row, one in enumerate(conversations):
         size = len(one.tokens) - 1
         tokens[row, :size] = one.tokens[:-1]
-        targets[row, :size] = np.where(one.is_answer[1:], one.tokens[1:], -100)
+        targets[row, :size], weights[row, :size] = one.tokens[1:], one.weights[1:]
         judges[row, :size] = one.judges[1:]
         positions[:, row] = positions_of(tokens[row], image_token)
-    return Batch(*(torch.from_numpy(array) for array in (tokens, positions, targets, judges)))
+    return Batch(*(torch.from_numpy(array) for array in (tokens, positions, targets, weights, judges)))
 
 
 def positions_of(tokens: np.ndarray, image_token: int) -> np.ndarray:
@@ -171,4 +184,5 @@ def _scores(effects: Sequence[int]) -> str:
 
 def _joined(parts: list[tuple[list[int], bool]]) -> Conversation:
     tokens = np.array([token for part, _ in parts for token in part], dtype=np.int64)
-    return Conversation(tokens, np.array([answers for part, answers in parts for _ in part]), np.full(len(tokens), -1))
+    weights = np.array([answers for part, answers in parts for _ in part], dtype=np.float32)
+    return Conversation(tokens, weights, np.full(len(tokens), -1))

@@ -29,12 +29,18 @@ from actors.rating.pocket.windows.heads import CELLS, NOTHING_LEARNT, PLACES, Ac
 from actors.rating.pocket.windows.model import FULL_BLOCK, image_features, in_reading_order, patch_states
 from actors.rating.pocket.windows.questions import Conversation, WindowQuestions, batch_of
 from actors.rating.pocket.windows.teacher import Teacher, facts_of
+from actors.rating.pocket.windows.words import CHANGED_THINGS, NOTHING
 from algorithms.label_settings import WindowSettings
 
 FACTS_WEIGHT = 1.0
 MODES = ("two_turns", "single_turn", "one_score")
 MODE_SHARES = (0.6, 0.15, 0.25)
 MAX_SHIFT = WindowSettings().num_actions
+CHOICE = 2
+"""A batch is chosen from so many times as many windows."""
+RARE_WEIGHT = 2.0
+"""How much likelier a window is chosen for each of its actions that did nothing or changed things. Those are few, and
+easily taken for one another; the teacher's words on a window do not depend on how often it is drawn."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,13 @@ class WindowPlan:
 
     cell_steps: int = 600
     cell_batch: int = 12
-    frame_steps: int = 1800
+    frame_steps: int = 2400
     frame_batch: int = 16
-    text_pool: int = 8000
+    text_pool: int = 12000
     """Windows whose tokens are computed once."""
-    text_steps: int = 3000
+    text_steps: int = 4000
     text_batch: int = 12
-    joint_steps: int = 150
+    joint_steps: int = 600
     joint_batch: int = 12
     learning_rate: float = 2e-3
     joint_learning_rate: float = 6e-4
@@ -116,7 +122,7 @@ class WindowTrainer:
         """Phase 2."""
         parameters = [*self._model.model.visual.parameters(), *self.frame_heads.parameters()]
         for step in self._steps("frames", parameters, self._plan.frame_steps, self._plan.learning_rate):
-            drawn = self._draw(self._peers.share(self._plan.frame_batch))
+            drawn = self.draw(self._peers.share(self._plan.frame_batch))
             step(self._frame_loss(drawn, image_features(self._model, drawn.images)))
 
     def fit_text(self) -> None:
@@ -126,7 +132,7 @@ class WindowTrainer:
         with torch.no_grad(), half_precision():
             pool = self._peers.share(self._plan.text_pool)
             while len(windows) < pool:
-                drawn = self._draw(min(32, pool - len(windows)))
+                drawn = self.draw(min(32, pool - len(windows)))
                 windows += drawn.windows
                 features.append(image_features(self._model, drawn.images).float())
         known, effects = torch.cat(features), self._teacher.judge(windows)
@@ -140,7 +146,7 @@ class WindowTrainer:
         """Phase 4."""
         parameters = [*self._model.parameters(), *self.frame_heads.parameters(), *self.action_heads.parameters()]
         for step in self._steps("joint", parameters, self._plan.joint_steps, self._plan.joint_learning_rate):
-            drawn = self._draw(self._peers.share(self._plan.joint_batch))
+            drawn = self.draw(self._peers.share(self._plan.joint_batch))
             features = image_features(self._model, drawn.images)
             effects = self._teacher.judge(drawn.windows)
             step(0.3 * self._frame_loss(drawn, features) + self._text_loss(drawn.windows, effects, features))
@@ -155,8 +161,10 @@ class WindowTrainer:
         seen = in_reading_order(features).flatten(0, 1)
         states = next_token_states(self._model, batch.tokens, batch.positions, seen)
         rows, columns = (batch.judges >= 0).nonzero(as_tuple=True)
-        learnt = batch.targets != NOTHING_LEARNT
-        said = F.cross_entropy(self._model.lm_head(states[learnt]).float(), batch.targets[learnt])
+        learnt = batch.weights > 0
+        weights = batch.weights[learnt]
+        errors = F.cross_entropy(self._model.lm_head(states[learnt]).float(), batch.targets[learnt], reduction="none")
+        said = (weights * errors).sum() / weights.sum()
         known = [torch.from_numpy(facts_of(window, self._teacher.action_names)) for window in windows]
         judged = zip(rows.tolist(), batch.judges[rows, columns].tolist(), strict=True)
         facts = torch.stack([known[row][place] for row, place in judged])
@@ -167,14 +175,18 @@ class WindowTrainer:
             return self._questions.one_score(window, int(self._rng.integers(len(window.actions))), effects)
         return getattr(self._questions, mode)(window, effects)
 
-    def _draw(self, count: int) -> Drawn:
+    def draw(self, count: int) -> Drawn:
         """Windows as labelling cuts them, of trajectories that begin at a random one of their first actions."""
-        windows = []
-        for index in self._rng.choice(len(self._trajectories), size=count, p=self._shares):
+        some = []
+        for index in self._rng.choice(len(self._trajectories), size=CHOICE * count, p=self._shares):
             trajectory = self._trajectories[index]
             skipped = int(self._rng.integers(min(MAX_SHIFT, len(trajectory))))
             cut = windows_in(trajectory.without(skipped))
-            windows.append(cut[int(self._rng.integers(len(cut)))])
+            some.append(cut[int(self._rng.integers(len(cut)))])
+        rare = np.array([np.isin(window.sights, (NOTHING, CHANGED_THINGS)).sum() for window in some])
+        weights = 1 + RARE_WEIGHT * rare
+        chosen = self._rng.choice(len(some), size=count, replace=False, p=weights / weights.sum())
+        windows = [some[index] for index in chosen]
         contents = np.zeros((count, NUM_FRAMES, CELLS, CELLS), dtype=np.int64)
         places = np.full((count, NUM_FRAMES, len(PLACES)), NOTHING_LEARNT)
         sights = np.full((count, NUM_FRAMES), NOTHING_LEARNT)
