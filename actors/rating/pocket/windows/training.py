@@ -176,7 +176,8 @@ class WindowTrainer:
         return getattr(self._questions, mode)(window, effects)
 
     def draw(self, count: int) -> Drawn:
-        """Windows as labelling cuts them, of trajectories that begin at a random one of their first actions."""
+        """Windows as labelling cuts them, of trajectories that begin at a random one of their first actions; those with
+        rare actions more often."""
         some = []
         for index in self._rng.choice(len(self._trajectories), size=CHOICE * count, p=self._shares):
             trajectory = self._trajectories[index]
