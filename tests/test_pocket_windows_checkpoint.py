@@ -44,7 +44,8 @@ def test_its_scores_follow_what_the_actions_did(loaded, windows):
     model, tokenizer = loaded
     judged = judging.judge(model, WindowQuestions(tokenizer), windows, tiles.tiles(BABYAI.tile_px).pixels)
     by_mode = {one.mode: one for one in judged}
-    assert by_mode["two_turn"].num_windows >= 60
-    # Nothing holds the form here; a server does, and fails on none (test_pocket_windows_vllm).
-    assert by_mode["two_turn"].num_failures <= 0.03 * by_mode["two_turn"].num_windows
-    assert by_mode["two_turn"].correlation >= 0.6
+    for mode in ("two_turn", "single_turn"):
+        assert by_mode[mode].num_windows >= 100
+        # Of many windows fewer than 1 % (docs/pocket_windows.md); these are few, and nothing holds the form here.
+        assert by_mode[mode].num_failures <= 0.03 * by_mode[mode].num_windows
+        assert by_mode[mode].correlation >= 0.6
