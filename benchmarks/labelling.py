@@ -30,14 +30,14 @@ from actors.rating.settings import POCKET, RaterSettings
 from actors.rating.vllm_engine import engine_environment
 from algorithms.label_settings import WindowSettings
 from algorithms.scores import ScoreRequest, Scores
+from orchestrator.cluster.placement import ONE_THREAD
 from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, make_episode
 from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
-from orchestrator.labelling.score_service import ScoreService
-from orchestrator.labelling.score_store import AskedWindow, ScoreStore
 from orchestrator.labelling.settings import LabelSettings
 from orchestrator.labelling.window_stream import request_of, stream_windows, window_rows
 from orchestrator.labelling.windows import Labelling
-from orchestrator.placement import ONE_THREAD
+from orchestrator.ratings.score_service import ScoreService
+from orchestrator.ratings.score_store import AskedWindow, ScoreStore
 
 WINDOW = WindowSettings()
 SAMPLE_S = 0.1

@@ -30,11 +30,11 @@ from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from algorithms.ratings import RatingRequest, TaskText
 from algorithms.scales import RatingScale
-from orchestrator import shared_rater
-from orchestrator.placement import ONE_THREAD
-from orchestrator.questions import Question
-from orchestrator.rating_service import RatingService
-from orchestrator.rating_store import RatingStore
+from orchestrator.cluster.placement import ONE_THREAD
+from orchestrator.online.questions import Question
+from orchestrator.ratings import shared_server
+from orchestrator.ratings.service import RatingService
+from orchestrator.ratings.store import RatingStore
 
 NUM_TRIALS = 16
 TRIALS_PER_PROCESS = 4
@@ -89,7 +89,7 @@ def questions(number: int, seed: int) -> list[Question]:
 
 def service(settings: RaterSettings, server_class: type[RatingServer], folder: Path, run: str) -> RatingService:
     """A run's way to the server, loaded and joined."""
-    made = RatingService(RatingStore(folder), shared_rater.attach(settings, server_class), settings, run)
+    made = RatingService(RatingStore(folder), shared_server.attach(settings, server_class), settings, run)
     made.begin_start()
     made.finish_start()
     return made
@@ -115,7 +115,7 @@ class Trials:
 
 def answered(name: str) -> dict[str, int]:
     """Questions answered for each trial so far."""
-    return {trial: counts["num_asked"] for trial, counts in shared_rater.status(name).trials.items()}
+    return {trial: counts["num_asked"] for trial, counts in shared_server.status(name).trials.items()}
 
 
 def rates(num_trials: int, seconds: float) -> np.ndarray:
@@ -127,7 +127,7 @@ def rates(num_trials: int, seconds: float) -> np.ndarray:
         numbers = list(range(num_trials)) if num_trials > 1 else [SESSIONS.index(max(SESSIONS))]
         groups = [numbers[start : start + TRIALS_PER_PROCESS] for start in range(0, num_trials, TRIALS_PER_PROCESS)]
         actor = ray.remote(Trials).options(num_cpus=0.1, runtime_env={"env_vars": ONE_THREAD})
-        shared_rater.find_or_start(settings, waiting_server(FAIR_LATENCY_S))
+        shared_server.find_or_start(settings, waiting_server(FAIR_LATENCY_S))
         actors = [actor.remote(settings, FAIR_LATENCY_S, Path(folder), group) for group in groups]
         most = math.ceil(1.5 * capacity * (seconds + 10.0) / num_trials)
         ray.get([one.ask.remote(most) for one in actors])
@@ -137,7 +137,7 @@ def rates(num_trials: int, seconds: float) -> np.ndarray:
         after, ended = answered(name), time.perf_counter()
         for one in actors:
             ray.kill(one)
-        shared_rater.stop(name)
+        shared_server.stop(name)
     return np.array([after[trial] - before[trial] for trial in after]) / (ended - began)
 
 
@@ -163,7 +163,7 @@ def overhead(seconds: float) -> None:
         assert answers.num_failed == 0, answers.outcomes[0]
         ideal_s = OVERHEAD_LATENCY_S * number / IN_FLIGHT
         run.close()
-    shared_rater.stop("overhead")
+    shared_server.stop("overhead")
     print(f"{number:,} questions, {IN_FLIGHT:,} in flight: {elapsed_s:.1f} s, of which the engine {ideal_s:.1f} s")
     print(f"overhead for each rating: {1000 * (elapsed_s - ideal_s) / number:.3f} ms (bar: 1 ms)")
 
@@ -181,7 +181,7 @@ def scaling(seconds: float) -> None:
             rate = len(asked) / (time.perf_counter() - began)
             assert answers.num_failed == 0
             run.close()
-        shared_rater.stop(name)
+        shared_server.stop(name)
         print(
             f"{replicas} replicas: {rate:.1f} ratings/s of {capacity:.0f}: {rate / capacity:.3f} of linear (bar: 0.9)"
         )

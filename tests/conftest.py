@@ -5,8 +5,8 @@ import functools
 import pytest
 import ray
 
-from orchestrator.cluster import patiently
-from tests.remote_folders import memory_folder, remote_folder, s3_folder, s3_server
+from orchestrator.cluster.actors import patiently
+from tests.fakes.remote_folders import memory_folder, remote_folder, s3_folder, s3_server
 
 __all__ = ["memory_folder", "remote_folder", "s3_folder", "s3_server"]
 

@@ -54,7 +54,7 @@ def test_the_walk_sees_imports_of_every_form(tmp_path):
     assert sorted(imports("top.sub.one", path)) == [
         "a.b", "c.d", "l", "m.n.o", "top.i.j", "top.sub.f", "top.sub.g.h",
     ]  # fmt: skip
-    assert {"algorithms.settings", "actors.rating.settings", "orchestrator.cli", "algorithms"} <= set(modules())
+    assert {"algorithms.settings", "actors.rating.settings", "orchestrator.cli.main", "algorithms"} <= set(modules())
 
 
 @pytest.mark.parametrize(
@@ -86,16 +86,16 @@ def test_actors_do_not_know_one_another(actor):
         ("mujoco", ["actors.rollout"]),
         ("minigrid", ["actors.babyai"]),
         ("ai2thor", ["actors.thor"]),
-        ("mlflow", ["orchestrator.tracking"]),
+        ("mlflow", ["orchestrator.runs.tracking"]),
         ("pyarrow", ["orchestrator"]),
         ("matplotlib", ["orchestrator"]),
         (
             "typer",
             [
-                "orchestrator.cli",
-                "orchestrator.data.cli",
-                "orchestrator.rater_cli",
-                "orchestrator.plain_command",
+                "orchestrator.cli.main",
+                "orchestrator.cli.data",
+                "orchestrator.cli.rater",
+                "orchestrator.cli.plain_command",
                 "orchestrator.sweeps.command",
             ],
         ),
@@ -147,7 +147,12 @@ def test_algorithms_draw_from_generators_they_are_given():
 
 def test_rating_settings_and_command_line_load_nothing_heavy():
     """What `--help` and a check of settings need: no torch, no Ray, no simulator."""
-    light = ["orchestrator.cli", "orchestrator.settings", "orchestrator.loading", "orchestrator.errors"]
+    light = [
+        "orchestrator.cli.main",
+        "orchestrator.settings.experiment",
+        "orchestrator.settings.loading",
+        "orchestrator.errors",
+    ]
     heavy = {
         "torch", "ray", "mlflow", "vllm", "metaworld", "mujoco", "minigrid", "matplotlib", "pyarrow", "transformers",
         "scipy",

@@ -11,8 +11,8 @@ from typing import Any
 from actors.rating.settings import POCKET, POCKET_WINDOWS, RaterSettings
 from algorithms.ratings import RaterIdentity
 
-POCKET_FOLDER = Path(__file__).parent / "pocket" / "checkpoint"
-POCKET_WINDOWS_FOLDER = Path(__file__).parent / "pocket" / "windows_checkpoint"
+POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "checkpoint"
+POCKET_WINDOWS_FOLDER = Path(__file__).parents[1] / "pocket" / "windows_checkpoint"
 """The checkpoints that ship with the package: for frames, and for windows."""
 POCKET_FOLDERS = {POCKET: POCKET_FOLDER, POCKET_WINDOWS: POCKET_WINDOWS_FOLDER}
 REBUILD = {POCKET: "likert pocket train", POCKET_WINDOWS: "likert pocket train --windows"}

@@ -14,11 +14,11 @@ from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, BabyAISettings, Spli
 from actors.babyai.skills import skills_of
 from algorithms.settings import Fraction, PositiveInt, Settings
 from algorithms.trajectories import Trajectory
-from orchestrator import cluster
+from orchestrator.cluster import actors as cluster
 from orchestrator.data.datasets import DatasetWriter
 from orchestrator.data.schema import ActionSpace, DatasetInfo
 from orchestrator.errors import SettingsError
-from orchestrator.work_progress import WorkProgress
+from orchestrator.screen.work_progress import WorkProgress
 
 ATTEMPTS = 100
 """Levels that are tried for one episode; the expert fails in one of ten at most."""

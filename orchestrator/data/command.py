@@ -8,8 +8,8 @@ from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.importing import print_result
 from orchestrator.data.schema import DatasetInfo
 from orchestrator.errors import LikertError
-from orchestrator.loading import load_overrides
-from orchestrator.preflight import check_writable
+from orchestrator.settings.loading import load_overrides
+from orchestrator.settings.preflight import check_writable
 
 
 class DataProblems(LikertError):

@@ -28,7 +28,7 @@ from orchestrator.data.schema import (
     trajectory_of,
 )
 from orchestrator.errors import SettingsError
-from orchestrator.run_files import remove_stale_temporaries, waiting_lock, write_atomic, write_text
+from orchestrator.storage.writing import remove_stale_temporaries, waiting_lock, write_atomic, write_text
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from algorithms.trajectories import Trajectory
 from orchestrator.data.datasets import DatasetWriter
 from orchestrator.data.schema import ActionSpace, DatasetInfo
 from orchestrator.errors import SettingsError
-from orchestrator.work_progress import WorkProgress
+from orchestrator.screen.work_progress import WorkProgress
 
 
 class ImportSettings(Settings):

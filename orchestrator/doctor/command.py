@@ -9,12 +9,12 @@ from pathlib import Path
 import ray
 from rich.console import Console
 
+from orchestrator.cluster.placement import Demand
 from orchestrator.doctor import model, packages, places, ray_cluster
 from orchestrator.doctor.findings import DoctorFailed, Finding, examine
 from orchestrator.doctor.frames import check_frames
-from orchestrator.loading import AnyExperiment, experiment_from, load_experiment, read_settings
-from orchestrator.placement import Demand
-from orchestrator.settings import Experiment
+from orchestrator.settings.experiment import Experiment
+from orchestrator.settings.loading import AnyExperiment, experiment_from, load_experiment, read_settings
 from orchestrator.sweeps.kinds import kind_of
 
 _NEED_RAY = ("resources", "node clocks", "model")

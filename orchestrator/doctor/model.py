@@ -6,9 +6,9 @@ from typing import Any
 from algorithms.ratings import Rating
 from orchestrator.doctor.findings import Unfit
 from orchestrator.doctor.frames import draw_one
-from orchestrator.preflight import check_model
-from orchestrator.questions import QuestionMaker
-from orchestrator.settings import Experiment
+from orchestrator.online.questions import QuestionMaker
+from orchestrator.settings.experiment import Experiment
+from orchestrator.settings.preflight import check_model
 
 
 def check_weights(experiment: Experiment) -> str:
@@ -27,7 +27,7 @@ def check_rating(experiment: Experiment, server: Any = None, frame: bytes | None
     """
     import ray
 
-    from orchestrator import cluster
+    from orchestrator.cluster import actors as cluster
 
     rater = experiment.rater.model_copy(update={"num_replicas": 1, "server": None})
     started = time.monotonic()

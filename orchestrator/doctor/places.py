@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.doctor.findings import Unfit
-from orchestrator.preflight import check_disk, check_writable
-from orchestrator.settings import Experiment
-from orchestrator.storage import RemotePath, modified_at, working_copy
-from orchestrator.tracking import check_server, mlflow_uri, public
+from orchestrator.runs.tracking import check_server, mlflow_uri, public
+from orchestrator.settings.experiment import Experiment
+from orchestrator.settings.preflight import check_disk, check_writable
+from orchestrator.storage.locations import RemotePath, modified_at, working_copy
 
 MAX_SKEW_S = 5.0
 """Clocks further apart than this make logs and locks hard to trust; object stores refuse some minutes."""

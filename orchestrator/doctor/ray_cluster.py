@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from orchestrator import cluster
+from orchestrator.cluster import actors as cluster
+from orchestrator.cluster.placement import Demand
 from orchestrator.doctor.findings import Unfit
 from orchestrator.doctor.places import MAX_SKEW_S
-from orchestrator.placement import Demand
 
 REACH_S = 20.0
 NODE_S = 90.0

@@ -17,9 +17,9 @@ from algorithms.trajectories import Trajectory
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
 from orchestrator.judging.settings import JudgeSettings
-from orchestrator.labelling.score_service import ScoreService
-from orchestrator.labelling.score_store import AskedWindow
 from orchestrator.labelling.windows import LabelCounts, stop_if_failing
+from orchestrator.ratings.score_service import ScoreService
+from orchestrator.ratings.score_store import AskedWindow
 
 COMPLETED = "completed"
 """The case of a trajectory that is shown as it is; the others are called as in `JudgeSettings.negatives`."""

@@ -9,10 +9,10 @@ from orchestrator.judging.asking import Drawn, ask_rater, draw_trajectories
 from orchestrator.judging.report import RaterResult, write_judgement
 from orchestrator.judging.settings import JudgeSettings, load_judging
 from orchestrator.labelling.command import asking, check_model
-from orchestrator.labelling.score_service import ScoreService
 from orchestrator.labelling.windows import LabelCounts
-from orchestrator.preflight import check_writable
-from orchestrator.work_progress import WorkProgress
+from orchestrator.ratings.score_service import ScoreService
+from orchestrator.screen.work_progress import WorkProgress
+from orchestrator.settings.preflight import check_writable
 
 
 def judge(file: Path, overrides: Sequence[str]) -> None:

@@ -12,11 +12,11 @@ from matplotlib.ticker import PercentFormatter
 
 from algorithms.ratings import RaterIdentity, RatingFailure
 from algorithms.scores import Scores
-from orchestrator.figures import COLOURS, save_figure
-from orchestrator.intervals import CONFIDENCE, Interval, mean_share_interval, wilson_interval
 from orchestrator.judging.asking import COMPLETED, Verdict
 from orchestrator.judging.settings import JudgeSettings
-from orchestrator.run_files import write_text
+from orchestrator.reports.figures import COLOURS, save_figure
+from orchestrator.reports.intervals import CONFIDENCE, Interval, mean_share_interval, wilson_interval
+from orchestrator.storage.writing import write_text
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from actors.rating.settings import RaterSettings
 from algorithms.settings import Fraction, PositiveInt, Settings
 from orchestrator.labelling.settings import LabellerName
-from orchestrator.loading import read_settings, validate
-from orchestrator.storage import Location
+from orchestrator.settings.loading import read_settings, validate
+from orchestrator.storage.locations import Location
 
 Negative = Literal["wrong_instruction", "truncated", "reversed"]
 NEGATIVES: tuple[Negative, ...] = ("wrong_instruction", "truncated", "reversed")

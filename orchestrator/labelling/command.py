@@ -12,20 +12,21 @@ from actors.rating.models import rater_identity, resolve_model
 from actors.rating.settings import RaterSettings
 from algorithms.ratings import RaterIdentity
 from algorithms.scoring_prompts import SCORING_PROMPT_VERSION
-from orchestrator import cluster, shared_rater
+from orchestrator.cluster import actors as cluster
+from orchestrator.cluster.placement import Demand, raters_demand
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
 from orchestrator.labelling.estimate import Estimate, cost_of, count_windows, estimate
-from orchestrator.labelling.score_service import ScoreService
-from orchestrator.labelling.score_store import ScoreStore
 from orchestrator.labelling.settings import LabelSettings, PriceSettings, load_labelling
 from orchestrator.labelling.window_stream import stream_windows
 from orchestrator.labelling.windows import LabelCounts, Labelling, is_labelled
-from orchestrator.placement import Demand, raters_demand
-from orchestrator.preflight import check_writable
-from orchestrator.progress import clock
-from orchestrator.storage import RemotePath
-from orchestrator.work_progress import WorkProgress
+from orchestrator.ratings import shared_server
+from orchestrator.ratings.score_service import ScoreService
+from orchestrator.ratings.score_store import ScoreStore
+from orchestrator.screen.run_progress import clock
+from orchestrator.screen.work_progress import WorkProgress
+from orchestrator.settings.preflight import check_writable
+from orchestrator.storage.locations import RemotePath
 
 PROBLEMS_TOLD = 100
 """Problems printed while labelling; `likert data check` prints all."""
@@ -66,7 +67,7 @@ def asking(
     `others` are demands of the asker's own."""
     cluster.connect([*others, *([] if rater.server else [raters_demand(rater)])])
     try:
-        servers = shared_rater.attach(rater) if rater.server else cluster.start_rating_servers(rater)
+        servers = shared_server.attach(rater) if rater.server else cluster.start_rating_servers(rater)
         service = ScoreService(ScoreStore(ratings_folder), servers, rater, name)
         try:
             print("loading the rater", file=sys.stderr, flush=True)

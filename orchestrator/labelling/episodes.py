@@ -24,10 +24,10 @@ from algorithms.windows import rewards_of
 from orchestrator.data.check import PartError, Problem, structure_problems, value_problems
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import REWARD, SCORE, trajectory_of
-from orchestrator.labelling.score_service import ScoreService
-from orchestrator.labelling.score_store import AskedWindow
 from orchestrator.labelling.settings import LabelSettings
 from orchestrator.labelling.windows import LabelCounts, is_labelled, stop_if_failing
+from orchestrator.ratings.score_service import ScoreService
+from orchestrator.ratings.score_store import AskedWindow
 
 
 @dataclass

@@ -23,8 +23,8 @@ from algorithms.scoring_prompts import (
 from algorithms.windows import grid_of, windows_of
 from orchestrator.data.check import PartError, structure_problems
 from orchestrator.data.datasets import TrajectoryDataset
-from orchestrator.labelling.score_store import ScoreStore
 from orchestrator.labelling.settings import LabelSettings, PriceSettings
+from orchestrator.ratings.score_store import ScoreStore
 
 CHARACTERS_PER_TOKEN = 4
 """Of English text, about."""

@@ -13,11 +13,11 @@ from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
 from orchestrator.labelling.command import Teller, asking, check_model, facts_of, print_outcome
 from orchestrator.labelling.episodes import EpisodeLabelling, about_labels, order_correlations
-from orchestrator.labelling.score_service import ScoreService
 from orchestrator.labelling.settings import USED_BY, LabelSettings
 from orchestrator.labelling.windows import LabelCounts
-from orchestrator.preflight import check_writable
-from orchestrator.work_progress import WorkProgress
+from orchestrator.ratings.score_service import ScoreService
+from orchestrator.screen.work_progress import WorkProgress
+from orchestrator.settings.preflight import check_writable
 
 
 def label_with(settings: LabelSettings, dataset: TrajectoryDataset, dry_run: bool) -> None:

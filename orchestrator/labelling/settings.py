@@ -13,8 +13,8 @@ from actors.rating.settings import RaterSettings
 from algorithms.label_settings import RewardSettings, WindowSettings
 from algorithms.scores import ScoringMode
 from algorithms.settings import Fraction, PositiveInt, Settings
-from orchestrator.loading import read_settings, validate
-from orchestrator.storage import Location
+from orchestrator.settings.loading import read_settings, validate
+from orchestrator.storage.locations import Location
 
 LabellerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 NotNegative = Annotated[float, Field(ge=0.0)]

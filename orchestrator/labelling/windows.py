@@ -20,10 +20,10 @@ from orchestrator.data.check import PartError, Problem, structure_problems
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import REWARD, SCORE
 from orchestrator.errors import RatingsFailing
-from orchestrator.labelling.score_service import ScoreService, WindowAnswer
-from orchestrator.labelling.score_store import AskedWindow
 from orchestrator.labelling.settings import LabelSettings
 from orchestrator.labelling.window_stream import Row, problem_of, request_of
+from orchestrator.ratings.score_service import ScoreService, WindowAnswer
+from orchestrator.ratings.score_store import AskedWindow
 
 ENOUGH_TO_JUDGE = 50
 """Answers before a share of failures means anything."""

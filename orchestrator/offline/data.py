@@ -13,7 +13,7 @@ from algorithms.windows import join_sparse
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import SPARSE
 from orchestrator.errors import SettingsError
-from orchestrator.observation_cache import cached_observations
+from orchestrator.offline.observation_cache import cached_observations
 from orchestrator.offline.settings import OfflineDataSettings, OfflineRewardSettings
 
 CATEGORIES = 32
@@ -118,7 +118,7 @@ def instruction_reader(
     Only words of `texts` are known; of `more_texts` only the length counts.
     """
     if settings.sentence_model is not None:
-        from orchestrator.sentences import SentenceEmbedder
+        from orchestrator.offline.sentences import SentenceEmbedder
 
         return SentenceEmbedder(settings.sentence_model, settings.sentence_model_revision).embed, 0
     vocabulary = Vocabulary.of(texts)

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from orchestrator.figures import COLOURS
-from orchestrator.intervals import CONFIDENCE, Interval
-from orchestrator.run_data import RunData
-from orchestrator.run_layout import chain_metric
+from orchestrator.reports.figures import COLOURS
+from orchestrator.reports.intervals import CONFIDENCE, Interval
+from orchestrator.runs.layout import chain_metric
+from orchestrator.runs.reading import RunData
 
 START_LABELS = {"fixed": "start as recorded", "randomised": "randomised start"}
 HATCHES = {"fixed": "", "randomised": "///"}

@@ -7,22 +7,22 @@ import torch
 
 from actors.chain_evaluation import ChainEvaluator, PolicyFace
 from algorithms.policies import build_language_iql
-from orchestrator import cluster
-from orchestrator.checkpoints import Checkpoints
+from orchestrator.cluster import actors as cluster
+from orchestrator.cluster.placement import ONE_THREAD, POLICY_LEARNER, Demand, actor_options, in_bundle
 from orchestrator.data.datasets import TrajectoryDataset
-from orchestrator.loading import settings_as_yaml
-from orchestrator.observation_cache import cached_observations
 from orchestrator.offline.chain_worlds import ChainWorld, world_of
 from orchestrator.offline.data import OfflineData, load_offline_data
 from orchestrator.offline.loop import ChainJudges, OfflineLoop
+from orchestrator.offline.observation_cache import cached_observations
 from orchestrator.offline.settings import OfflineExperiment
-from orchestrator.placement import ONE_THREAD, POLICY_LEARNER, Demand, actor_options, in_bundle
-from orchestrator.progress import RunProgress
-from orchestrator.restoring import restore_newest
-from orchestrator.run_files import write_text
-from orchestrator.run_home import RunHome
-from orchestrator.run_layout import CHECKPOINTS_FOLDER, SETTINGS_FILE
-from orchestrator.tracking import ParentRun, open_tracker
+from orchestrator.runs.checkpoints import Checkpoints
+from orchestrator.runs.home import RunHome
+from orchestrator.runs.layout import CHECKPOINTS_FOLDER, SETTINGS_FILE
+from orchestrator.runs.restoring import restore_newest
+from orchestrator.runs.tracking import ParentRun, open_tracker
+from orchestrator.screen.run_progress import RunProgress
+from orchestrator.settings.loading import settings_as_yaml
+from orchestrator.storage.writing import write_text
 
 _EVALUATOR = {"CPU": 1.0}
 

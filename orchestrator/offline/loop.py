@@ -18,14 +18,14 @@ import ray
 
 from actors.chain_evaluation import TrialResult
 from algorithms.policies import LanguageIQL
-from orchestrator.checkpoints import Checkpoints
 from orchestrator.offline.chain_tasks import ChainTasks
 from orchestrator.offline.data import Encode
 from orchestrator.offline.settings import OfflineExperiment
-from orchestrator.progress import RunProgress
-from orchestrator.run_files import write_arrays, write_json
-from orchestrator.run_layout import POLICY_FILE, chain_metric
-from orchestrator.tracking import Tracker
+from orchestrator.runs.checkpoints import Checkpoints
+from orchestrator.runs.layout import POLICY_FILE, chain_metric
+from orchestrator.runs.tracking import Tracker
+from orchestrator.screen.run_progress import RunProgress
+from orchestrator.storage.writing import write_arrays, write_json
 
 LOG_EVERY = 250
 """Updates between two rows of metrics."""

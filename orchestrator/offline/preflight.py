@@ -1,11 +1,11 @@
 """Checks of an offline run made before anything starts."""
 
 from orchestrator.data.datasets import TrajectoryDataset
-from orchestrator.observation_cache import observation_shape
 from orchestrator.offline.chain_worlds import world_of
 from orchestrator.offline.data import check_labeller
+from orchestrator.offline.observation_cache import observation_shape
 from orchestrator.offline.settings import OfflineExperiment
-from orchestrator.preflight import check_same_run, check_writable
+from orchestrator.settings.preflight import check_same_run, check_writable
 
 OFFLINE_CHANGEABLE = (
     "total_updates",

@@ -10,13 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.errors import SettingsError
-from orchestrator.figures import save_figure
-from orchestrator.intervals import CONFIDENCE, LAST_EVALUATIONS, Interval, bootstrap_interval, last_mean, ratio_interval
 from orchestrator.offline.figures import START_LABELS, chains_figure, curve_figure
 from orchestrator.offline.settings import OfflineExperiment
-from orchestrator.run_data import RunData
-from orchestrator.run_files import write_text
-from orchestrator.run_layout import FIGURES_FOLDER, chain_metric
+from orchestrator.reports.figures import save_figure
+from orchestrator.reports.intervals import (
+    CONFIDENCE,
+    LAST_EVALUATIONS,
+    Interval,
+    bootstrap_interval,
+    last_mean,
+    ratio_interval,
+)
+from orchestrator.runs.layout import FIGURES_FOLDER, chain_metric
+from orchestrator.runs.reading import RunData
+from orchestrator.storage.writing import write_text
 
 RG_VLM = "rg_vlm"
 """Labellers with this beginning are RG-VLM; one that ends on `_sparse` has joined the sparse reward already."""

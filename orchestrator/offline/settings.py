@@ -10,8 +10,8 @@ from actors.thor.settings import ThorSettings
 from algorithms.label_settings import SparseJoin
 from algorithms.offline_settings import IQLSettings
 from algorithms.settings import PositiveFloat, PositiveInt, Settings
-from orchestrator.settings import TrackingSettings
-from orchestrator.storage import Location, RemotePath, working_copy
+from orchestrator.settings.experiment import TrackingSettings
+from orchestrator.storage.locations import Location, RemotePath, working_copy
 
 Start = Literal["fixed", "randomised"]
 

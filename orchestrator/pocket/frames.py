@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actors.rating.pocket import IMAGE_PX
+from actors.pocket import IMAGE_PX
 from actors.rollout import stages
 from actors.rollout.progress_frames import ProgressFrames, collect
 from actors.rollout.settings import TaskSettings
 from algorithms.ratings import TaskText
 from algorithms.scales import SCALE_WORDS
-from orchestrator.loading import TASKS_FOLDER, packaged_tasks
 from orchestrator.pocket.phases import Phases
-from orchestrator.strict_yaml import parse_yaml
+from orchestrator.settings.loading import TASKS_FOLDER, packaged_tasks
+from orchestrator.settings.strict_yaml import parse_yaml
 
 if TYPE_CHECKING:
-    from actors.rating.pocket.questions import PocketTask
-    from actors.rating.pocket.together import OnStep, Peers
-    from actors.rating.pocket.training import TaskFrames, TrainingPlan
+    from actors.pocket.questions import PocketTask
+    from actors.pocket.together import OnStep, Peers
+    from actors.pocket.training import TaskFrames, TrainingPlan
 
 NUM_PROCESSES = 2
 """Processes that draw."""
@@ -109,11 +109,11 @@ def _train_and_judge(
     held_out: list[ProgressFrames],
     phases: Phases,
 ) -> list[Judgement]:
-    from actors.rating.pocket import checkpoint
-    from actors.rating.pocket.questions import all_texts
-    from actors.rating.pocket.together import run_together
-    from actors.rating.pocket.tokenizer import train_tokenizer
-    from actors.rating.pocket.training import TrainingPlan
+    from actors.pocket import checkpoint
+    from actors.pocket.questions import all_texts
+    from actors.pocket.together import run_together
+    from actors.pocket.tokenizer import train_tokenizer
+    from actors.pocket.training import TrainingPlan
 
     tasks = tuple(pocket_task(task) for task in settings)
     tokenizer = train_tokenizer(all_texts(tasks), VOCABULARY)
@@ -137,9 +137,9 @@ def _fit(
     """The trained model; every one of the processes that train it together runs this."""
     import torch
 
-    from actors.rating.pocket.model import new_model
-    from actors.rating.pocket.questions import Questions
-    from actors.rating.pocket.training import Trainer
+    from actors.pocket.model import new_model
+    from actors.pocket.questions import Questions
+    from actors.pocket.training import Trainer
 
     torch.manual_seed(seed + peers.rank)
     model = new_model(tokenizer)
@@ -163,8 +163,8 @@ def judge(
 def _judge_task(folder: Path, num_two_turn: int, task: "PocketTask", frames: ProgressFrames) -> list[Judgement]:
     import torch
 
-    from actors.rating.pocket import checkpoint, evaluation
-    from actors.rating.pocket.questions import Questions
+    from actors.pocket import checkpoint, evaluation
+    from actors.pocket.questions import Questions
 
     torch.set_num_threads(1)
     model, tokenizer = checkpoint.load(folder)
@@ -191,8 +191,8 @@ def packaged_task(name: str) -> TaskSettings:
 
 def pocket_task(task: TaskSettings) -> "PocketTask":
     """What the pocket rater learns about a packaged task."""
-    from actors.rating.pocket.questions import PocketTask
-    from actors.rating.pocket.words import WORDS
+    from actors.pocket.questions import PocketTask
+    from actors.pocket.words import WORDS
 
     text = TaskText(task.instruction, task.focus)
     return PocketTask(task.name, text, task.rubrics, stages.LEVELS, WORDS[task.name])
@@ -200,7 +200,7 @@ def pocket_task(task: TaskSettings) -> "PocketTask":
 
 def report(judgements: list[Judgement]) -> str:
     """Tables in Markdown: balanced accuracy by task, scale and mode, and the confusion at three levels."""
-    from actors.rating.pocket.evaluation import balanced_accuracy
+    from actors.pocket.evaluation import balanced_accuracy
 
     lines = ["| task | mode | n = 2 | n = 3 | n = 4 | n = 5 | n = 3, no rubric |", "|---|---|---|---|---|---|---|"]
     by_key = {(one.task, one.mode, one.num_ratings, one.with_rubric): one.counts for one in judgements}
@@ -223,6 +223,6 @@ def report(judgements: list[Judgement]) -> str:
 
 
 def _labelled(frames: ProgressFrames):
-    from actors.rating.pocket.training import TaskFrames
+    from actors.pocket.training import TaskFrames
 
     return TaskFrames(frames.images, frames.stages, frames.hand_states, frames.object_states, frames.measures)

@@ -1,6 +1,6 @@
 """Progress of a training, one phase after the other."""
 
-from orchestrator.work_progress import WorkProgress
+from orchestrator.screen.work_progress import WorkProgress
 
 
 class Phases:

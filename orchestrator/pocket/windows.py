@@ -22,11 +22,11 @@ from orchestrator.pocket.frames import NUM_PROCESSES, VOCABULARY
 from orchestrator.pocket.phases import Phases
 
 if TYPE_CHECKING:
-    from actors.rating.pocket.together import OnStep, Peers
-    from actors.rating.pocket.windows.data import TiledTrajectory, TiledWindow
-    from actors.rating.pocket.windows.evaluation import WindowJudgement
-    from actors.rating.pocket.windows.teacher import Teacher
-    from actors.rating.pocket.windows.training import WindowPlan
+    from actors.pocket.together import OnStep, Peers
+    from actors.pocket.windows.data import TiledTrajectory, TiledWindow
+    from actors.pocket.windows.evaluation import WindowJudgement
+    from actors.pocket.windows.teacher import Teacher
+    from actors.pocket.windows.training import WindowPlan
 
 BABYAI = BabyAISettings()
 RANDOM_SHARES = (0.0, 0.3)
@@ -92,14 +92,14 @@ def train_windows(out_folder: Path, seed: int = 0, recipe: WindowRecipe | None =
 
 def fit(out_folder: Path, chains: list[Trajectory], recipe: WindowRecipe, seed: int, on_step: "OnStep") -> None:
     """Train tokenizer and weights on demonstrations, and write the checkpoint."""
-    from actors.rating.pocket import checkpoint
-    from actors.rating.pocket.together import run_together
-    from actors.rating.pocket.tokenizer import train_tokenizer
-    from actors.rating.pocket.windows import PICTURE_PX
-    from actors.rating.pocket.windows.data import windows_in
-    from actors.rating.pocket.windows.questions import all_texts
-    from actors.rating.pocket.windows.teacher import Teacher
-    from actors.rating.pocket.windows.training import WindowPlan
+    from actors.pocket import checkpoint
+    from actors.pocket.together import run_together
+    from actors.pocket.tokenizer import train_tokenizer
+    from actors.pocket.windows import PICTURE_PX
+    from actors.pocket.windows.data import windows_in
+    from actors.pocket.windows.questions import all_texts
+    from actors.pocket.windows.teacher import Teacher
+    from actors.pocket.windows.training import WindowPlan
 
     learnt = trajectories_to_learn(chains, recipe.num_views, seed)
     some = np.random.default_rng(seed).permutation(len(learnt))[:TOKENIZER_TRAJECTORIES]
@@ -122,10 +122,10 @@ def _fit(
     """The trained model; every one of the processes that train it together runs this."""
     import torch
 
-    from actors.rating.pocket.windows.model import new_model
-    from actors.rating.pocket.windows.pointing import point_heads
-    from actors.rating.pocket.windows.questions import WindowQuestions
-    from actors.rating.pocket.windows.training import Levels, WindowTrainer
+    from actors.pocket.windows.model import new_model
+    from actors.pocket.windows.pointing import point_heads
+    from actors.pocket.windows.questions import WindowQuestions
+    from actors.pocket.windows.training import Levels, WindowTrainer
 
     torch.manual_seed(seed + peers.rank)
     model = new_model(tokenizer)
@@ -141,9 +141,9 @@ def judge_windows(
     folder: Path, held_out: dict[Split, list[Trajectory]], on_part: Callable[[], None] = lambda: None
 ) -> list[HeldOut]:
     """The checkpoint in a folder on windows of chains: of whole chains, and of their sub-tasks, in every mode."""
-    from actors.rating.pocket import checkpoint
-    from actors.rating.pocket.windows.evaluation import judge
-    from actors.rating.pocket.windows.questions import WindowQuestions
+    from actors.pocket import checkpoint
+    from actors.pocket.windows.evaluation import judge
+    from actors.pocket.windows.questions import WindowQuestions
 
     model, tokenizer = checkpoint.load_windows(folder)
     pixels = tiles.tiles(BABYAI.tile_px).pixels
@@ -158,7 +158,7 @@ def judge_windows(
 
 def windows_to_judge(chains: list[Trajectory], unit: str) -> list["TiledWindow"]:
     """All windows of chains, or of their sub-tasks, as labelling cuts them."""
-    from actors.rating.pocket.windows.data import windows_in
+    from actors.pocket.windows.data import windows_in
 
     parts = [part for chain in chains for part in (skills_of(chain) if unit == "subtask" else [chain])]
     return [window for part in parts for window in windows_in(tiled(part))]
@@ -188,8 +188,8 @@ def draw_chains(split: Split, number: int, seed: int) -> list[Trajectory]:
 
 def tiled(trajectory: Trajectory, quarters: int = 0, mirrored: bool = False) -> "TiledTrajectory":
     """The trajectory as the rater learns it, in its level turned and mirrored."""
-    from actors.rating.pocket.windows.data import TiledTrajectory
-    from actors.rating.pocket.windows.words import effect_of
+    from actors.pocket.windows.data import TiledTrajectory
+    from actors.pocket.windows.words import effect_of
 
     assert trajectory.symbolic is not None
     cells = tiles.turned(trajectory.symbolic, quarters, mirrored)

@@ -14,11 +14,12 @@ import ray
 from ray import tune
 
 from actors.rating.server import RatingServer
-from orchestrator import cluster
+from orchestrator.cluster import actors as cluster
+from orchestrator.cluster.placement import Demand, bundles_of, most_that_fit, raters_demand
 from orchestrator.errors import TrialsFailed
-from orchestrator.placement import Demand, bundles_of, most_that_fit, raters_demand
-from orchestrator.run_files import FolderLock
-from orchestrator.storage import RemotePath
+from orchestrator.runs.tracking import Status
+from orchestrator.storage.locations import RemotePath
+from orchestrator.storage.writing import FolderLock
 from orchestrator.sweeps.estimate import local_concurrency
 from orchestrator.sweeps.kinds import TRIAL_CPUS, TrialKind, kind_of
 from orchestrator.sweeps.raters import raters_of, share_raters, start_raters, stop_raters
@@ -31,7 +32,6 @@ from orchestrator.sweeps.table import SweepTable, TrialState
 from orchestrator.sweeps.tracking import SweepRun, open_sweep_run
 from orchestrator.sweeps.trial import run_trial
 from orchestrator.sweeps.watcher import BudgetReached, Watcher
-from orchestrator.tracking import Status
 
 TUNE_FOLDER = "tune"
 """Ray Tune's own files, in the sweep's folder, which all nodes see: errors, and pointers to checkpoints."""

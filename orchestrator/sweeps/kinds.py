@@ -10,14 +10,14 @@ from typing import Any, Protocol
 
 from actors.rating.settings import RaterSettings
 from algorithms.feedback import FeedbackSchedule
-from orchestrator.loading import AnyExperiment
+from orchestrator.cluster.placement import Demand, demands_of
 from orchestrator.offline.settings import OfflineExperiment
-from orchestrator.placement import Demand, demands_of
-from orchestrator.preflight import check_disk, check_model, check_opengl, check_same_run, check_writable
-from orchestrator.progress import RunProgress
-from orchestrator.run_layout import EVAL_SUCCESS, chain_metric
-from orchestrator.settings import Experiment
-from orchestrator.tracking import ParentRun
+from orchestrator.runs.layout import EVAL_SUCCESS, chain_metric
+from orchestrator.runs.tracking import ParentRun
+from orchestrator.screen.run_progress import RunProgress
+from orchestrator.settings.experiment import Experiment
+from orchestrator.settings.loading import AnyExperiment
+from orchestrator.settings.preflight import check_disk, check_model, check_opengl, check_same_run, check_writable
 
 TRIAL_CPUS = 1.0
 """Processors of a trial's own process, in which a policy without a GPU learns."""
@@ -73,7 +73,7 @@ class OnlineTrials:
     def run(self, experiment: Experiment, progress: RunProgress, parent: ParentRun | None) -> None:
         """`likert run` without its own Ray and screen."""
         # Here, since it brings torch and RLlib, which the process that starts trials does without.
-        from orchestrator.launch import run_on_cluster
+        from orchestrator.online.launch import run_on_cluster
 
         run_on_cluster(experiment, progress, parent)
 

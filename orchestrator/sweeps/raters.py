@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
-from orchestrator import shared_rater
+from orchestrator.ratings import shared_server
 from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.search import SweepPlan, Trial
 
@@ -41,12 +41,12 @@ def raters_of(plan: SweepPlan) -> list[RaterSettings]:
 def start_raters(plan: SweepPlan, server_class: type[RatingServer]) -> None:
     """Let every server load its model, if it is not there already. Raises SettingsError if one has no place."""
     for rater in raters_of(plan):
-        shared_rater.find_or_start(rater, server_class)
+        shared_server.find_or_start(rater, server_class)
 
 
 def stop_raters(raters: list[RaterSettings]) -> None:
     """End these servers; one that is gone already is none."""
-    there = shared_rater.list_servers()
+    there = shared_server.list_servers()
     for rater in raters:
         if rater.server in there:
-            shared_rater.stop(rater.server)
+            shared_server.stop(rater.server)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from orchestrator.errors import SettingsError
-from orchestrator.settings import Experiment
+from orchestrator.settings.experiment import Experiment
 from orchestrator.sweeps.search import SEED, SweepPlan
 
 CHANGEABLE = tuple(

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import SettingsError
-from orchestrator.loading import (
+from orchestrator.settings.experiment import Experiment
+from orchestrator.settings.loading import (
     AnyExperiment,
     Tree,
     experiment_from,
@@ -21,9 +22,8 @@ from orchestrator.loading import (
     settings_as_yaml,
     validate,
 )
-from orchestrator.settings import Experiment
-from orchestrator.storage import RemotePath, location_argument
-from orchestrator.strict_yaml import parse_yaml
+from orchestrator.settings.strict_yaml import parse_yaml
+from orchestrator.storage.locations import RemotePath, location_argument
 from orchestrator.sweeps.settings import SearchEntry, SweepSettings
 
 SEED = "seed"

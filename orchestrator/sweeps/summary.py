@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from orchestrator.figures import COLOURS, png
-from orchestrator.intervals import (
+from orchestrator.reports.figures import COLOURS, png
+from orchestrator.reports.intervals import (
     CONFIDENCE,
     LAST_EVALUATIONS,
     Interval,
@@ -19,8 +19,8 @@ from orchestrator.intervals import (
     interquartile_mean,
     last_mean,
 )
-from orchestrator.run_data import RunData
-from orchestrator.run_layout import EVAL_SUCCESS, RATINGS_ASKED, SETTINGS_FILE
+from orchestrator.runs.layout import EVAL_SUCCESS, RATINGS_ASKED, SETTINGS_FILE
+from orchestrator.runs.reading import RunData
 from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.search import SEED, SweepPlan, Trial
 from orchestrator.sweeps.sweep_folder import SweepFolder

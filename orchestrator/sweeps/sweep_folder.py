@@ -6,11 +6,11 @@ from pathlib import Path
 import yaml
 
 from orchestrator.errors import SettingsError
-from orchestrator.run_data import RunData
-from orchestrator.run_files import write_atomic, write_json
-from orchestrator.run_layout import SETTINGS_FILE
-from orchestrator.storage import RemotePath, working_copy
-from orchestrator.strict_yaml import parse_yaml
+from orchestrator.runs.layout import SETTINGS_FILE
+from orchestrator.runs.reading import RunData
+from orchestrator.settings.strict_yaml import parse_yaml
+from orchestrator.storage.locations import RemotePath, working_copy
+from orchestrator.storage.writing import write_atomic, write_json
 from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.search import SweepPlan, Trial, with_values
 from orchestrator.sweeps.trial_folder import TrialRecord, read_record

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
-from orchestrator.progress import LINE_EVERY_S, clock
+from orchestrator.screen.run_progress import LINE_EVERY_S, clock
 
 SHOWN_TRIALS = 24
 """Rows of the table; trials at work come first."""

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.sweeps.search import SweepPlan
-from orchestrator.sweeps.sweep_folder import SWEEP_FILE
-from orchestrator.tracking import (
+from orchestrator.runs.tracking import (
     PARENT,
     ParentRun,
     Status,
@@ -19,6 +17,8 @@ from orchestrator.tracking import (
     public,
     unusable,
 )
+from orchestrator.sweeps.search import SweepPlan
+from orchestrator.sweeps.sweep_folder import SWEEP_FILE
 
 log = logging.getLogger(__name__)
 

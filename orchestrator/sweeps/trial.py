@@ -13,17 +13,17 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.checkpoints import Checkpoints
 from orchestrator.errors import SettingsError
-from orchestrator.progress import RunProgress
-from orchestrator.run_files import FolderLock, write_json
-from orchestrator.run_home import RunHome
-from orchestrator.run_layout import CHECKPOINTS_FOLDER
-from orchestrator.storage import RemotePath, parse_location
+from orchestrator.runs.checkpoints import Checkpoints
+from orchestrator.runs.home import RunHome
+from orchestrator.runs.layout import CHECKPOINTS_FOLDER
+from orchestrator.runs.tracking import ParentRun
+from orchestrator.screen.run_progress import RunProgress
+from orchestrator.storage.locations import RemotePath, parse_location
+from orchestrator.storage.writing import FolderLock, write_json
 from orchestrator.sweeps.kinds import TrialKind, kind_of
 from orchestrator.sweeps.search import SweepPlan, Trial, with_values
 from orchestrator.sweeps.trial_folder import read_record, write_record
-from orchestrator.tracking import ParentRun
 
 REPORT_S = 2.0
 """Numbers that merely grow are reported this often; a new success rate at once."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.run_files import write_json
-from orchestrator.storage import RemotePath
+from orchestrator.storage.locations import RemotePath
+from orchestrator.storage.writing import write_json
 
 TRIAL_FILE = "trial.json"
 

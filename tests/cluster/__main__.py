@@ -15,9 +15,9 @@ from pathlib import Path
 
 import yaml
 
-from orchestrator.rating_store import RatingStore
-from orchestrator.run_files import read_json_lines
-from orchestrator.run_layout import METRICS_FILE
+from orchestrator.ratings.store import RatingStore
+from orchestrator.runs.layout import METRICS_FILE
+from orchestrator.storage.writing import read_json_lines
 from orchestrator.sweeps.trial_folder import read_record
 from tests.cluster.lab import Lab, Machine
 

@@ -1,0 +1,226 @@
+"""The command `likert`. Heavy imports stand inside the commands, so that `--help` answers at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.data import data
+from orchestrator.cli.plain_command import plain as _plain
+from orchestrator.cli.rater import rater
+from orchestrator.errors import SettingsError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    # Tracebacks with local variables could show a key; the plain one is enough.
+    pretty_exceptions_enable=False,
+    # Plain help: importing what draws frames around it takes longer than all the rest.
+    rich_markup_mode=None,
+    help="Reinforcement learning from the ratings of a vision-language model that you host yourself.",
+)
+pocket = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The small rater that ships with the package.")
+app.add_typer(pocket, name="pocket")
+app.add_typer(data, name="data")
+app.add_typer(rater, name="rater")
+
+
+@app.command()
+@_plain
+def run(
+    file: Annotated[Path, typer.Argument(help="Experiment settings, such as tune_configs/demo.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as seed=1."),
+    ] = None,
+) -> None:
+    """Run an experiment, or go on with it if it was stopped.
+
+    Exit codes: 0 done, 2 bad settings, 3 too many questions got no rating, 4 a disk is full or broken, 5 actors died
+    and find no place, 130 stopped by Ctrl-C. After 3, 4, 5 and 130 the same command goes on.
+    """
+    from orchestrator.settings.loading import load_experiment
+    from orchestrator.settings.preflight import check_machine
+    from orchestrator.storage.writing import FolderLock
+
+    experiment = load_experiment(file, overrides or [])
+    check_machine(experiment)
+    with FolderLock(experiment.run_folder):
+        from orchestrator.online.launch import run_experiment
+
+        run_experiment(experiment)
+
+
+@app.command()
+@_plain
+def sweep(
+    file: Annotated[Path, typer.Argument(help="Sweep settings, such as tune_configs/sweeps/tiny.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as sweep.concurrency=4."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a sweep that was stopped.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do and cost, and stop.")] = False,
+) -> None:
+    """Run many experiments of one file, and sum them up over seeds.
+
+    Exit codes: 0 done or a budget is used up, 2 bad settings, 6 trials failed, 130 stopped by Ctrl-C. After each, the
+    same command with --resume goes on.
+    """
+    from orchestrator.sweeps.command import sweep as sweep_
+
+    sweep_(file, overrides or [], resume=resume, dry_run=dry_run)
+
+
+@app.command()
+@_plain
+def label(
+    file: Annotated[Path, typer.Argument(help="Settings of a labelling, such as tune_configs/rg_vlm/babyai.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as data=data/mine."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and stop.")] = False,
+) -> None:
+    """Let a labeller (RG-VLM, or another) score every action of a data set, or go on with it if it was stopped.
+
+    Exit codes: 0 done, 2 bad settings, 3 too many questions got no answer, 130 stopped by Ctrl-C.
+    """
+    from orchestrator.labelling.command import label as label_
+
+    label_(file, overrides or [], dry_run)
+
+
+@app.command()
+@_plain
+def judge(
+    file: Annotated[Path, typer.Argument(help="Settings of a judging, such as tune_configs/rg_vlm/judge.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as num_trajectories=50."),
+    ] = None,
+) -> None:
+    """Ask raters whether recorded trajectories completed their task, and say how often they are right.
+
+    Exit codes: 0 done, 2 bad settings, 3 too many questions got no answer, 130 stopped by Ctrl-C. After 3 and 130 the
+    same command goes on.
+    """
+    from orchestrator.judging.command import judge as judge_
+
+    judge_(file, overrides or [])
+
+
+@app.command()
+@_plain
+def doctor(
+    file: Annotated[Path | None, typer.Argument(help="Settings of an experiment or a sweep that is to run.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as rater.num_replicas=2."),
+    ] = None,
+    model: Annotated[bool, typer.Option("--model", help="Load the rater's weights and have a frame rated.")] = False,
+) -> None:
+    """Check this machine, and the cluster that RAY_ADDRESS names, and say what to do where something is wrong.
+
+    Exit code 1 if a check fails.
+    """
+    from orchestrator.doctor.command import doctor as examine
+
+    examine(file, overrides or [], load_model=model)
+
+
+@app.command()
+@_plain
+def ratings(
+    folder: Annotated[str, typer.Argument(help="A rating store, such as ratings/ or s3://bucket/ratings.")],
+    last: Annotated[int, typer.Option(min=0, help="List this many of the latest.")] = 10,
+    failures: Annotated[bool, typer.Option("--failures", help="List failed questions, not ratings.")] = False,
+    export: Annotated[Path | None, typer.Option(help="Write all ratings to this .csv or .parquet file.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Write all rated pictures into this folder.")] = None,
+    compact: Annotated[bool, typer.Option("--compact", help="Merge small files; runs may go on meanwhile.")] = False,
+) -> None:
+    """Count, list and export the ratings in a store."""
+    from orchestrator.ratings.store_command import show_store
+    from orchestrator.storage.locations import location_argument
+
+    show_store(location_argument(folder), last=last, failures=failures, export=export, images=images, compact=compact)
+
+
+@app.command()
+@_plain
+def serve(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Settings of the rater, such as model=Qwen/Qwen2-VL-7B-Instruct."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; there is no authentication.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8300,
+) -> None:
+    """Serve ratings over HTTP to other programs, without a run."""
+    from orchestrator.settings.loading import load_rater
+
+    rater = load_rater(settings or [])
+    from actors.rating.http import serve as serve_ratings
+
+    typer.echo(f"rating server: {rater.model} at http://{host}:{port}/v1, once it is loaded", err=True)
+    try:
+        serve_ratings(rater, host, port)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+@app.command()
+@_plain
+def report(
+    runs: Annotated[list[str], typer.Argument(help="Run folders, or folders of them; addresses too.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("report"),
+) -> None:
+    """Compare runs in a table and a figure, with confidence intervals."""
+    from orchestrator.reports.tables import write_report
+    from orchestrator.storage.locations import location_argument
+
+    for path in write_report([location_argument(run) for run in runs], out):
+        typer.echo(path)
+
+
+@pocket.command()
+@_plain
+def train(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the checkpoint; by default the one that ships with the package.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of frames, weights and batches.")] = 0,
+    task: Annotated[list[str] | None, typer.Option(help="Learn this packaged task only; may be repeated.")] = None,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="The rater of BabyAI windows instead of the one of frames.")
+    ] = False,
+) -> None:
+    """Rebuild a pocket rater from the simulator: half an hour on two cores."""
+    from actors.rating.models import POCKET_FOLDER, POCKET_WINDOWS_FOLDER
+    from orchestrator.settings.loading import packaged_tasks
+    from orchestrator.settings.preflight import check_opengl, check_writable
+
+    if windows and task:
+        raise SettingsError("--task names a task of the rater of frames; leave it out, or leave --windows out")
+    unknown = [name for name in task or [] if name not in packaged_tasks()]
+    if unknown:
+        raise SettingsError(
+            f"--task {unknown[0]}: there is no such packaged task; there are {', '.join(packaged_tasks())}"
+        )
+    folder = out or (POCKET_WINDOWS_FOLDER if windows else POCKET_FOLDER)
+    check_writable("--out", folder)
+    if windows:
+        from orchestrator.pocket.windows import train_windows
+
+        train_windows(folder, seed)
+    else:
+        check_opengl()
+        from orchestrator.pocket.frames import train as train_pocket
+
+        train_pocket(folder, seed, tasks=tuple(task) if task else None)
+    typer.echo(f"{folder}: how it rates stands in report.md there")
+
+
+def main() -> None:
+    """Entry point."""
+    app()

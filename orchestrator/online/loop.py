@@ -1,0 +1,443 @@
+"""The online loop of ERL-VLM (Luu et al., ICML 2025): act, rate, learn the reward, learn the policy.
+
+    rollout -> replay (state, not pixels) -> segment -> frame -> rating request -> rating -> rating store
+            -> reward model (version + 1) -> relabel the replay -> policy update -> evaluation -> tracking
+
+`OnlineLoop.run` is that line. A round is `rollout.chunk_agent_steps` agent steps of every environment. While the
+policy learns from one round the workers already collect the next, except across the end of an episode: there
+everything stands still, and there sessions are opened, policies evaluated and checkpoints written. So with
+`max_rating_lag: 0` a run is a function of its settings, and a resumed run equals one that was never stopped.
+"""
+
+import io
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from actors.rollout.stages import has_stages, progress_of
+from algorithms.policies import RatedSAC
+from algorithms.scaling import RewardScale, observation_scale
+from algorithms.state_entropy import StateEntropy
+from orchestrator.errors import RatingsFailing, disk_errors_told
+from orchestrator.online.reward_training import FramesLost, RewardTraining
+from orchestrator.online.rollouts import Collected, Pending, Rollouts, Weights
+from orchestrator.online.sessions import FeedbackSessions, Labels, OpenSession
+from orchestrator.ratings.service import SessionAnswers
+from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.layout import RATING_LEVEL, RATINGS_ASKED
+from orchestrator.settings.experiment import Experiment
+from orchestrator.storage.writing import read_arrays, write_arrays, write_atomic, write_json
+
+PRETRAINING = -1
+"""Version of rewards that no reward model wrote: zero, or the state-entropy bonus."""
+RENDER_AGAIN_STEPS = 512
+"""Agent steps drawn again at a time, where the frame cache has forgotten them."""
+AUDITED_STEPS = 4000
+"""Steps of the replay whose learned reward is compared with true progress, about."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands; all of it goes into a checkpoint."""
+
+    next_evaluation: int
+    next_checkpoint: int
+    env_steps: int = 0
+    rounds: int = 0
+    reward_version: int = 0
+    """Version of the reward model; 0 until the first session."""
+    reward_shift: float = 0.0
+    reward_deviation: float = 1.0
+    """Scale of the learned reward; the identity unless `reward_model.reward_scale` is `standardised`."""
+    observations_scaled: bool = False
+    evaluated_at: int = -1
+    """Environment steps at the latest evaluation."""
+    best_success: float = -1.0
+    num_asked: int = 0
+    num_failed: int = 0
+    num_from_store: int = 0
+    num_shared: int = 0
+    """Questions that another run asked at the same moment, and which the model answered once for both."""
+
+
+@dataclass
+class OnlineLoop:
+    """One run. The parts are handed in; `restore` may put them back to a checkpoint; `run` drives them to the end."""
+
+    experiment: Experiment
+    rollouts: Rollouts
+    policy: RatedSAC
+    learner: RewardTraining
+    sessions: FeedbackSessions
+    folder: RunFolder = field(init=False)
+    """What the run writes and shows; known once it runs."""
+    progress: Progress = field(init=False)
+    session: OpenSession | None = None
+
+    def __post_init__(self) -> None:
+        settings = self.experiment
+        self._sees_frames = settings.reward_model.input == "frame"
+        self._entropy = StateEntropy(settings.policy.entropy_neighbours)
+        workers = settings.rollout.num_workers * settings.rollout.envs_per_worker
+        self._round_agent_steps = workers * settings.rollout.chunk_agent_steps
+        self._rounds_per_episode = settings.task.episode_agent_steps // settings.rollout.chunk_agent_steps
+        self._updates_owed = 0.0
+        self.progress = Progress(
+            next_evaluation=settings.evaluation.interval_env_steps,
+            next_checkpoint=settings.checkpoint.interval_env_steps,
+        )
+
+    # ---------------------------------------------------------------------------------------------- the line
+
+    def run(self, folder: RunFolder) -> None:
+        """Go on until `total_env_steps`.
+
+        Raises RatingsFailing, after a checkpoint, if the rater fails; DiskFailing, if a disk is full or broken;
+        ActorsLost, if actors died and find no place any more. In each case the run can be resumed.
+        """
+        self.folder = folder
+        with disk_errors_told(folder.path):
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self.progress.env_steps == 0:
+            self._evaluate_controls()
+        # A session that failed before a resume is due again at once.
+        self._learn_from_ratings()
+        pending: Pending | None = None
+        while self.progress.env_steps < self.experiment.total_env_steps or not self._at_episode_end:
+            self._show("acting")
+            collected = self.rollouts.finish(pending or self.rollouts.start(self._behaviour()))
+            self._count_round()
+            pending = None if self._at_episode_end else self.rollouts.start(self._behaviour())
+            self._remember(collected)
+            self._improve_policy()
+            self._learn_from_ratings()
+            if self._at_episode_end:
+                self._evaluate_if_due()
+                self._save_if_due()
+        self._finish()
+
+    # ---------------------------------------------------------------------------------------------- experience
+
+    def _behaviour(self) -> Weights | None:
+        """Weights to act with; None, random actions, during the seed steps."""
+        random = self.progress.env_steps < self.experiment.policy.seed_env_steps
+        return None if random else self.policy.actor_weights()
+
+    @property
+    def _at_episode_end(self) -> bool:
+        return self.progress.rounds % self._rounds_per_episode == 0
+
+    def _count_round(self) -> None:
+        self.progress.rounds += 1
+        self.progress.env_steps += self._round_agent_steps * self.experiment.task.action_repeat
+
+    def _remember(self, collected: list[Collected]) -> None:
+        """Put a round into the replay, with the rewards of the newest reward model."""
+        replay = self.policy.replay
+        for part in collected:
+            observations = np.concatenate([chunk.observations[1:] for chunk in part.chunks])
+            rewards = self._rewards_of_new(observations, part, first_index=replay.next_index)
+            version = self.progress.reward_version or PRETRAINING
+            start = 0
+            for chunk in part.chunks:
+                self.policy.add_chunk(chunk, rewards[start : start + len(chunk)], version)
+                start += len(chunk)
+        self.folder.log(
+            {
+                "rollout/env_reward": float(np.mean([c.env_rewards.mean() for p in collected for c in p.chunks])),
+                "rollout/success": float(np.mean([c.successes.any() for p in collected for c in p.chunks])),
+            },
+            self.progress.env_steps,
+        )
+
+    def _rewards_of_new(self, observations: np.ndarray, part: Collected, first_index: int) -> np.ndarray:
+        if self._sees_frames:
+            # The frames go from worker to learner; only the rewards come here.
+            self.learner.cache_frames(first_index, part.frames)
+        if self.progress.reward_version == 0:
+            return self._exploration_bonus(observations)
+        return self._reward_scale.apply(self._scores_of_new(observations, part))
+
+    def _scores_of_new(self, observations: np.ndarray, part: Collected) -> np.ndarray:
+        if not self._sees_frames:
+            return self._scores(observations)
+        try:
+            return self._scores(part.frames)
+        except FramesLost:
+            again = self.rollouts.render_reduced([(chunk.scene, chunk.frame_states[1:]) for chunk in part.chunks])
+            return self._scores(again)
+
+    def _exploration_bonus(self, observations: np.ndarray) -> np.ndarray:
+        """State-entropy reward while exploring without a reward model (PEBBLE); zero during the seed steps."""
+        settings = self.experiment.policy
+        if not settings.unsupervised_env_steps or not len(self.policy.replay):
+            return np.zeros(len(observations), dtype=np.float32)
+        stored = self.policy.replay.stored_next_observations()
+        columns = list(settings.entropy_dimensions) or slice(None)
+        return self._entropy.reward(observations[:, columns], stored[:, columns])
+
+    # ---------------------------------------------------------------------------------------------- policy
+
+    def _improve_policy(self) -> None:
+        """One update per agent step (by settings), once the seed steps are over and there is a reward to learn."""
+        settings = self.experiment.policy
+        if self.progress.env_steps < settings.seed_env_steps:
+            return
+        if settings.normalise_observations and not self.progress.observations_scaled:
+            self.policy.set_observation_normalisation(*observation_scale(self.policy.replay.stored_next_observations()))
+            self.progress.observations_scaled = True
+        if self.progress.reward_version == 0 and not settings.unsupervised_env_steps:
+            return
+        self._update_policy(settings.updates_per_agent_step * self._round_agent_steps)
+
+    def _update_policy(self, num_updates: float) -> None:
+        self._updates_owed += num_updates
+        due = int(self._updates_owed)
+        self._updates_owed -= due
+        if due and len(self.policy.replay) >= self.experiment.policy.batch_size:
+            self._show("policy")
+            started = time.monotonic()
+            metrics = self.policy.update(due)
+            self.folder.log(
+                {f"policy/{name}": value for name, value in metrics.items()}
+                | {"time/policy_update_ms": 1000.0 * (time.monotonic() - started) / due},
+                self.progress.env_steps,
+            )
+
+    # ---------------------------------------------------------------------------------------------- ratings
+
+    def _learn_from_ratings(self) -> None:
+        """Open a session when one is due; learn from it once answered, `max_rating_lag` rounds later at most."""
+        steps = self.progress.env_steps
+        if self._at_episode_end and self.session is None and self.sessions.schedule.due(steps):
+            self._show("rating")
+            self.session = self.sessions.open(self.policy.replay, steps, self.progress.rounds, self._report_answers)
+        if self.session is None:
+            return
+        overdue = self.progress.rounds - self.session.round >= self.experiment.feedback.max_rating_lag
+        if overdue or self.session.answers.done():
+            self._close_session()
+
+    def _close_session(self) -> None:
+        session, self.session = self.session, None
+        self._show("rating")
+        try:
+            labels, answers = self.sessions.close(session)
+        except RatingsFailing:
+            if self._at_episode_end:
+                self.save()
+            raise
+        self._count_answers(answers)
+        if not len(labels):
+            return
+        self._show("reward model")
+        update = self.learner.learn(self.sessions.inputs(labels), labels.ratings, self.sessions.ratings_to_learn())
+        first = self.progress.reward_version == 0
+        self.progress.reward_version = update.version
+        self._relabel()
+        if first and self.experiment.policy.reset_critic:
+            self.policy.reset_critic()
+            self._update_policy(self.experiment.policy.critic_reset_updates)
+        self._log_session(session, labels, answers, update.metrics)
+
+    def _relabel(self) -> None:
+        """Rewrite every reward in the replay with the newest reward model."""
+        indices, scores = self._replay_scores()
+        if self.experiment.reward_model.reward_scale == "standardised":
+            scale = RewardScale.of(scores)
+            self.progress.reward_shift, self.progress.reward_deviation = scale.shift, scale.deviation
+        self.policy.relabel(indices, self._reward_scale.apply(scores), self.progress.reward_version)
+
+    def _replay_scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """Global indices [N] of all steps held, and the newest model's scores [N] of what was seen after them."""
+        replay = self.policy.replay
+        if not self._sees_frames:
+            return replay.indices, self._scores(replay.stored_next_observations())
+        scored = self.learner.relabel(int(replay.indices[0]))
+        indices, scores = [scored.indices], [scored.rewards]
+        # What the frame cache has forgotten, or lost in a restart, is drawn again from its state.
+        for part in _runs(np.setdiff1d(replay.indices, scored.indices), RENDER_AGAIN_STEPS):
+            frames = np.concatenate(
+                self.rollouts.render_reduced([replay.frames_of(part[[i]]) for i in range(len(part))])
+            )
+            self.learner.cache_frames(int(part[0]), frames)
+            indices.append(part)
+            scores.append(self._scores(frames))
+        # In the replay's order, whatever was drawn again: the scale is a mean, whose last bits depend on the order.
+        joined = np.concatenate(indices)
+        order = np.argsort(joined)
+        return joined[order], np.concatenate(scores)[order]
+
+    def _scores(self, inputs: Any) -> np.ndarray:
+        """The reward model's scores [N] of states or frames, or of a reference to them."""
+        rewards, version = self.learner.score(inputs)
+        assert version == self.progress.reward_version, "only this loop trains the reward model"
+        return rewards
+
+    @property
+    def _reward_scale(self) -> RewardScale:
+        return RewardScale(self.progress.reward_shift, self.progress.reward_deviation)
+
+    # ---------------------------------------------------------------------------------------------- evaluation
+
+    def _evaluate_controls(self) -> None:
+        """What random actions and the untrained policy reach: without them, a gain looks larger than it is."""
+        self._show("evaluation")
+        for name, weights in (("random", None), ("untrained", self.policy.actor_weights())):
+            self._log_evaluation(weights, f"eval/{name}_")
+
+    def _evaluate_if_due(self) -> None:
+        if self.progress.env_steps < self.progress.next_evaluation or self.progress.reward_version == 0:
+            return
+        interval = self.experiment.evaluation.interval_env_steps
+        self.progress.next_evaluation = (self.progress.env_steps // interval + 1) * interval
+        self.progress.evaluated_at = self.progress.env_steps
+        self._show("evaluation")
+        weights = self.policy.actor_weights()
+        success = self._log_evaluation(weights, "eval/")
+        if success > self.progress.best_success:
+            self.progress.best_success = success
+            self.folder.save_best_policy(weights, self.progress.env_steps, success)
+
+    def _log_evaluation(self, weights: Weights | None, prefix: str) -> float:
+        settings = self.experiment.evaluation
+        # Starts of their own, the same at every evaluation, so that points of a curve can be compared.
+        results = self.rollouts.evaluate(
+            weights, settings.num_episodes, self.experiment.seed, settings.randomised_starts
+        )
+        metrics = {
+            "success": float(np.mean([result.success_any for result in results])),
+            "success_last_step": float(np.mean([result.success_last for result in results])),
+            "env_return": float(np.mean([result.env_return for result in results])),
+        }
+        self.folder.log({prefix + name: value for name, value in metrics.items()}, self.progress.env_steps)
+        if prefix == "eval/":
+            self.folder.show(success=metrics["success"])
+        return metrics["success"]
+
+    # ---------------------------------------------------------------------------------------------- bookkeeping
+
+    def _show(self, phase: str) -> None:
+        self.folder.show(phase=phase, env_steps=self.progress.env_steps)
+
+    def _report_answers(self, answered: int, failed: int, from_store: int, shared: int) -> None:
+        self.folder.show(
+            # Those of the session under way count as asked.
+            asked=self.sessions.schedule.num_asked,
+            answered=self.progress.num_asked - self.progress.num_failed + answered,
+            failed=self.progress.num_failed + failed,
+            from_store=self.progress.num_from_store + from_store,
+            shared=self.progress.num_shared + shared,
+        )
+
+    def _count_answers(self, answers: SessionAnswers) -> None:
+        self.progress.num_asked += len(answers.outcomes)
+        self.progress.num_failed += answers.num_failed
+        self.progress.num_from_store += answers.num_from_store
+        self.progress.num_shared += answers.num_shared
+
+    def _log_session(
+        self, session: OpenSession, labels: Labels, answers: SessionAnswers, reward_metrics: dict[str, float]
+    ) -> None:
+        num_ratings = self.experiment.feedback.num_ratings
+        counts = np.bincount(labels.ratings, minlength=num_ratings)
+        self.folder.log(
+            {
+                RATINGS_ASKED: self.progress.num_asked,
+                "rating/failed": self.progress.num_failed,
+                "rating/from_store": self.progress.num_from_store,
+                "rating/shared": self.progress.num_shared,
+                "time/rating_s": answers.duration_s,
+            }
+            | {RATING_LEVEL.format(number=level + 1): int(count) for level, count in enumerate(counts)}
+            | {f"reward/{name}": value for name, value in reward_metrics.items()}
+            | self.sessions.audit(session, answers),
+            self.progress.env_steps,
+        )
+        self.folder.keep_rated_frames(session.questions, answers, self.progress.env_steps)
+
+    def _save_if_due(self) -> None:
+        if self.progress.env_steps < self.progress.next_checkpoint or self.session is not None:
+            # A session under way would be asked again; its checkpoint is written once it is closed.
+            return
+        interval = self.experiment.checkpoint.interval_env_steps
+        self.progress.next_checkpoint = (self.progress.env_steps // interval + 1) * interval
+        self.save()
+
+    # ---------------------------------------------------------------------------------------------- stop and resume
+
+    def save(self) -> None:
+        """Write a checkpoint: with the rating store, all that the rest of the run depends on."""
+        self._show("checkpoint")
+        learner_state, worker_states = self.learner.state(), self.rollouts.state()
+
+        def write(folder: Path) -> None:
+            # RLlib takes a relative path for an address without a scheme.
+            self.policy.save_to_path(str(folder.resolve() / "policy"))
+            # Through memory, because torch tells of a full disk in words of its own.
+            buffer = io.BytesIO()
+            torch.save(learner_state, buffer)
+            write_atomic(folder / "reward_model.pt", buffer.getvalue())
+            write_arrays(folder / "labels.npz", {"observations": self.sessions.labels.observations})
+            write_json(
+                folder / "loop.json",
+                {
+                    "progress": asdict(self.progress),
+                    "updates_owed": self._updates_owed,
+                    "entropy": self._entropy.state(),
+                    "sessions": self.sessions.state(),
+                    "workers": worker_states,
+                },
+            )
+
+        self.folder.checkpoints.save(self.progress.env_steps, write)
+
+    def restore(self, folder: Path) -> None:
+        """Go back to a checkpoint. Frames come from the rating store, and replayed ones are drawn when next needed."""
+        # All is read before anything is changed: a damaged checkpoint leaves the parts as they are for an older one.
+        state = json.loads((folder / "loop.json").read_text())
+        observations = read_arrays(folder / "labels.npz")["observations"]
+        learner_state = torch.load(folder / "reward_model.pt", weights_only=True)
+        self.policy.restore_from_path(str(folder.resolve() / "policy"))
+        self.progress = Progress(**state["progress"])
+        self._updates_owed = state["updates_owed"]
+        self._entropy.set_state(state["entropy"])
+        self.sessions.set_state(state["sessions"], observations)
+        self.sessions.drop_lost()
+        self.rollouts.set_state(state["workers"])
+        self.learner.restore(learner_state, len(self.sessions.labels))
+
+    def _finish(self) -> None:
+        """Evaluate and save what the last episode left, and keep what people want to look at."""
+        if self.session is not None:
+            self._close_session()
+        if self.progress.evaluated_at < self.progress.env_steps:
+            self.progress.next_evaluation = min(self.progress.next_evaluation, self.progress.env_steps)
+            self._evaluate_if_due()
+        self.save()
+        weights, version = self.learner.publish()
+        self.folder.save_reward_model(weights, version)
+        self._audit_progress()
+        self._show("done")
+
+    def _audit_progress(self) -> None:
+        """Learned rewards beside true progress, over the whole replay: for the figure."""
+        task, replay = self.experiment.task.name, self.policy.replay
+        if self.progress.reward_version and has_stages(task):
+            indices = replay.indices[:: max(1, len(replay) // AUDITED_STEPS)]
+            progress = progress_of(task, replay.next_observations(indices))
+            env_steps = (indices + 1) * self.experiment.task.action_repeat
+            self.folder.save_progress_audit(env_steps, replay.learned_rewards(indices), progress)
+
+
+def _runs(indices: np.ndarray, longest: int) -> list[np.ndarray]:
+    """Rising `indices` [N] cut where one is left out, and after `longest`."""
+    gaps = np.flatnonzero(np.diff(indices) > 1) + 1
+    return [run[start : start + longest] for run in np.split(indices, gaps) for start in range(0, len(run), longest)]

@@ -1,0 +1,207 @@
+"""Feedback sessions: which segments are rated, what came back, and what the reward model may learn from it."""
+
+import logging
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from actors.rollout.stages import has_stages, level_of, stage_of
+from algorithms.feedback import FeedbackSchedule, shuffled
+from algorithms.images import decode_png, reduce_image
+from algorithms.ratings import Rating, RatingFailure
+from algorithms.replay import ColumnarReplay
+from algorithms.segments import Segment, select_segments
+from orchestrator.errors import LikertError, RatingsFailing
+from orchestrator.online.questions import Question, QuestionMaker
+from orchestrator.online.rollouts import Rollouts
+from orchestrator.ratings.service import RatingService, Report, SessionAnswers
+from orchestrator.ratings.store import RatingStore
+from orchestrator.settings.experiment import Experiment
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OpenSession:
+    """A session under way."""
+
+    segments: list[Segment]
+    questions: list[Question]
+    observations: np.ndarray
+    """[N, F, observation] float32: what a state reward model sees of each segment."""
+    answers: "Future[SessionAnswers]"
+    round: int
+    """Round in which it was opened."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Ratings of one or more sessions, ready for the reward model. Failed questions are not among them."""
+
+    keys: list[str]
+    ratings: np.ndarray
+    """[N] int64 in [0, num_ratings)."""
+    observations: np.ndarray
+    """[N, F, observation] float32."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass
+class FeedbackSessions:
+    """Opens sessions on schedule and turns their answers into labels."""
+
+    experiment: Experiment
+    rollouts: Rollouts
+    service: RatingService
+    store: RatingStore
+    rng: np.random.Generator
+    schedule: FeedbackSchedule = field(init=False)
+    labels: Labels = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = self.experiment.feedback
+        self.schedule = FeedbackSchedule(settings, self.experiment.total_env_steps)
+        self._since_index = 0
+        self._before: dict[str, Any] = {}
+        self.labels = _no_labels()
+        self._maker = QuestionMaker(self.experiment.task, settings, self.experiment.rater.mode)
+
+    def open(self, replay: ColumnarReplay, env_steps: int, round_: int, report: Report) -> OpenSession:
+        """Select segments, render them and start asking."""
+        settings = self.experiment.feedback
+        self._before = self.state()
+        num_segments = self.schedule.begin(env_steps)
+        episodes = replay.recent_episodes(settings.recent_episodes)
+        segments = select_segments(episodes, num_segments, settings, self._since_index, self.rng)
+        self._since_index = replay.next_index
+        frames = self.rollouts.render([replay.frames_of(segment.indices) for segment in segments])
+        questions = [
+            self._maker.question(pngs, env_steps, bool(replay.successes(segment.indices)[-1]))
+            for segment, pngs in zip(segments, frames, strict=True)
+        ]
+        observations = np.stack([replay.next_observations(segment.indices) for segment in segments])
+        return OpenSession(segments, questions, observations, self.service.ask(questions, report), round_)
+
+    def close(self, session: OpenSession) -> tuple[Labels, SessionAnswers]:
+        """Wait for the answers and keep their labels. Raises RatingsFailing if too many failed."""
+        tolerated = self.experiment.feedback.tolerated_failure_share
+        try:
+            answers = session.answers.result()
+            if answers.num_failed > tolerated * len(answers.outcomes):
+                raise RatingsFailing(_failing_message(answers, tolerated))
+        except LikertError:
+            # As if it had not been opened: a resumed run draws the same segments and finds their answers in the store.
+            self.set_state(self._before, self.labels.observations)
+            raise
+        answered = [index for index, outcome in enumerate(answers.outcomes) if isinstance(outcome, Rating)]
+        ratings = np.array([answers.outcomes[index].rating for index in answered], dtype=np.int64)
+        new = Labels([answers.outcomes[index].key for index in answered], ratings, session.observations[answered])
+        self.labels = _joined(self.labels, new)
+        return new, answers
+
+    def ratings_to_learn(self) -> np.ndarray:
+        """[N] int64: all ratings so far, in the order of `labels`; dealt out anew if this is the shuffled control.
+
+        Shuffling each session by itself would not do: sessions differ in their histograms, and later ones are better.
+        """
+        if self.experiment.feedback.control == "shuffled":
+            return shuffled(self.labels.ratings, self.rng)
+        return self.labels.ratings
+
+    def audit(self, session: OpenSession, answers: SessionAnswers) -> dict[str, float]:
+        """How far ratings agree with the simulator: with its success flag, and with the task's true stages."""
+        pairs = [
+            (outcome.rating, question.success, observations[-1])
+            for question, outcome, observations in zip(
+                session.questions, answers.outcomes, session.observations, strict=True
+            )
+            if isinstance(outcome, Rating)
+        ]
+        ratings = np.array([rating for rating, _, _ in pairs])
+        top = ratings == self.experiment.feedback.num_ratings - 1
+        metrics = {"reward/success_accuracy": float(np.mean(top == np.array([success for _, success, _ in pairs])))}
+        task = self.experiment.task.name
+        if has_stages(task):
+            stages = stage_of(task, np.stack([observation for _, _, observation in pairs]))
+            levels = level_of(stages, self.experiment.feedback.num_ratings)
+            metrics["rating/stage_accuracy"] = float(np.mean(ratings == levels))
+        return metrics
+
+    def inputs(self, labels: Labels) -> np.ndarray:
+        """What the reward model sees of `labels`: uint8 [N, F, px, px, 3] from the store, or float32 [N, F, obs]."""
+        settings = self.experiment.reward_model
+        if settings.input == "state":
+            return labels.observations
+        frames = self.store.frames(labels.keys)
+        return np.stack(
+            [reduce_image(np.stack([decode_png(png) for png in pngs]), settings.image_px) for pngs in frames]
+        )
+
+    def first_inputs(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """`inputs` of the run's first `number` labels, and their ratings [number]."""
+        labels = self.labels
+        first = Labels(labels.keys[:number], labels.ratings[:number], labels.observations[:number])
+        return self.inputs(first), first.ratings
+
+    def drop_lost(self) -> None:
+        """Leave out labels whose frames the store has lost, if the reward model needs to see them again.
+
+        Parts of the store were damaged then. The run goes on with the ratings that are left; it is no longer the run
+        that it would have been.
+        """
+        if self.experiment.reward_model.input == "state":
+            return
+        left = self.store.frames_left(self.labels.keys)
+        kept = [index for index, key in enumerate(self.labels.keys) if key in left]
+        if len(kept) < len(self.labels):
+            log.warning(
+                "%d of %d ratings have lost their frames in the damaged store %s; the run goes on without them",
+                len(self.labels) - len(kept), len(self.labels), self.store.folder,
+            )  # fmt: skip
+            keys = [self.labels.keys[index] for index in kept]
+            self.labels = Labels(keys, self.labels.ratings[kept], self.labels.observations[kept])
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs; the frames stay in the store."""
+        return {
+            "schedule": self.schedule.state(),
+            "since_index": self._since_index,
+            "rng": self.rng.bit_generator.state,
+            "keys": self.labels.keys,
+            "ratings": self.labels.ratings.tolist(),
+        }
+
+    def set_state(self, state: dict[str, Any], observations: np.ndarray) -> None:
+        """Put back what `state` returned; `observations` are those of its labels."""
+        self.schedule.set_state(state["schedule"])
+        self._since_index = state["since_index"]
+        self.rng.bit_generator.state = state["rng"]
+        self.labels = Labels(list(state["keys"]), np.array(state["ratings"], dtype=np.int64), observations)
+
+
+def _failing_message(answers: SessionAnswers, tolerated: float) -> str:
+    failures = [outcome for outcome in answers.outcomes if isinstance(outcome, RatingFailure)]
+    causes = sorted({failure.cause for failure in failures})
+    return (
+        f"{len(failures)} of {len(answers.outcomes)} questions of this session got no rating ({', '.join(causes)}); "
+        f"feedback.tolerated_failure_share allows {tolerated:.0%}. First failure: {failures[0].detail}. "
+        "Mend the rater, then give the same command again: the run goes on from here and asks only what is missing"
+    )
+
+
+def _no_labels() -> Labels:
+    return Labels([], np.zeros(0, dtype=np.int64), np.zeros((0, 1, 0), dtype=np.float32))
+
+
+def _joined(old: Labels, new: Labels) -> Labels:
+    if not len(old):
+        return new
+    return Labels(
+        old.keys + new.keys,
+        np.concatenate([old.ratings, new.ratings]),
+        np.concatenate([old.observations, new.observations]),
+    )

@@ -1,0 +1,1 @@
+"""Tables, figures and intervals over runs, from their folders alone."""

