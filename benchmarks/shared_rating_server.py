@@ -31,8 +31,8 @@ from actors.rating.settings import RaterSettings
 from algorithms.ratings import RatingRequest, TaskText
 from algorithms.scales import RatingScale
 from orchestrator.cluster.placement import ONE_THREAD
-from orchestrator.online.questions import Question
 from orchestrator.ratings import shared_server
+from orchestrator.ratings.question import Question
 from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore
 

@@ -1,26 +1,13 @@
 """From a rendered segment to the question that a rater is asked about it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from actors.rollout.settings import TaskSettings
 from algorithms.images import decode_png, encode_png, join_frames
 from algorithms.ratings import AskingMode, RatingRequest, TaskText
 from algorithms.scales import RatingScale
 from algorithms.settings import FeedbackSettings
-
-
-@dataclass(frozen=True)
-class Question:
-    """A request and what the store keeps beside it."""
-
-    request: RatingRequest
-    frames: tuple[bytes, ...]
-    """The segment's frames as PNG files, one by one; the request may show them joined."""
-    env_step: int
-    """Environment steps of the run when the question was asked."""
-    success: bool
-    """The simulator's success flag at the segment's end: for audits of the rater, never for training."""
+from orchestrator.ratings.question import Question
 
 
 class QuestionMaker:

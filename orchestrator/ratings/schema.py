@@ -13,7 +13,7 @@ import pyarrow as pa
 from algorithms.prompts import PROMPT_VERSION
 from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, Sampling, TaskText
 from algorithms.scales import RatingScale
-from orchestrator.online.questions import Question
+from orchestrator.ratings.question import Question
 
 SCHEMA_VERSION = 1
 """Raised whenever a column changes its name, type or meaning. A store of a newer version is refused."""

@@ -14,7 +14,7 @@ from actors.rating.settings import RaterSettings
 from algorithms.prompts import PROMPT_VERSION
 from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, rating_key
 from orchestrator.errors import LikertError, RatingsFailing, SettingsError, disk_errors_told
-from orchestrator.online.questions import Question
+from orchestrator.ratings.question import Question
 from orchestrator.ratings.replicas import ActorReplica, Front, FrontLost
 from orchestrator.ratings.store import RatingStore
 

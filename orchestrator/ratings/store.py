@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from algorithms.ratings import RaterIdentity, Rating, RatingFailure, Sampling
-from orchestrator.online.questions import Question
+from orchestrator.ratings.question import Question
 from orchestrator.ratings.schema import (
     FAILURES,
     IMAGES,

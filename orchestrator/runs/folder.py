@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from algorithms.ratings import Rating
-from orchestrator.online.questions import Question
+from orchestrator.ratings.question import Question
 from orchestrator.ratings.service import SessionAnswers
 from orchestrator.reports.figures import draw_run_figures
 from orchestrator.runs.checkpoints import Checkpoints

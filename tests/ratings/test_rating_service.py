@@ -12,8 +12,8 @@ from algorithms.images import encode_png
 from algorithms.ratings import RaterIdentity, Rating, RatingRequest, TaskText
 from algorithms.scales import RatingScale
 from orchestrator.errors import DiskFailing, RatingsFailing, SettingsError
-from orchestrator.online.questions import Question
 from orchestrator.ratings import service as rating_service
+from orchestrator.ratings.question import Question
 from orchestrator.ratings.replicas import FrontLost
 from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore

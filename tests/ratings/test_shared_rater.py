@@ -11,8 +11,8 @@ from algorithms.images import encode_png
 from algorithms.ratings import Rating, RatingRequest, TaskText
 from algorithms.scales import RatingScale
 from orchestrator.errors import SettingsError
-from orchestrator.online.questions import Question
 from orchestrator.ratings import shared_server
+from orchestrator.ratings.question import Question
 from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore
 from tests.fakes.toy_reach import CountingServer

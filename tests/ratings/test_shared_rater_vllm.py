@@ -13,8 +13,8 @@ from actors.rating.settings import RaterSettings
 from algorithms.images import encode_png
 from algorithms.ratings import RatingRequest, TaskText
 from algorithms.scales import RatingScale
-from orchestrator.online.questions import Question
 from orchestrator.ratings import shared_server
+from orchestrator.ratings.question import Question
 from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore
 from tests.fakes.tiny_qwen import build_tiny_qwen

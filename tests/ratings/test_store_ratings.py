@@ -17,9 +17,9 @@ from PIL import Image
 from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, Sampling, TaskText
 from algorithms.scales import RatingScale
 from orchestrator.errors import SettingsError
-from orchestrator.online.questions import Question
 from orchestrator.ratings import schema as rating_schema
 from orchestrator.ratings.export import export_images, export_ratings
+from orchestrator.ratings.question import Question
 from orchestrator.ratings.store import RatingStore
 from orchestrator.ratings.store_command import show_store
 from orchestrator.storage import parquet_parts
