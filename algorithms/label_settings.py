@@ -10,6 +10,8 @@ from pydantic import Field
 
 from algorithms.settings import PositiveInt, Settings
 
+LabellerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+"""Ends the names of columns: `reward_rg_vlm`."""
 SparseJoin = Literal["none", "sum", "replace", "max", "clip"]
 """How a sparse reward joins a dense one; see `RewardSettings.sparse`."""
 

@@ -1,7 +1,7 @@
 """`likert data ...`: trajectory data sets. Heavy imports stand inside the commands."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,9 +20,9 @@ def check(
     limit: Annotated[int, typer.Option(min=1, help="Print this many problems.")] = 100,
 ) -> None:
     """Say what is wrong with a data set, row by row. Exit code 1 if anything is."""
-    from orchestrator.data import command as data_command
+    from orchestrator.data import telling
 
-    data_command.check(folder, limit)
+    telling.check(folder, limit)
 
 
 @data.command()
@@ -32,9 +32,12 @@ def babyai(out: Out, settings: Overrides = None) -> None:
 
     Stopped, the same command goes on. The settings stand in docs/datasets.md.
     """
-    from orchestrator.data import command as data_command
+    from orchestrator.cluster.tasks import spread
+    from orchestrator.data.babyai import BabyAIDataSettings, generate
+    from orchestrator.data.telling import tell_made
 
-    data_command.make_babyai(out, settings or [])
+    chosen = _settings(BabyAIDataSettings, settings, "These settings of BabyAI data cannot be used", out)
+    tell_made(out, generate(chosen, out, spread))
 
 
 @data.command()
@@ -45,9 +48,11 @@ def alfred(
     settings: Overrides = None,
 ) -> None:
     """Import ALFRED demonstrations: a trajectory for each skill and annotator, navigation at its front."""
-    from orchestrator.data import command as data_command
+    from orchestrator.data.alfred import AlfredSettings, import_alfred
+    from orchestrator.data.telling import tell_made
 
-    data_command.import_alfred_set(source, out, settings or [])
+    chosen = _settings(AlfredSettings, settings, "These settings of the import cannot be used", out)
+    tell_made(out, *import_alfred(source, out, chosen))
 
 
 @data.command()
@@ -58,6 +63,18 @@ def lerobot(
     settings: Overrides = None,
 ) -> None:
     """Import a LeRobotDataset of version 3, such as `likert data lerobot SOURCE data/robot every=10`."""
-    from orchestrator.data import command as data_command
+    from orchestrator.data.lerobot import LeRobotSettings, import_lerobot
+    from orchestrator.data.telling import tell_made
 
-    data_command.import_lerobot_set(source, out, settings or [])
+    chosen = _settings(LeRobotSettings, settings, "These settings of the import cannot be used", out)
+    tell_made(out, *import_lerobot(source, out, chosen))
+
+
+def _settings(model: Any, overrides: list[str] | None, title: str, out: Path) -> Any:
+    """Settings of class `model`, once the data set's folder can be written to. Raises SettingsError."""
+    from orchestrator.settings.loading import load_overrides
+    from orchestrator.settings.preflight import check_writable
+
+    settings = load_overrides(model, overrides or [], title)
+    check_writable("folder", out)
+    return settings

@@ -7,6 +7,7 @@ import typer
 
 from orchestrator.cli.data import data
 from orchestrator.cli.plain_command import plain as _plain
+from orchestrator.cli.pocket import pocket
 from orchestrator.cli.rater import rater
 from orchestrator.errors import SettingsError
 
@@ -19,7 +20,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Reinforcement learning from the ratings of a vision-language model that you host yourself.",
 )
-pocket = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The small rater that ships with the package.")
 app.add_typer(pocket, name="pocket")
 app.add_typer(data, name="data")
 app.add_typer(rater, name="rater")
@@ -39,15 +39,12 @@ def run(
     Exit codes: 0 done, 2 bad settings, 3 too many questions got no rating, 4 a disk is full or broken, 5 actors died
     and find no place, 130 stopped by Ctrl-C. After 3, 4, 5 and 130 the same command goes on.
     """
-    from orchestrator.settings.loading import load_experiment
-    from orchestrator.settings.preflight import check_machine
+    from orchestrator.kinds import kind_of, load_experiment, run_experiment
     from orchestrator.storage.writing import FolderLock
 
     experiment = load_experiment(file, overrides or [])
-    check_machine(experiment)
+    kind_of(experiment).check(experiment)
     with FolderLock(experiment.run_folder):
-        from orchestrator.online.launch import run_experiment
-
         run_experiment(experiment)
 
 
@@ -176,49 +173,11 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("report"),
 ) -> None:
     """Compare runs in a table and a figure, with confidence intervals."""
-    from orchestrator.reports.tables import write_report
+    from orchestrator.kinds import write_report
     from orchestrator.storage.locations import location_argument
 
     for path in write_report([location_argument(run) for run in runs], out):
         typer.echo(path)
-
-
-@pocket.command()
-@_plain
-def train(
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the checkpoint; by default the one that ships with the package.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of frames, weights and batches.")] = 0,
-    task: Annotated[list[str] | None, typer.Option(help="Learn this packaged task only; may be repeated.")] = None,
-    windows: Annotated[
-        bool, typer.Option("--windows", help="The rater of BabyAI windows instead of the one of frames.")
-    ] = False,
-) -> None:
-    """Rebuild a pocket rater from the simulator: half an hour on two cores."""
-    from actors.rating.models import POCKET_FOLDER, POCKET_WINDOWS_FOLDER
-    from orchestrator.settings.loading import packaged_tasks
-    from orchestrator.settings.preflight import check_opengl, check_writable
-
-    if windows and task:
-        raise SettingsError("--task names a task of the rater of frames; leave it out, or leave --windows out")
-    unknown = [name for name in task or [] if name not in packaged_tasks()]
-    if unknown:
-        raise SettingsError(
-            f"--task {unknown[0]}: there is no such packaged task; there are {', '.join(packaged_tasks())}"
-        )
-    folder = out or (POCKET_WINDOWS_FOLDER if windows else POCKET_FOLDER)
-    check_writable("--out", folder)
-    if windows:
-        from orchestrator.pocket.windows import train_windows
-
-        train_windows(folder, seed)
-    else:
-        check_opengl()
-        from orchestrator.pocket.frames import train as train_pocket
-
-        train_pocket(folder, seed, tasks=tuple(task) if task else None)
-    typer.echo(f"{folder}: how it rates stands in report.md there")
 
 
 def main() -> None:

@@ -1,32 +1,23 @@
-"""Ray: connecting to it, and turning plain classes into actors. Only in this package are actors made."""
+"""Ray: connecting to it, and turning plain classes into actors. Only here are actors made."""
 
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 
-from actors.rating.server import RatingServer
-from actors.rating.settings import RaterSettings
-from actors.rating.vllm_engine import engine_environment
-from actors.reward.learner import RewardLearner
-from actors.rollout.worker import RolloutWorker
 from orchestrator.cluster.placement import (
     ACCELERATOR_TYPE,
     ONE_THREAD,
     Demand,
+    Resources,
     actor_options,
     check_placement,
-    demands_of,
-    in_bundle,
-    learner_demand,
-    replica_demand,
-    worker_demand,
 )
 from orchestrator.errors import SettingsError
-from orchestrator.settings.experiment import Experiment
 
 START_ATTEMPTS = 3
 """Ray gives up on a node whose agents need more than 15 s to start, which no setting changes (ray#65983); the machine
@@ -59,33 +50,22 @@ def connect(demands: Sequence[Demand]) -> None:
     check_placement(demands)
 
 
-def start_rollout_worker(experiment: Experiment, index: int) -> Any:
-    """The actor of one rollout worker. It is never restarted: one that dies is replaced by whoever drives it."""
-    place = in_bundle(demands_of(experiment), "rollout worker", index)
-    options = actor_options(worker_demand(experiment), ONE_THREAD) | place
-    return (
-        ray.remote(RolloutWorker).options(**options).remote(experiment.task, experiment.rollout, experiment.seed, index)
-    )
+@contextmanager
+def connected(demands: Sequence[Demand]) -> Iterator[None]:
+    """`connect`, and Ray put away at the end of the block."""
+    connect(demands)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
-def start_rating_servers(rater: RaterSettings) -> list[Any]:
-    """One actor per replica, of a run's own; each starts its engine when `start` is called. Ray restarts dead ones."""
-    actor = ray.remote(RatingServer)
-    options = actor_options(replica_demand(rater), ONE_THREAD | engine_environment())
-    # Calls wait inside the server, which bounds the work; the actor itself must accept them all.
-    return [
-        actor.options(**options, max_restarts=-1, max_concurrency=4 * rater.max_in_flight + 16).remote(rater)
-        for _ in range(rater.num_replicas)
-    ]
+def actor_class(cls: type, resources: Resources, environment: Mapping[str, str] = ONE_THREAD, **options: Any) -> Any:
+    """`cls` as a Ray actor that takes these resources: `actor_class(...).remote(*arguments)` makes one.
 
-
-def start_reward_learner(experiment: Experiment, observation_size: int) -> Any:
-    """The actor that holds the reward model. It is never restarted: whoever drives it replaces and restores it."""
-    actor = ray.remote(RewardLearner)
-    place = in_bundle(demands_of(experiment), "reward learner")
-    return actor.options(**actor_options(learner_demand(experiment), ONE_THREAD), **place).remote(
-        experiment.reward_model, experiment.feedback.num_ratings, observation_size, experiment.seed
-    )
+    `options` are Ray's own for actors, such as `max_restarts`.
+    """
+    return ray.remote(cls).options(**actor_options(resources, environment), **options)
 
 
 def patiently(init: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._private.state import state as cluster_state
 from ray.util import get_current_placement_group
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.rating.settings import RaterSettings
+from orchestrator.cluster.ray_private import autoscaler_node_types, free_resources
 from orchestrator.errors import SettingsError
-from orchestrator.settings.experiment import Experiment
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Each process computes on one thread: with more, the processes of one machine fight for its cores."""
@@ -45,10 +44,12 @@ class Demand:
     """Settings that would change it."""
 
 
-def worker_demand(experiment: Experiment) -> Resources:
-    """Ray resources of one rollout worker."""
-    settings = experiment.rollout
-    return _resources(settings.num_cpus, settings.num_gpus, settings.accelerator_type, settings.resources)
+def resources_of(
+    num_cpus: float, num_gpus: float, accelerator_type: str | None, custom: Mapping[str, float]
+) -> Resources:
+    """Ray resources of one actor, from its settings."""
+    kind = {f"{ACCELERATOR_TYPE}{accelerator_type}": 0.001} if accelerator_type else {}
+    return {"CPU": num_cpus, **({"GPU": num_gpus} if num_gpus else {}), **kind, **custom}
 
 
 def replica_demand(rater: RaterSettings) -> Resources:
@@ -58,40 +59,13 @@ def replica_demand(rater: RaterSettings) -> Resources:
     num_gpus = rater.num_gpus
     if num_gpus is None:
         num_gpus = float(rater.tensor_parallel_size) if _has_gpus() else 0.0
-    return _resources(rater.num_cpus, num_gpus, rater.accelerator_type, rater.resources)
-
-
-def learner_demand(experiment: Experiment) -> Resources:
-    """Ray resources of the reward-model learner."""
-    settings = experiment.reward_model
-    return _resources(1.0, settings.num_gpus, settings.accelerator_type, settings.resources)
-
-
-def policy_demand(experiment: Experiment) -> Resources:
-    """Ray resources of the policy's learner where it is an actor of its own, as it is with a GPU."""
-    settings = experiment.policy
-    if not settings.num_gpus:
-        return {}
-    return _resources(1.0, settings.num_gpus, settings.accelerator_type, settings.resources)
+    return resources_of(rater.num_cpus, num_gpus, rater.accelerator_type, rater.resources)
 
 
 def raters_demand(rater: RaterSettings) -> Demand:
     """All engines of one rating server."""
     remedy = "rater.num_replicas, rater.num_cpus, rater.num_gpus, rater.accelerator_type or rater.resources"
     return Demand("rating replica", rater.num_replicas, replica_demand(rater), remedy)
-
-
-def demands_of(experiment: Experiment) -> list[Demand]:
-    """Everything that a run asks of the cluster beside its driver. A shared rating server has a place of its own."""
-    workers = "rollout.num_workers, rollout.num_cpus, rollout.num_gpus, rollout.accelerator_type or rollout.resources"
-    block = "{0}.num_gpus, {0}.accelerator_type or {0}.resources"
-    policy = policy_demand(experiment)
-    return [
-        *([] if experiment.rater.server else [raters_demand(experiment.rater)]),
-        Demand("reward learner", 1, learner_demand(experiment), block.format("reward_model")),
-        *([Demand(POLICY_LEARNER, 1, policy, block.format("policy"))] if policy else []),
-        Demand("rollout worker", experiment.rollout.num_workers, worker_demand(experiment), workers),
-    ]
 
 
 def bundles_of(own: Resources, demands: Sequence[Demand]) -> list[Resources]:
@@ -125,13 +99,13 @@ def in_bundle(demands: Sequence[Demand], kind: str, number: int = 0) -> dict[str
     return {"scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)}
 
 
-def actor_options(demand: Resources, environment: dict[str, str]) -> dict[str, Any]:
+def actor_options(demand: Resources, environment: Mapping[str, str]) -> dict[str, Any]:
     """`demand` and environment variables as options of a Ray actor."""
     return {
         "num_cpus": demand.get("CPU", 0.0),
         "num_gpus": demand.get("GPU", 0.0),
         "resources": {name: amount for name, amount in demand.items() if name not in ("CPU", "GPU")} or None,
-        "runtime_env": {"env_vars": environment},
+        "runtime_env": {"env_vars": dict(environment)},
     }
 
 
@@ -149,7 +123,7 @@ def check_placement(demands: Sequence[Demand], own_place: bool = False) -> None:
     addable = _addable_nodes(sum(demand.count for demand in demands))
     _refuse(unplaced(demands, nodes + addable), demands, nodes + addable, "The cluster has")
     deadline = time.monotonic() + SETTLE_S
-    while left := unplaced(demands, (free := list(cluster_state.available_resources_per_node().values())) + addable):
+    while left := unplaced(demands, (free := free_resources()) + addable):
         if time.monotonic() > deadline:
             _refuse(left, demands, free, "Of the cluster, others leave free")
         time.sleep(0.2)
@@ -206,13 +180,6 @@ def _refuse(left: Counter[str], demands: Sequence[Demand], nodes: Sequence[Mappi
         )
 
 
-def _resources(
-    num_cpus: float, num_gpus: float, accelerator_type: str | None, custom: Mapping[str, float]
-) -> Resources:
-    kind = {f"{ACCELERATOR_TYPE}{accelerator_type}": 0.001} if accelerator_type else {}
-    return {"CPU": num_cpus, **({"GPU": num_gpus} if num_gpus else {}), **kind, **custom}
-
-
 def _own_bundles() -> list[Resources] | None:
     """Room of the placement group that this process's actors go to, or None if they go anywhere."""
     group = _own_group()
@@ -232,13 +199,10 @@ def _own_group() -> PlacementGroup | None:
 
 def _addable_nodes(most: int) -> list[Resources]:
     """Nodes that an autoscaler may still add, `most` of each type at most; none without one."""
-    config = cluster_state.get_cluster_config()
-    if config is None:
-        return []
     return [
-        dict(group.resources)
-        for group in config.node_group_configs
-        for _ in range(most if group.max_count < 0 else min(most, group.max_count))
+        resources
+        for resources, max_count in autoscaler_node_types()
+        for _ in range(most if max_count < 0 else min(most, max_count))
     ]
 
 

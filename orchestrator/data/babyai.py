@@ -1,11 +1,10 @@
-"""`likert data babyai`: demonstrations of chains of sub-tasks, made on all processors that Ray has."""
+"""`likert data babyai`: demonstrations of chains of sub-tasks."""
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import ray
 from pydantic import Field, model_validator
 
 from actors.babyai.environment import ChainEnvironment, ChainTask
@@ -14,7 +13,6 @@ from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, BabyAISettings, Spli
 from actors.babyai.skills import skills_of
 from algorithms.settings import Fraction, PositiveInt, Settings
 from algorithms.trajectories import Trajectory
-from orchestrator.cluster import actors as cluster
 from orchestrator.data.datasets import DatasetWriter
 from orchestrator.data.schema import ActionSpace, DatasetInfo
 from orchestrator.errors import SettingsError
@@ -24,6 +22,9 @@ ATTEMPTS = 100
 """Levels that are tried for one episode; the expert fails in one of ten at most."""
 EPISODES_PER_TASK = 4
 """Episodes that one call to a worker makes."""
+
+Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""Something like `map`, which may call the function in other processes; results come in order."""
 
 
 class BabyAIDataSettings(Settings):
@@ -54,21 +55,16 @@ class BabyAIDataSettings(Settings):
         return self
 
 
-def generate(settings: BabyAIDataSettings, folder: Path) -> DatasetInfo:
-    """Write the set into `folder`, or go on with it. The same settings make the same files, on any number of cores."""
+def generate(settings: BabyAIDataSettings, folder: Path, spread: Spread = map) -> DatasetInfo:
+    """Write the set into `folder`, or go on with it. The same settings make the same files, however it is spread."""
     with DatasetWriter(folder, dataset_info(settings, folder.name)) as writer:
-        first = writer.info.num_episodes
-        cluster.connect([])
-        try:
-            with WorkProgress(folder.name, settings.num_episodes, "chains") as progress:
-                chain, skip = _place(settings, first)
-                for done, trajectories in enumerate(_chains(settings, chain), start=chain + 1):
-                    for trajectory in trajectories[skip:]:
-                        writer.write(trajectory)
-                    skip = 0
-                    progress.update(done, free=chain)
-        finally:
-            ray.shutdown()
+        chain, skip = _place(settings, writer.info.num_episodes)
+        with WorkProgress(folder.name, settings.num_episodes, "chains") as progress:
+            for done, trajectories in enumerate(_chains(settings, chain, spread), start=chain + 1):
+                for trajectory in trajectories[skip:]:
+                    writer.write(trajectory)
+                skip = 0
+                progress.update(done, free=chain)
     return writer.info
 
 
@@ -133,23 +129,12 @@ def _place(settings: BabyAIDataSettings, num_written: int) -> tuple[int, int]:
     return number, left
 
 
-def _chains(settings: BabyAIDataSettings, first: int) -> Iterator[list[Trajectory]]:
-    """The trajectories of each chain from number `first` on, in order; a bounded number of chains is under way."""
-    make = ray.remote(_make_episodes)
+def _chains(settings: BabyAIDataSettings, first: int, spread: Spread) -> Iterator[list[Trajectory]]:
+    """The trajectories of each chain from number `first` on, in order."""
     numbers = range(first, settings.num_episodes)
-    chunks = iter(
-        [list(numbers[start : start + EPISODES_PER_TASK]) for start in range(0, len(numbers), EPISODES_PER_TASK)]
-    )
-    under_way: deque[Any] = deque()
-    while True:
-        while len(under_way) < 2 * int(ray.cluster_resources().get("CPU", 1)) + 1 and (chunk := next(chunks, None)):
-            under_way.append(make.options(runtime_env={"env_vars": cluster.ONE_THREAD}).remote(settings, chunk))
-        if not under_way:
-            return
-        try:
-            yield from ray.get(under_way.popleft())
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause if isinstance(error.cause, SettingsError) else error from None
+    chunks = (list(numbers[start : start + EPISODES_PER_TASK]) for start in range(0, len(numbers), EPISODES_PER_TASK))
+    for chains in spread(partial(_make_episodes, settings), chunks):
+        yield from chains
 
 
 def _make_episodes(settings: BabyAIDataSettings, numbers: list[int]) -> list[list[Trajectory]]:

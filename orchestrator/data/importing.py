@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,10 +85,3 @@ def stored_frame(image: Image.Image | bytes | Path, height: int | None) -> bytes
         size = max(1, round(image.width * height / image.height)), height
         image = image.resize(size, Image.Resampling.BOX if height < image.height else Image.Resampling.BICUBIC)
     return encode_png(np.asarray(image.convert("RGB")))
-
-
-def print_result(folder: Path, info: DatasetInfo, num_problems: int) -> None:
-    """Say what was made."""
-    print(f"{folder}: {info.num_episodes:,} episodes, {info.num_transitions:,} actions in {info.num_parts} parts")
-    if num_problems:
-        print(f"{num_problems:,} could not be imported; each is named above", file=sys.stderr)

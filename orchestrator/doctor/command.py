@@ -13,9 +13,9 @@ from orchestrator.cluster.placement import Demand
 from orchestrator.doctor import model, packages, places, ray_cluster
 from orchestrator.doctor.findings import DoctorFailed, Finding, examine
 from orchestrator.doctor.frames import check_frames
+from orchestrator.kinds import experiment_from, kind_of, load_experiment
 from orchestrator.settings.experiment import Experiment
-from orchestrator.settings.loading import AnyExperiment, experiment_from, load_experiment, read_settings
-from orchestrator.sweeps.kinds import kind_of
+from orchestrator.settings.loading import read_settings
 
 _NEED_RAY = ("resources", "node clocks", "model")
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "red"}
@@ -27,12 +27,12 @@ _DEFAULT = {"name": "doctor", "task": "drawer_close", "reward_model": {"network"
 class Patient:
     """What is to run."""
 
-    experiments: Sequence[AnyExperiment]
+    experiments: Sequence[Experiment]
     demands: Sequence[Demand]
     """What one of them asks of the cluster."""
 
     @property
-    def first(self) -> AnyExperiment:
+    def first(self) -> Experiment:
         """One that stands for all: trials of a sweep share task, rater and folders, as a rule."""
         return self.experiments[0]
 
@@ -65,7 +65,7 @@ def _failed(findings: Sequence[Finding], name: str) -> bool:
 def load_patient(file: Path | None, overrides: Sequence[str]) -> Patient:
     """The experiment, or the experiments of the sweep, in `file`. Raises SettingsError."""
     if file is None:
-        experiments: Sequence[AnyExperiment] = [experiment_from(dict(_DEFAULT), Path(), "doctor")]
+        experiments: Sequence[Experiment] = [experiment_from(dict(_DEFAULT), Path(), "doctor")]
     elif "search" in read_settings(file, overrides):
         from orchestrator.sweeps.search import load_sweep
 
@@ -77,22 +77,24 @@ def load_patient(file: Path | None, overrides: Sequence[str]) -> Patient:
 
 def checks(patient: Patient, load_model: bool) -> Iterator[tuple[str, Callable[[], str]]]:
     """Name and check, in the order in which they are made."""
-    experiment = patient.first
+    experiment, kind = patient.first, kind_of(patient.first)
+    drawn, rater = kind.drawn(experiment), kind.rater(experiment)
     yield "python", packages.check_python
     yield "packages", packages.check_packages
-    yield "folders", partial(places.check_folders, experiment)
-    yield "disk", partial(places.check_space, patient.experiments)
+    yield "folders", partial(places.check_folders, kind.folders(experiment))
+    yield "disk", partial(places.check_space, patient.experiments, kind.check_disk)
     yield "clock", partial(places.check_clock, [experiment.runs_folder])
     yield "tracking", partial(places.check_tracking, experiment)
-    if isinstance(experiment, Experiment):
-        yield "frames", partial(check_frames, experiment.task, experiment.rollout.envs_per_worker)
-        yield "rater", partial(model.check_weights, experiment)
+    if drawn is not None:
+        yield "frames", partial(check_frames, *drawn)
+    if rater is not None:
+        yield "rater", partial(model.check_weights, rater)
     yield "ray", ray_cluster.check_ray
     yield "resources", partial(ray_cluster.check_room, patient.demands, len(patient.experiments))
     if os.environ.get("RAY_ADDRESS"):
         yield "node clocks", ray_cluster.check_node_clocks
-    if load_model and isinstance(experiment, Experiment):
-        yield "model", partial(model.check_rating, experiment)
+    if load_model and rater is not None and drawn is not None:
+        yield "model", partial(model.check_rating, rater, drawn[0], partial(kind.example_request, experiment))
 
 
 def show(console: Console, finding: Finding) -> None:

@@ -4,39 +4,34 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from orchestrator.doctor.findings import Unfit
 from orchestrator.runs.tracking import check_server, mlflow_uri, public
 from orchestrator.settings.experiment import Experiment
-from orchestrator.settings.preflight import check_disk, check_writable
+from orchestrator.settings.preflight import check_writable
 from orchestrator.storage.locations import RemotePath, modified_at, working_copy
 
 MAX_SKEW_S = 5.0
 """Clocks further apart than this make logs and locks hard to trust; object stores refuse some minutes."""
 
 
-def check_folders(experiment: Any) -> str:
-    """Where runs and ratings go, if files can be written there."""
-    folders = {"runs_folder": experiment.runs_folder}
-    if isinstance(experiment, Experiment):
-        folders["ratings_folder"] = experiment.ratings_folder
+def check_folders(folders: Mapping[str, Path | RemotePath]) -> str:
+    """The folders by setting, if files can be written there."""
     for name, folder in folders.items():
         check_writable(name, folder)
     return " and ".join(str(folder) for folder in folders.values())
 
 
-def check_space(experiments: Sequence[Any]) -> str:
-    """That the disks hold what these experiments may write together."""
-    online = [experiment for experiment in experiments if isinstance(experiment, Experiment)]
-    check_disk(*online)
+def check_space(experiments: Sequence[Experiment], check_disk: Callable[[Sequence[Experiment]], None]) -> str:
+    """That the disks hold what these experiments may write together, by their kind's `check_disk`."""
+    check_disk(experiments)
     free = min(_free(working_copy(experiment.runs_folder)) for experiment in experiments)
     return f"{free / 1e9:.0f} GB free"
 
 
-def check_tracking(experiment: Any, ask_server: Callable[[str], None] = check_server) -> str:
+def check_tracking(experiment: Experiment, ask_server: Callable[[str], None] = check_server) -> str:
     """Where metrics go, if that can be written to."""
     if not experiment.tracking.enabled:
         return "off (tracking.enabled=false): metrics go to the runs' folders only"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from orchestrator.cluster import actors as cluster
+from orchestrator.cluster.actors import connect
 from orchestrator.cluster.placement import Demand
 from orchestrator.doctor.findings import Unfit
 from orchestrator.doctor.places import MAX_SKEW_S
@@ -43,7 +43,7 @@ def check_ray(reach: Reach | None = None) -> str:
 
 def check_room(demands: Sequence[Demand], num_trials: int = 1) -> str:
     """That everything that one run asks finds a place. Leaves Ray connected."""
-    cluster.connect(demands)
+    connect(demands)
     asked = ", ".join(f"{demand.count} {demand.kind}{'s' * (demand.count > 1)}" for demand in demands)
     return f"room for {asked}{' of one trial' if num_trials > 1 else ''}"
 

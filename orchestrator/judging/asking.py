@@ -17,7 +17,7 @@ from algorithms.trajectories import Trajectory
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
 from orchestrator.judging.settings import JudgeSettings
-from orchestrator.labelling.windows import LabelCounts, stop_if_failing
+from orchestrator.ratings.answer_counts import AnswerCounts, stop_if_failing
 from orchestrator.ratings.score_service import ScoreService
 from orchestrator.ratings.score_store import AskedWindow
 
@@ -119,7 +119,7 @@ def ask_rater(
     dataset: TrajectoryDataset,
     drawn: list[Drawn],
     service: ScoreService,
-    show: Callable[[LabelCounts], None] = lambda _: None,
+    show: Callable[[AnswerCounts], None] = lambda _: None,
 ) -> list[Verdict]:
     """All verdicts of a rater, in the order of trajectories and cases.
 
@@ -127,7 +127,7 @@ def ask_rater(
     """
     cases: list[Case] = []
     outcomes: dict[int, Scores | RatingFailure] = {}
-    counts = LabelCounts()
+    counts = AnswerCounts()
 
     def windows() -> Iterator[tuple[int, AskedWindow]]:
         for trajectory, wrong in _shown(dataset, drawn):

@@ -8,11 +8,11 @@ from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.judging.asking import Drawn, ask_rater, draw_trajectories
 from orchestrator.judging.report import RaterResult, write_judgement
 from orchestrator.judging.settings import JudgeSettings, load_judging
-from orchestrator.labelling.command import asking, check_model
-from orchestrator.labelling.windows import LabelCounts
+from orchestrator.ratings.answer_counts import AnswerCounts
+from orchestrator.ratings.asking import asking
 from orchestrator.ratings.score_service import ScoreService
 from orchestrator.screen.work_progress import WorkProgress
-from orchestrator.settings.preflight import check_writable
+from orchestrator.settings.preflight import check_model, check_writable
 
 
 def judge(file: Path, overrides: Sequence[str]) -> None:
@@ -45,7 +45,7 @@ def judge_rater(
     total = len(drawn) * (1 + len(settings.negatives))
     with WorkProgress(f"judging {name}", total, "questions") as progress:
 
-        def show(counts: LabelCounts) -> None:
+        def show(counts: AnswerCounts) -> None:
             facts = f"{counts.from_store:,} from the store, {counts.failed:,} failed"
             progress.update(counts.windows, facts, free=counts.from_store)
 

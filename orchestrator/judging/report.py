@@ -1,21 +1,19 @@
 """Tables and figure of judged raters: how often they are right, how sure that is, and what an answer costs."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from algorithms.ratings import RaterIdentity, RatingFailure
 from algorithms.scores import Scores
 from orchestrator.judging.asking import COMPLETED, Verdict
 from orchestrator.judging.settings import JudgeSettings
-from orchestrator.reports.figures import COLOURS, save_figure
+from orchestrator.reports.figures import COLOURS, legend_outside, save_figure, share_axis
 from orchestrator.reports.intervals import CONFIDENCE, Interval, mean_share_interval, wilson_interval
+from orchestrator.reports.tables import csv_table, markdown_table
 from orchestrator.storage.writing import write_text
 
 
@@ -72,8 +70,8 @@ def write_judgement(results: Sequence[RaterResult], settings: JudgeSettings) -> 
     rows = [_row(result, settings) for result in results]
     texts = {
         "table.md": _markdown(results, settings),
-        "table.csv": _csv(rows),
-        "answers.csv": _csv([row for result in results for row in _answers(result)]),
+        "table.csv": csv_table(rows),
+        "answers.csv": csv_table([row for result in results for row in _answers(result)]),
     }
     for name, text in texts.items():
         write_text(settings.out / name, text)
@@ -142,7 +140,7 @@ def _markdown(results: Sequence[RaterResult], settings: JudgeSettings) -> str:
         "tokens written",
         "failed",
     ]
-    lines = [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
+    rows = []
     for result in results:
         shares = [
             result.says_completed(COMPLETED),
@@ -151,18 +149,19 @@ def _markdown(results: Sequence[RaterResult], settings: JudgeSettings) -> str:
             result.balanced_accuracy(),
         ]
         costs = [result.per_answer(what) for what in _COSTS.values()]
-        cells = [
+        rows.append(
+            [
             result.name,
             *("" if share is None else str(share) for share in shares),
             *("" if cost is None else f"{cost:,.2f}" for cost in costs),
             f"{result.num_failed} of {len(result.verdicts)}",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
+        )
     return "\n".join(
         [
             f"# Is the task completed? {settings.num_trajectories} trajectories of {settings.data.name}",
             "",
-            *lines,
+            markdown_table(columns, rows),
             "",
             "Accuracy is the share of completed trajectories that a rater calls completed: the likely meaning of "
             "table I of RG-VLM, which whoever always says yes fulfils. False positives are negatives called "
@@ -172,14 +171,6 @@ def _markdown(results: Sequence[RaterResult], settings: JudgeSettings) -> str:
             "",
         ]
     )
-
-
-def _csv(rows: Sequence[Mapping[str, object]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
 
 
 def _figure(results: Sequence[RaterResult], settings: JudgeSettings) -> Figure:
@@ -196,11 +187,9 @@ def _figure(results: Sequence[RaterResult], settings: JudgeSettings) -> Figure:
         colour = COLOURS[index % len(COLOURS)]
         axes.errorbar(places, centres, errors, fmt="o", color=colour, capsize=3, label=result.name)
     axes.set_xticks(range(len(cases)), [case.replace("_", "\n") for case in cases])
-    axes.set_ylim(-0.02, 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_ylabel("called completed")
+    share_axis(axes, "called completed")
     axes.set_title("What raters call completed; should be 100 % on the left, else 0 %", fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6, axis="y")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend_outside(axes)
     return figure

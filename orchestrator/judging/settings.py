@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from actors.rating.settings import RaterSettings
+from algorithms.label_settings import LabellerName
 from algorithms.settings import Fraction, PositiveInt, Settings
-from orchestrator.labelling.settings import LabellerName
 from orchestrator.settings.loading import read_settings, validate
 from orchestrator.storage.locations import Location
 

@@ -1,35 +1,26 @@
 """What `likert label` does and prints."""
 
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-import ray
-
-from actors.rating.models import rater_identity, resolve_model
-from actors.rating.settings import RaterSettings
+from actors.rating.models import rater_identity
 from algorithms.ratings import RaterIdentity
 from algorithms.scoring_prompts import SCORING_PROMPT_VERSION
-from orchestrator.cluster import actors as cluster
-from orchestrator.cluster.placement import Demand, raters_demand
+from orchestrator.cluster.placement import Demand
 from orchestrator.data.datasets import TrajectoryDataset
-from orchestrator.errors import SettingsError
-from orchestrator.labelling.estimate import Estimate, cost_of, count_windows, estimate
+from orchestrator.labelling.estimate import Estimate, count_windows, estimate
 from orchestrator.labelling.settings import LabelSettings, PriceSettings, load_labelling
+from orchestrator.labelling.telling import Teller, facts_of, print_outcome
 from orchestrator.labelling.window_stream import stream_windows
-from orchestrator.labelling.windows import LabelCounts, Labelling, is_labelled
-from orchestrator.ratings import shared_server
+from orchestrator.labelling.windows import Labelling, is_labelled
+from orchestrator.ratings.answer_counts import AnswerCounts
+from orchestrator.ratings.asking import asking
 from orchestrator.ratings.score_service import ScoreService
 from orchestrator.ratings.score_store import ScoreStore
 from orchestrator.screen.run_progress import clock
 from orchestrator.screen.work_progress import WorkProgress
-from orchestrator.settings.preflight import check_writable
-from orchestrator.storage.locations import RemotePath
-
-PROBLEMS_TOLD = 100
-"""Problems printed while labelling; `likert data check` prints all."""
+from orchestrator.settings.preflight import check_model, check_writable
 
 
 def label(file: Path, overrides: Sequence[str], dry_run: bool) -> None:
@@ -51,7 +42,7 @@ def label(file: Path, overrides: Sequence[str], dry_run: bool) -> None:
     run_labelling(settings, dataset)
 
 
-def run_labelling(settings: LabelSettings, dataset: TrajectoryDataset) -> LabelCounts:
+def run_labelling(settings: LabelSettings, dataset: TrajectoryDataset) -> AnswerCounts:
     """Start what is needed, label, and put it away again."""
     readers = Demand("reader", settings.num_readers, {"CPU": 1.0}, "num_readers")
     name = f"label-{dataset.info.name}"
@@ -59,35 +50,16 @@ def run_labelling(settings: LabelSettings, dataset: TrajectoryDataset) -> LabelC
         return _label_all(settings, dataset, service, identity)
 
 
-@contextmanager
-def asking(
-    rater: RaterSettings, ratings_folder: Path | RemotePath, name: str, others: Sequence[Demand] = ()
-) -> Iterator[tuple[ScoreService, RaterIdentity]]:
-    """Ray with a rater in it, loaded, until the end of the block. `name` is what a shared rater knows the asker by;
-    `others` are demands of the asker's own."""
-    cluster.connect([*others, *([] if rater.server else [raters_demand(rater)])])
-    try:
-        servers = shared_server.attach(rater) if rater.server else cluster.start_rating_servers(rater)
-        service = ScoreService(ScoreStore(ratings_folder), servers, rater, name)
-        try:
-            print("loading the rater", file=sys.stderr, flush=True)
-            yield service, service.finish_start()
-        finally:
-            service.close()
-    finally:
-        ray.shutdown()
-
-
 def _label_all(
     settings: LabelSettings, dataset: TrajectoryDataset, service: ScoreService, identity: RaterIdentity
-) -> LabelCounts:
+) -> AnswerCounts:
     parts = [part for part in dataset.parts if not _done(settings, dataset, part, identity)]
     total = count_windows(dataset, parts, settings.window).total()
     started = time.monotonic()
     with WorkProgress(f"labels of {dataset.info.name}", total, "windows") as progress:
         teller = Teller(progress)
 
-        def show(counts: LabelCounts) -> None:
+        def show(counts: AnswerCounts) -> None:
             facts = facts_of(counts, settings.price, time.monotonic() - started)
             progress.update(counts.windows, facts, free=counts.from_store)
 
@@ -99,56 +71,9 @@ def _label_all(
     return counts
 
 
-def print_outcome(settings: LabelSettings, dataset: TrajectoryDataset, num_parts: int, counts: LabelCounts) -> None:
-    """What a labelling of `num_parts` parts came to."""
-    names = ", ".join(f"reward_{name}" for name in settings.rewards)
-    print(f"{settings.data}: {counts.actions:,} actions labelled in {num_parts} of {len(dataset.parts)} parts: {names}")
-    if counts.failed:
-        print(
-            f"{counts.failed:,} questions got no answer and left their actions without a label (first: "
-            f"{counts.first_failure}); the same command asks them again"
-        )
-    if counts.problems:
-        print(f"{counts.problems:,} problems in the data; what has none was labelled. `likert data check` lists them")
-
-
-class Teller:
-    """Prints problems, up to a number."""
-
-    def __init__(self, progress: WorkProgress) -> None:
-        self._progress = progress
-        self._number = 0
-
-    def tell(self, problem: object) -> None:
-        """Print one."""
-        self._number += 1
-        if self._number <= PROBLEMS_TOLD:
-            self._progress.note(str(problem))
-        elif self._number == PROBLEMS_TOLD + 1:
-            self._progress.note("more problems; `likert data check` lists them all")
-
-
-def facts_of(counts: LabelCounts, price: PriceSettings, duration_s: float) -> str:
-    """What progress says beside the number of windows."""
-    tokens = f"{counts.prompt_tokens:,} tokens read, {counts.completion_tokens:,} written"
-    facts = [f"{counts.from_store:,} from the store", f"{counts.failed:,} failed", tokens]
-    if price != PriceSettings():
-        cost = cost_of(price, counts.prompt_tokens, counts.completion_tokens, duration_s)
-        facts.append(f"cost {cost:.2f}")
-    return ", ".join(facts)
-
-
 def _done(settings: LabelSettings, dataset: TrajectoryDataset, part: str, identity: RaterIdentity) -> bool:
     digest = settings.digest(identity.model, identity.revision, SCORING_PROMPT_VERSION)
     return is_labelled(dataset, part, settings, digest)
-
-
-def check_model(rater: RaterSettings) -> None:
-    """Raise SettingsError if there is no such model here, or if it does not fit."""
-    try:
-        resolve_model(rater)
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
 
 
 def _print_estimate(settings: LabelSettings, dataset: TrajectoryDataset) -> None:

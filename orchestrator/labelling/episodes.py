@@ -25,7 +25,8 @@ from orchestrator.data.check import PartError, Problem, structure_problems, valu
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import REWARD, SCORE, trajectory_of
 from orchestrator.labelling.settings import LabelSettings
-from orchestrator.labelling.windows import LabelCounts, is_labelled, stop_if_failing
+from orchestrator.labelling.windows import is_labelled
+from orchestrator.ratings.answer_counts import AnswerCounts, stop_if_failing
 from orchestrator.ratings.score_service import ScoreService
 from orchestrator.ratings.score_store import AskedWindow
 
@@ -50,7 +51,7 @@ class EpisodeLabelling:
         about: dict[str, Any],
         service: ScoreService | None = None,
         tell: Callable[[Problem], None] = lambda _: None,
-        show: Callable[[LabelCounts], None] = lambda _: None,
+        show: Callable[[AnswerCounts], None] = lambda _: None,
     ) -> None:
         """`about` is what `about_labels` says; `service` answers the labeller's questions, if it has any."""
         self._settings = settings
@@ -61,7 +62,7 @@ class EpisodeLabelling:
         self._service = service
         self._tell = tell
         self._show = show
-        self.counts = LabelCounts()
+        self.counts = AnswerCounts()
 
     def parts_to_do(self) -> list[str]:
         """Parts without these columns, and parts some of whose questions failed."""

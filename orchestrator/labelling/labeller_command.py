@@ -11,13 +11,14 @@ from actors.rating.models import rater_identity
 from algorithms.ratings import RaterIdentity
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
-from orchestrator.labelling.command import Teller, asking, check_model, facts_of, print_outcome
 from orchestrator.labelling.episodes import EpisodeLabelling, about_labels, order_correlations
 from orchestrator.labelling.settings import USED_BY, LabelSettings
-from orchestrator.labelling.windows import LabelCounts
+from orchestrator.labelling.telling import Teller, facts_of, print_outcome
+from orchestrator.ratings.answer_counts import AnswerCounts
+from orchestrator.ratings.asking import asking
 from orchestrator.ratings.score_service import ScoreService
 from orchestrator.screen.work_progress import WorkProgress
-from orchestrator.settings.preflight import check_writable
+from orchestrator.settings.preflight import check_model, check_writable
 
 
 def label_with(settings: LabelSettings, dataset: TrajectoryDataset, dry_run: bool) -> None:
@@ -100,14 +101,14 @@ def label_all(
     labeller: Labeller,
     about: dict[str, Any],
     service: ScoreService | None = None,
-) -> LabelCounts:
+) -> AnswerCounts:
     """Label all parts that need it, show progress, and say what was done."""
     started = time.monotonic()
     title = f"{settings.name} of {dataset.info.name}"
     with WorkProgress(title, dataset.info.num_episodes, "trajectories") as progress:
         teller = Teller(progress)
 
-        def show(counts: LabelCounts) -> None:
+        def show(counts: AnswerCounts) -> None:
             facts = facts_of(counts, settings.price, time.monotonic() - started) if service else ""
             progress.update(skipped + counts.episodes, facts, free=skipped)
 

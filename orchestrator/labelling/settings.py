@@ -10,13 +10,12 @@ from pydantic import Field, model_validator
 
 from actors.rating.labellers.settings import LabellerSettings, RgVlmLabeller
 from actors.rating.settings import RaterSettings
-from algorithms.label_settings import RewardSettings, WindowSettings
+from algorithms.label_settings import LabellerName, RewardSettings, WindowSettings
 from algorithms.scores import ScoringMode
 from algorithms.settings import Fraction, PositiveInt, Settings
 from orchestrator.settings.loading import read_settings, validate
 from orchestrator.storage.locations import Location
 
-LabellerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 NotNegative = Annotated[float, Field(ge=0.0)]
 
 

@@ -19,37 +19,11 @@ from algorithms.windows import rewards_of
 from orchestrator.data.check import PartError, Problem, structure_problems
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import REWARD, SCORE
-from orchestrator.errors import RatingsFailing
 from orchestrator.labelling.settings import LabelSettings
 from orchestrator.labelling.window_stream import Row, problem_of, request_of
+from orchestrator.ratings.answer_counts import AnswerCounts, stop_if_failing
 from orchestrator.ratings.score_service import ScoreService, WindowAnswer
 from orchestrator.ratings.score_store import AskedWindow
-
-ENOUGH_TO_JUDGE = 50
-"""Answers before a share of failures means anything."""
-
-
-@dataclass
-class LabelCounts:
-    """What a labelling has done so far."""
-
-    windows: int = 0
-    """Windows whose outcome is known."""
-    from_store: int = 0
-    """Of them, those that nobody was asked about."""
-    failed: int = 0
-    """Questions that got no answer."""
-    actions: int = 0
-    """Actions that got a score."""
-    prompt_tokens: int = 0
-    """Tokens that the rater read for this labelling; answers from the store cost none."""
-    completion_tokens: int = 0
-    """Tokens that it wrote."""
-    episodes: int = 0
-    """Trajectories that are through; counted by labellers that look at whole ones."""
-    problems: int = 0
-    """Rows, episodes and parts that something is wrong with."""
-    first_failure: str = ""
 
 
 @dataclass
@@ -76,7 +50,7 @@ class Labelling:
         service: ScoreService,
         identity: RaterIdentity,
         tell: Callable[[Problem], None] = lambda _: None,
-        show: Callable[[LabelCounts], None] = lambda _: None,
+        show: Callable[[AnswerCounts], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._dataset = dataset
@@ -86,7 +60,7 @@ class Labelling:
         self._show = show
         self._parts: dict[str, _Part] = {}
         self._digest = settings.digest(identity.model, identity.revision, SCORING_PROMPT_VERSION)
-        self.counts = LabelCounts()
+        self.counts = AnswerCounts()
 
     def parts_to_do(self) -> list[str]:
         """Parts without these columns, and parts some of whose questions failed."""
@@ -182,17 +156,6 @@ class Labelling:
         }
         for labeller, reward in settings.rewards.items():
             self._dataset.record_labels(labeller, about | {"reward": reward.model_dump(mode="json")})
-
-
-def stop_if_failing(counts: LabelCounts, tolerated: float) -> None:
-    """Raise RatingsFailing if more than this share of the questions got no answer, and they are enough to tell."""
-    asked = counts.windows - counts.from_store
-    if asked >= ENOUGH_TO_JUDGE and counts.failed > tolerated * asked:
-        raise RatingsFailing(
-            f"{counts.failed} of {asked} questions got no answer; tolerated_failure_share allows {tolerated:.0%}. "
-            f"First failure: {counts.first_failure}. Mend the rater, then give the same command again: it goes on "
-            "from here and asks only what is missing"
-        )
 
 
 def is_labelled(dataset: TrajectoryDataset, part: str, settings: LabelSettings, digest: str) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
-from orchestrator.reports.figures import COLOURS
+from orchestrator.reports.figures import COLOURS, dress, legend_outside, one_axes, share_axis, steps_axis
 from orchestrator.reports.intervals import CONFIDENCE, Interval
 from orchestrator.runs.layout import chain_metric
 from orchestrator.runs.reading import RunData
@@ -22,9 +22,8 @@ def curve_figure(run: RunData) -> Figure | None:
     drawn = [(start, series) for start, series in drawn if len(series)]
     if not drawn:
         return None
-    figure = Figure(figsize=(8.0, 4.2), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    _dress(axes, f"{run.experiment.name}, seed {run.experiment.seed}: sub-tasks completed")
+    figure, axes = one_axes(f"{run.experiment.name}, seed {run.experiment.seed}: sub-tasks completed")
+    share_axis(axes, "sub-tasks completed")
     for (start, series), colour in zip(drawn, COLOURS, strict=False):
         axes.plot(series.env_steps, series.values, "-o", color=colour, markersize=4, label=START_LABELS[start])
         untrained = run.series(chain_metric(start, "proportion", control="untrained"))
@@ -36,9 +35,8 @@ def curve_figure(run: RunData) -> Figure | None:
                 linewidth=1.0,
                 label=f"untrained, {START_LABELS[start]}",
             )
-    axes.set_xlabel("updates")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    steps_axis(axes, "updates")
+    legend_outside(axes)
     return figure
 
 
@@ -60,7 +58,7 @@ def chains_figure(
         _dress(axes, START_LABELS[start])
         _draw_lengths(axes, {method: one[start] for method, one in by_length.items() if start in one})
         if column == len(starts) - 1:
-            axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+            legend_outside(axes)
     return figure
 
 
@@ -92,10 +90,5 @@ def _draw_lengths(axes: Axes, by_length: Mapping[str, Mapping[int, Interval]]) -
 
 
 def _dress(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=11, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.set_ylabel("sub-tasks completed")
-    axes.set_ylim(-0.02, 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    dress(axes, title)
+    share_axis(axes, "sub-tasks completed")

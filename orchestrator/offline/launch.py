@@ -2,16 +2,16 @@
 
 from typing import Any
 
-import ray
 import torch
 
 from actors.chain_evaluation import ChainEvaluator, PolicyFace
 from algorithms.policies import build_language_iql
-from orchestrator.cluster import actors as cluster
-from orchestrator.cluster.placement import ONE_THREAD, POLICY_LEARNER, Demand, actor_options, in_bundle
+from orchestrator.cluster.actors import actor_class
+from orchestrator.cluster.placement import in_bundle
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.offline.chain_worlds import ChainWorld, world_of
 from orchestrator.offline.data import OfflineData, load_offline_data
+from orchestrator.offline.demands import EVALUATOR, EVALUATOR_DEMAND, offline_demands
 from orchestrator.offline.loop import ChainJudges, OfflineLoop
 from orchestrator.offline.observation_cache import cached_observations
 from orchestrator.offline.settings import OfflineExperiment
@@ -24,36 +24,13 @@ from orchestrator.screen.run_progress import RunProgress
 from orchestrator.settings.loading import settings_as_yaml
 from orchestrator.storage.writing import write_text
 
-_EVALUATOR = {"CPU": 1.0}
 
+def run_offline(experiment: OfflineExperiment, progress: RunProgress, parent: ParentRun | None = None) -> None:
+    """Run an offline experiment to its end, from its newest checkpoint if there is one; Ray is connected.
 
-def offline_demands(experiment: OfflineExperiment) -> list[Demand]:
-    """Everything that an offline run asks of the cluster beside its driver."""
-    gpus = experiment.policy.num_gpus
-    return [
-        Demand("evaluation worker", experiment.evaluation.num_workers, _EVALUATOR, "evaluation.num_workers"),
-        *([Demand(POLICY_LEARNER, 1, {"CPU": 1.0, "GPU": gpus}, "policy.num_gpus")] if gpus else []),
-    ]
-
-
-def run_offline(experiment: OfflineExperiment) -> None:
-    """Run an offline experiment to its end, from its newest checkpoint if there is one.
-
-    Raises SettingsError if the cluster or the data does not fit.
+    With `parent` it is a trial of a sweep, and MLflow shows it below the sweep. Raises SettingsError if the cluster or
+    the data does not fit.
     """
-    with RunProgress(experiment.run_folder.name, experiment.total_updates, unit="updates") as progress:
-        progress.update(phase="starting")
-        cluster.connect(offline_demands(experiment))
-        try:
-            run_offline_on_cluster(experiment, progress)
-        finally:
-            ray.shutdown()
-
-
-def run_offline_on_cluster(
-    experiment: OfflineExperiment, progress: RunProgress, parent: ParentRun | None = None
-) -> None:
-    """Run an offline experiment to its end, from its newest checkpoint if there is one; Ray is connected."""
     if not experiment.policy.num_gpus:
         # The policy learns in this process, beside the actors: one thread each.
         torch.set_num_threads(1)
@@ -90,9 +67,10 @@ def _start_evaluators(experiment: OfflineExperiment, world: ChainWorld, data: Of
     face = PolicyFace(
         data.shape, experiment.policy.network, experiment.data.observation, settings.instruction == "whole"
     )
-    demands, options = offline_demands(experiment), actor_options(_EVALUATOR, ONE_THREAD)
-    actors = [
-        ray.remote(ChainEvaluator).options(**options, **in_bundle(demands, "evaluation worker", number))
+    demands = offline_demands(experiment)
+    return [
+        actor_class(ChainEvaluator, EVALUATOR_DEMAND, **in_bundle(demands, EVALUATOR, number)).remote(
+            world.maker(data.objects), face, world.at_once
+        )
         for number in range(settings.num_workers)
     ]
-    return [actor.remote(world.maker(data.objects), face, world.at_once) for actor in actors]

@@ -1,7 +1,5 @@
 """The table and the figure of offline runs: methods by labeller, two kinds of start, chain lengths, seeds."""
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from orchestrator.reports.intervals import (
     last_mean,
     ratio_interval,
 )
+from orchestrator.reports.tables import csv_table, grouped, markdown_table
 from orchestrator.runs.layout import FIGURES_FOLDER, chain_metric
 from orchestrator.runs.reading import RunData
 from orchestrator.storage.writing import write_text
@@ -99,9 +98,7 @@ def write_offline_report(runs: Sequence[RunData], out: Path) -> list[Path]:
 
 def methods_of(runs: Sequence[RunData]) -> list[Method]:
     """Runs by experiment, in the order given. Raises SettingsError if they are judged differently."""
-    groups: dict[str, list[RunData]] = {}
-    for run in runs:
-        groups.setdefault(run.group, []).append(run)
+    groups = grouped(runs)
     judged = {name: {run.experiment.evaluation.model_dump_json(exclude={"num_workers", "interval_updates"})
                      for run in group} for name, group in groups.items()}  # fmt: skip
     if len(set.union(*judged.values())) > 1:
@@ -114,22 +111,22 @@ def methods_of(runs: Sequence[RunData]) -> list[Method]:
 
 def markdown(methods: Sequence[Method]) -> str:
     """The tables for people, with what their columns mean."""
-    lines = [_row(["method", "labels", "seeds", *START_LABELS.values(), "drop"]), _row(["---"] * 6)]
+    rows = []
     for one in methods:
         cells = [str(bootstrap_interval([one.returns[s]])) if s in one.returns else "" for s in START_LABELS]
         drop = f"{one.drop.mean:.0%} [{one.drop.low:.0%}, {one.drop.high:.0%}]" if one.drop else ""
         star = "" if one.complete else "*"
-        lines.append(_row([one.name + star, _labels(one), str(len(one.seeds)), *cells, drop]))
+        rows.append([one.name + star, _labels(one), str(len(one.seeds)), *cells, drop])
+    lines = [markdown_table(["method", "labels", "seeds", *START_LABELS.values(), "drop"], rows)]
     for start, label in START_LABELS.items():
         lengths = sorted({length for one in methods for length in one.by_length.get(start, ())})
         if lengths:
-            lines += ["", f"By chain length, {label}:", ""]
-            lines += [_row(["method", *map(str, lengths)]), _row(["---"] * (len(lengths) + 1))]
-            for one in methods:
-                found = one.by_length.get(start, {})
-                lines.append(
-                    _row([one.name, *(str(bootstrap_interval([found[n]])) if n in found else "" for n in lengths)])
-                )
+            found = {one.name: one.by_length.get(start, {}) for one in methods}
+            rows = [
+                [name, *(str(bootstrap_interval([by[n]])) if n in by else "" for n in lengths)]
+                for name, by in found.items()
+            ]
+            lines += ["", f"By chain length, {label}:", "", markdown_table(["method", *map(str, lengths)], rows)]
     lines += ["", *(f"- {text}" for text in comparisons(methods))]
     return "\n".join(lines).rstrip() + (
         f"\n\nNumbers are the proportion of sub-tasks completed, the mean of the last {LAST_EVALUATIONS} evaluations "
@@ -179,16 +176,25 @@ def comparisons(methods: Sequence[Method]) -> list[str]:
 
 def table_csv(methods: Sequence[Method]) -> str:
     """One line for each method, start and chain length (`all` for all), for programs."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "labeller", "joins_sparse", "start", "chain_length", "seeds", "mean", "low", "high"])
+    rows = []
     for one in methods:
         for start, values in one.returns.items():
             for length, scores in [("all", values), *sorted(one.by_length[start].items())]:
                 interval = bootstrap_interval([scores])
-                row = [one.name, one.labeller, one.joins_sparse, start, length, len(scores)]
-                writer.writerow([*row, interval.mean, interval.low, interval.high])
-    return text.getvalue()
+                rows.append(
+                    {
+                        "method": one.name,
+                        "labeller": one.labeller,
+                        "joins_sparse": one.joins_sparse,
+                        "start": start,
+                        "chain_length": length,
+                        "seeds": len(scores),
+                        "mean": interval.mean,
+                        "low": interval.low,
+                        "high": interval.high,
+                    }
+                )
+    return csv_table(rows)
 
 
 def _method(name: str, runs: Sequence[RunData]) -> Method:
@@ -229,7 +235,3 @@ def _labels(one: Method) -> str:
         return "none: behaviour cloning"
     joined = " + sparse" if one.joins_sparse and not one.labeller.endswith("_sparse") else ""
     return one.labeller + joined + (f", {one.altered}" if one.altered else "")
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -7,11 +7,10 @@ from pydantic import Field, model_validator
 
 from actors.babyai.settings import MAX_CHAIN, Split
 from actors.thor.settings import ThorSettings
-from algorithms.label_settings import SparseJoin
+from algorithms.label_settings import LabellerName, SparseJoin
 from algorithms.offline_settings import IQLSettings
 from algorithms.settings import PositiveFloat, PositiveInt, Settings
-from orchestrator.settings.experiment import TrackingSettings
-from orchestrator.storage.locations import Location, RemotePath, working_copy
+from orchestrator.settings.experiment import CheckpointSettings, Experiment
 
 Start = Literal["fixed", "randomised"]
 
@@ -19,7 +18,7 @@ Start = Literal["fixed", "randomised"]
 class OfflineRewardSettings(Settings):
     """Which of a data set's rewards are learned from."""
 
-    labeller: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "sparse"
+    labeller: LabellerName = "sparse"
     """`sparse`: 1 for the action that completes the instruction. Else a labeller of the data set, such as `rgvlm`."""
     dense_weight: PositiveFloat = 1.0
     """Factor on the labeller's rewards."""
@@ -111,7 +110,7 @@ class ChainEvaluationSettings(Settings):
         return self
 
 
-class OfflineCheckpointSettings(Settings):
+class OfflineCheckpointSettings(CheckpointSettings):
     """How often a run saves all it needs to go on."""
 
     interval_updates: PositiveInt = 5_000
@@ -120,33 +119,18 @@ class OfflineCheckpointSettings(Settings):
     """Latest checkpoints kept."""
 
 
-class OfflineExperiment(Settings):
-    """One offline run: a labelled data set, a policy and its evaluation."""
+class OfflineExperiment(Experiment):
+    """One offline run (RG-VLM): a labelled data set, a policy and its evaluation."""
 
     kind: Literal["offline"]
     """Tells `likert run` and `likert sweep` what this is."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
-    """Name of the run's folder and of its MLflow run; the seed is appended."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds networks and the order of the data."""
     total_updates: PositiveInt = 100_000
     """Gradient steps of the whole run."""
-    runs_folder: Location = Path("runs")
-    """Holds a folder per run, and the SQLite tracking file."""
     data: OfflineDataSettings
     """What is learned from."""
     policy: IQLSettings = IQLSettings()
     """Implicit Q-learning, or behaviour cloning."""
     evaluation: ChainEvaluationSettings = ChainEvaluationSettings()
     checkpoint: OfflineCheckpointSettings = OfflineCheckpointSettings()
-    tracking: TrackingSettings = TrackingSettings()
-
-    @property
-    def run_folder(self) -> Path | RemotePath:
-        """Where this run keeps everything it writes."""
-        return self.runs_folder / f"{self.name}-seed{self.seed}"
-
-    @property
-    def working_folder(self) -> Path:
-        """The run folder itself, or the copy on this machine of one that is remote."""
-        return working_copy(self.run_folder)

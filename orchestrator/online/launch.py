@@ -3,61 +3,46 @@
 from functools import partial
 
 import numpy as np
-import ray
 import torch
 
 from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE
 from algorithms.policies import build_rated_sac
-from orchestrator.cluster import actors as cluster
-from orchestrator.cluster.placement import as_text, demands_of, learner_demand, worker_demand
-from orchestrator.offline.settings import OfflineExperiment
+from orchestrator.cluster.placement import as_text
+from orchestrator.online.actors import start_reward_learner, start_rollout_worker
+from orchestrator.online.demands import learner_demand, worker_demand
+from orchestrator.online.figures import draw_run_figures
 from orchestrator.online.loop import OnlineLoop
 from orchestrator.online.reward_training import RewardTraining
 from orchestrator.online.rollouts import Rollouts
 from orchestrator.online.sessions import FeedbackSessions
-from orchestrator.ratings import shared_server
+from orchestrator.online.settings import OnlineExperiment
+from orchestrator.ratings.asking import rating_servers
 from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore
 from orchestrator.runs.checkpoints import Checkpoints
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.home import RunHome
 from orchestrator.runs.layout import CHECKPOINTS_FOLDER
+from orchestrator.runs.reading import RunData
 from orchestrator.runs.restoring import restore_newest
 from orchestrator.runs.tracking import ParentRun, open_tracker
 from orchestrator.screen.run_progress import RunProgress
-from orchestrator.settings.experiment import Experiment
-from orchestrator.settings.loading import AnyExperiment
 
 _SEGMENTS = 7
 """Sets the random stream that selects segments apart from those of the other parts."""
 
 
-def run_experiment(experiment: AnyExperiment) -> None:
-    """Run an experiment of either kind to its end, from its newest checkpoint if there is one.
+def run_online(experiment: OnlineExperiment, progress: RunProgress, parent: ParentRun | None = None) -> None:
+    """Run an experiment to its end, from its newest checkpoint if there is one; Ray is connected.
 
-    Raises SettingsError if the cluster, the model or the data does not fit, and RatingsFailing if the rater fails.
+    With `parent` it is a trial of a sweep, and MLflow shows it below the sweep. Raises SettingsError if the cluster or
+    the model does not fit, and RatingsFailing if the rater fails.
     """
-    if isinstance(experiment, OfflineExperiment):
-        from orchestrator.offline.launch import run_offline
-
-        run_offline(experiment)
-        return
-    with RunProgress(experiment.run_folder.name, experiment.total_env_steps) as progress:
-        progress.update(phase="starting")
-        cluster.connect(demands_of(experiment))
-        try:
-            run_on_cluster(experiment, progress)
-        finally:
-            ray.shutdown()
-
-
-def run_on_cluster(experiment: Experiment, progress: RunProgress, parent: ParentRun | None = None) -> None:
-    """`run_experiment` where Ray is connected; with `parent`, as a trial of a sweep that MLflow shows below it."""
     if not experiment.policy.num_gpus:
         # The policy learns in this process, beside the actors: one thread each.
         torch.set_num_threads(1)
     rater = experiment.rater
-    servers = shared_server.attach(rater) if rater.server else cluster.start_rating_servers(rater)
+    servers = rating_servers(rater)
     store = RatingStore(experiment.ratings_folder)
     service = RatingService(store, servers, rater, experiment.run_folder.name)
     try:
@@ -74,18 +59,20 @@ def run_on_cluster(experiment: Experiment, progress: RunProgress, parent: Parent
             if restored is not None:
                 folder.note(f"going on from {home.address(restored)}")
             loop.run(folder)
-            for path in folder.save_figures():
+            figures = draw_run_figures(RunData.of(folder.path, experiment))
+            folder.track_pictures(figures)
+            for path in figures:
                 folder.note(f"figure: {home.address(path)}")
         home.finish()
     finally:
         service.close()
 
 
-def _make_loop(experiment: Experiment, store: RatingStore, service: RatingService) -> OnlineLoop:
+def _make_loop(experiment: OnlineExperiment, store: RatingStore, service: RatingService) -> OnlineLoop:
     reward_image_px = experiment.reward_model.image_px if experiment.reward_model.input == "frame" else None
     patience_s = experiment.rollout.lost_timeout_s
     rollouts = Rollouts(
-        partial(cluster.start_rollout_worker, experiment),
+        partial(start_rollout_worker, experiment),
         experiment.rollout.num_workers,
         reward_image_px,
         as_text(worker_demand(experiment)),
@@ -94,7 +81,7 @@ def _make_loop(experiment: Experiment, store: RatingStore, service: RatingServic
     rng = np.random.default_rng(np.random.SeedSequence(experiment.seed, spawn_key=(_SEGMENTS,)))
     sessions = FeedbackSessions(experiment, rollouts, service, store, rng)
     learner = RewardTraining(
-        partial(cluster.start_reward_learner, experiment, OBSERVATION_SIZE),
+        partial(start_reward_learner, experiment, OBSERVATION_SIZE),
         sessions.first_inputs,
         as_text(learner_demand(experiment)),
         patience_s,

@@ -27,10 +27,10 @@ from orchestrator.errors import RatingsFailing, disk_errors_told
 from orchestrator.online.reward_training import FramesLost, RewardTraining
 from orchestrator.online.rollouts import Collected, Pending, Rollouts, Weights
 from orchestrator.online.sessions import FeedbackSessions, Labels, OpenSession
+from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.service import SessionAnswers
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.layout import RATING_LEVEL, RATINGS_ASKED
-from orchestrator.settings.experiment import Experiment
 from orchestrator.storage.writing import read_arrays, write_arrays, write_atomic, write_json
 
 PRETRAINING = -1
@@ -69,7 +69,7 @@ class Progress:
 class OnlineLoop:
     """One run. The parts are handed in; `restore` may put them back to a checkpoint; `run` drives them to the end."""
 
-    experiment: Experiment
+    experiment: OnlineExperiment
     rollouts: Rollouts
     policy: RatedSAC
     learner: RewardTraining

@@ -16,10 +16,10 @@ from algorithms.segments import Segment, select_segments
 from orchestrator.errors import LikertError, RatingsFailing
 from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.rollouts import Rollouts
+from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.question import Question
 from orchestrator.ratings.service import RatingService, Report, SessionAnswers
 from orchestrator.ratings.store import RatingStore
-from orchestrator.settings.experiment import Experiment
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Labels:
 class FeedbackSessions:
     """Opens sessions on schedule and turns their answers into labels."""
 
-    experiment: Experiment
+    experiment: OnlineExperiment
     rollouts: Rollouts
     service: RatingService
     store: RatingStore

@@ -1,4 +1,7 @@
-"""Rating actors as `actors.rating.front` sees them: calls over Ray, with Ray's errors put into our words."""
+"""Rating actors: making those of a run's own, and how `actors.rating.front` sees them.
+
+Calls go over Ray, with Ray's errors put into our words.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -10,10 +13,34 @@ from ray.exceptions import RayError, RayTaskError
 from actors.rating.asking import Answer, Request
 from actors.rating.front import Delivery
 from actors.rating.replica_link import TAKE_S, ReplicaLost
+from actors.rating.server import RatingServer
+from actors.rating.settings import RaterSettings
+from actors.rating.vllm_engine import engine_environment
 from algorithms.ratings import RaterIdentity, RatingFailure
+from orchestrator.cluster.actors import actor_class
+from orchestrator.cluster.placement import ONE_THREAD, replica_demand
 
 SHUTDOWN_S = 30.0
 """Time that a replica gets to end its engine."""
+
+
+def start_rating_servers(rater: RaterSettings) -> list[Any]:
+    """One actor per replica, of a run's own; each starts its engine when `start` is called. Ray restarts dead ones."""
+    actor = replica_class(RatingServer, rater)
+    return [actor.remote(rater) for _ in range(rater.num_replicas)]
+
+
+def replica_class(server_class: type[RatingServer], rater: RaterSettings, **options: Any) -> Any:
+    """The Ray actor of a replica; `options` are Ray's own."""
+    return actor_class(
+        server_class,
+        replica_demand(rater),
+        ONE_THREAD | engine_environment(),
+        max_restarts=-1,
+        # Calls wait inside the server, which bounds the work; the actor itself must accept them all.
+        max_concurrency=4 * rater.max_in_flight + 16,
+        **options,
+    )
 
 
 class FrontLost(Exception):

@@ -26,13 +26,13 @@ from actors.rating.front import Delivery, RatingFront
 from actors.rating.replica_link import TAKE_S
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
-from actors.rating.vllm_engine import engine_environment
 from algorithms.prompts import PROMPT_VERSION
 from algorithms.ratings import RaterIdentity
-from orchestrator.cluster.placement import ONE_THREAD, actor_options, check_placement, raters_demand, replica_demand
+from orchestrator.cluster.actors import actor_class
+from orchestrator.cluster.placement import check_placement, raters_demand, replica_demand
 from orchestrator.cluster.replacing import first_line
 from orchestrator.errors import SettingsError
-from orchestrator.ratings.replicas import SHUTDOWN_S, ActorReplica, FrontLost, answer_of
+from orchestrator.ratings.replicas import SHUTDOWN_S, ActorReplica, FrontLost, answer_of, replica_class
 
 NAMESPACE = "likert"
 """Ray namespace of all shared rating servers, whatever namespace the runs are in."""
@@ -69,7 +69,7 @@ class SharedFront(RatingFront):
 
 
 class AttachedFront:
-    """A shared server, as `rating_actors.Front`, for one run."""
+    """A shared server, as `replicas.Front`, for one run."""
 
     def __init__(self, rater: RaterSettings, actor: Any, server_class: type[RatingServer] = RatingServer) -> None:
         self._rater = rater
@@ -201,16 +201,16 @@ def status(name: str) -> ServerStatus:
 def _start(name: str, rater: RaterSettings, server_class: type[RatingServer]) -> Any:
     # Beside the driver, which on a cluster is the head: the one node that is never taken away.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    actor = ray.remote(SharedFront).options(
+    actor = actor_class(
+        SharedFront,
+        {},
         name=_PREFIX + name,
         namespace=NAMESPACE,
         get_if_exists=True,
         lifetime="detached",
         max_restarts=-1,
         max_concurrency=10_000,
-        num_cpus=0,
         scheduling_strategy=here,
-        runtime_env={"env_vars": ONE_THREAD},
     )
     return actor.remote(name, rater, server_class)
 
@@ -227,15 +227,14 @@ def _group(name: str, rater: RaterSettings) -> PlacementGroup:
 def _replica(
     name: str, index: int, rater: RaterSettings, group: PlacementGroup, server_class: type[RatingServer]
 ) -> Any:
-    actor = ray.remote(server_class).options(
+    actor = replica_class(
+        server_class,
+        rater,
         name=f"{_PREFIX}{name}/replica-{index}",
         namespace=NAMESPACE,
         get_if_exists=True,
         lifetime="detached",
-        max_restarts=-1,
-        max_concurrency=4 * rater.max_in_flight + 16,
         scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index),
-        **actor_options(replica_demand(rater), ONE_THREAD | engine_environment()),
     )
     return actor.remote(rater)
 

@@ -1,50 +1,21 @@
-"""Figures of one run and of several, drawn from run folders alone."""
+"""What all figures share: colours, axes, and how they become files."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from algorithms.scales import SCALE_WORDS
-from orchestrator.reports.intervals import CONFIDENCE, bootstrap_interval
-from orchestrator.runs.layout import (
-    ACCURACIES,
-    EVAL_SUCCESS,
-    EVAL_SUCCESS_LAST_STEP,
-    FIGURES_FOLDER,
-    RATING_LEVEL,
-)
-from orchestrator.runs.reading import RunData, Series
+from orchestrator.storage.locations import RemotePath
 from orchestrator.storage.writing import write_atomic
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's palette, which colour-blind people can tell apart."""
-CONTROL_STYLES = {"random": ("random policy", ":"), "untrained": ("untrained policy", "--")}
-NUM_BINS = 10
 
 
-def draw_run_figures(run: RunData) -> list[Path]:
-    """Draw every figure that the run has data for into its folder, and return their paths."""
-    figures = {
-        "success.png": success_figure(run),
-        "ratings.png": ratings_figure(run),
-        "reward_and_progress.png": progress_figure(run),
-        "accuracy.png": accuracy_figure(run),
-    }
-    paths = []
-    for name, figure in figures.items():
-        if figure is not None:
-            paths.append(run.folder / FIGURES_FOLDER / name)
-            save_figure(figure, paths[-1])
-    return paths
-
-
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path | RemotePath) -> None:
     """Write a PNG file."""
     write_atomic(path, png(figure))
 
@@ -56,180 +27,35 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def success_figure(run: RunData) -> Figure | None:
-    """Success at any step and at the last step over environment steps, with the controls as lines."""
-    any_step, last_step = run.series(EVAL_SUCCESS), run.series(EVAL_SUCCESS_LAST_STEP)
-    if not len(any_step):
-        return None
-    figure, axes = _axes(f"{_title(run)}: success in {run.experiment.evaluation.num_episodes} evaluation episodes")
-    axes.plot(any_step.env_steps, any_step.values, "-o", color=COLOURS[0], markersize=4, label="at any step")
-    if len(last_step):
-        axes.plot(last_step.env_steps, last_step.values, "-s", color=COLOURS[1], markersize=4, label="at the last step")
-    _control_lines(axes, run.controls())
-    _success_axes(axes)
-    return figure
-
-
-def ratings_figure(run: RunData) -> Figure | None:
-    """Ratings of each level in each feedback session, stacked."""
-    num_ratings = run.experiment.feedback.num_ratings
-    levels = [run.series(RATING_LEVEL.format(number=number + 1)) for number in range(num_ratings)]
-    steps = np.unique(np.concatenate([level.env_steps for level in levels]))
-    if not len(steps):
-        return None
-    counts = np.stack([_at(level, steps) for level in levels])
-    figure, axes = _axes(f"{_title(run)}: ratings in each feedback session")
-    width = 0.8 * (np.min(np.diff(steps)) if len(steps) > 1 else steps[0] or 1)
-    shades = [_shade(index / (num_ratings - 1)) for index in range(num_ratings)]
-    bottom = np.zeros(len(steps))
-    for count, word, colour in zip(counts, SCALE_WORDS[num_ratings], shades, strict=True):
-        axes.bar(steps, count, width, bottom, color=colour, label=word)
-        bottom += count
-    axes.set_ylabel("ratings")
-    _legend_outside(axes, reverse=True)
-    return figure
-
-
-def progress_figure(run: RunData) -> Figure | None:
-    """Learned reward against true progress: the scored frames, and the mean in tenths of progress."""
-    data = run.progress()
-    if not data or not len(data["learned_reward"]):
-        return None
-    progress, reward = data["true_progress"], data["learned_reward"]
-    figure, axes = _axes(f"{_title(run)}: learned reward against true progress", over_steps=False)
-    points = axes.scatter(
-        progress, reward, s=8, c=data["env_step"] / 1000, cmap="viridis", alpha=0.5, linewidths=0, rasterized=True
-    )
-    figure.colorbar(points, ax=axes, label="frame seen at (thousand env steps)")
-    centres, means = _binned(progress, reward)
-    axes.plot(centres, means, "-o", color=COLOURS[1], markersize=4, label="mean in a tenth of progress")
-    axes.set_xlabel("true progress (0 at the start, 1 when the task is done)")
-    axes.set_ylabel("learned reward")
-    correlation = _correlation(progress, reward)
-    if correlation is not None:
-        axes.plot([], [], " ", label=f"correlation {correlation:.2f}, {len(reward):,} frames")
-    axes.legend(frameon=False, loc="best")
-    return figure
-
-
-def accuracy_figure(run: RunData) -> Figure | None:
-    """How far the reward model agrees with the ratings, and these with the simulator, over environment steps."""
-    known = [(label, run.series(metric)) for metric, label in ACCURACIES.items()]
-    drawn = [(label, series) for label, series in known if len(series)]
-    if not drawn:
-        return None
-    figure, axes = _axes(f"{_title(run)}: accuracy of ratings and reward model")
-    for (label, series), colour in zip(drawn, COLOURS, strict=False):
-        axes.plot(series.env_steps, series.values, "-o", color=colour, markersize=4, label=label)
-    axes.set_ylabel("accuracy")
-    axes.set_ylim(-0.02, 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(frameon=False, loc="lower right")
-    return figure
-
-
-def comparison_figure(groups: dict[str, list[RunData]]) -> Figure:
-    """Mean success of each group over environment steps with its interval over seeds; a panel for each task."""
-    tasks = list(dict.fromkeys(run.experiment.task.name for runs in groups.values() for run in runs))
-    figure = Figure(figsize=(8.0, 4.2 * len(tasks)), dpi=120, layout="constrained")
-    for task, axes in zip(tasks, figure.subplots(len(tasks), squeeze=False)[:, 0], strict=True):
-        _dress(axes, f"{task}: success at any step; bands are {CONFIDENCE:.0%} intervals over seeds")
-        of_task = {
-            name: chosen
-            for name, runs in groups.items()
-            if (chosen := [run for run in runs if run.experiment.task.name == task])
-        }
-        _compare(axes, of_task)
-    return figure
-
-
-def _compare(axes: Axes, groups: dict[str, list[RunData]]) -> None:
-    for index, (name, runs) in enumerate(groups.items()):
-        colour = COLOURS[index % len(COLOURS)]
-        steps, scores = _common(runs, EVAL_SUCCESS)
-        intervals = [bootstrap_interval([column]) for column in scores.T]
-        label = f"{name} ({len(runs)} {'seed' if len(runs) == 1 else 'seeds'})"
-        axes.plot(steps, [one.mean for one in intervals], "-o", color=colour, markersize=4, label=label)
-        low, high = [one.low for one in intervals], [one.high for one in intervals]
-        axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-    controls = [run.controls() for runs in groups.values() for run in runs]
-    names = {name for one in controls for name in one}
-    _control_lines(axes, {name: float(np.mean([one[name] for one in controls if name in one])) for name in names})
-    _success_axes(axes)
-
-
-def _axes(title: str, over_steps: bool = True) -> tuple[Figure, Axes]:
+def one_axes(title: str) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes."""
     figure = Figure(figsize=(8.0, 4.2), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    _dress(axes, title, over_steps)
+    dress(axes, title)
     return figure, axes
 
 
-def _dress(axes: Axes, title: str, over_steps: bool = True) -> None:
+def dress(axes: Axes, title: str) -> None:
+    """Title, a faint grid, and no box."""
     axes.set_title(title, fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
-    if over_steps:
-        axes.set_xlabel("environment steps")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def _success_axes(axes: Axes) -> None:
-    axes.set_ylabel("episodes with success")
+def steps_axis(axes: Axes, label: str) -> None:
+    """The horizontal axis counts steps."""
+    axes.set_xlabel(label)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def share_axis(axes: Axes, label: str) -> None:
+    """The vertical axis is a share, from 0 to 100 %."""
+    axes.set_ylabel(label)
     axes.set_ylim(-0.02, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _legend_outside(axes)
 
 
-def _legend_outside(axes: Axes, reverse: bool = False) -> None:
+def legend_outside(axes: Axes, reverse: bool = False) -> None:
+    """A legend to the right of the axes."""
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=reverse)
-
-
-def _control_lines(axes: Axes, controls: dict[str, float]) -> None:
-    for name, (label, style) in CONTROL_STYLES.items():
-        if name in controls:
-            axes.axhline(controls[name], color="0.4", linestyle=style, linewidth=1.2, label=label)
-
-
-def _title(run: RunData) -> str:
-    shuffled = ", shuffled ratings" if run.experiment.feedback.control == "shuffled" else ""
-    return f"{run.experiment.task.name}, seed {run.experiment.seed}{shuffled}"
-
-
-def _shade(share: float) -> tuple[float, float, float]:
-    """From a reddish orange for the worst level, over grey, to blue for the best."""
-    worst, middle, best = np.array([0.835, 0.369, 0.0]), np.array([0.82, 0.82, 0.82]), np.array([0.0, 0.447, 0.698])
-    ends = (worst, middle, 2 * share) if share < 0.5 else (middle, best, 2 * share - 1)
-    return tuple((1 - ends[2]) * ends[0] + ends[2] * ends[1])
-
-
-def _at(series: Series, steps: np.ndarray) -> np.ndarray:
-    """Values at `steps`, 0 where there is none."""
-    values = np.zeros(len(steps))
-    values[np.searchsorted(steps, series.env_steps)] = series.values
-    return values
-
-
-def _binned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centres and means of the bins over [0, 1] that hold something."""
-    bins = np.clip((x * NUM_BINS).astype(int), 0, NUM_BINS - 1)
-    held = [index for index in range(NUM_BINS) if np.any(bins == index)]
-    centres = np.array([(index + 0.5) / NUM_BINS for index in held])
-    return centres, np.array([float(np.mean(y[bins == index])) for index in held])
-
-
-def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:
-    """Pearson's, or None where one side does not vary."""
-    if len(x) < 2 or np.std(x) == 0 or np.std(y) == 0:
-        return None
-    return float(np.corrcoef(x, y)[0, 1])
-
-
-def _common(runs: Sequence[RunData], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps [N] at which every run has the metric, and its values [runs, N]."""
-    series = [run.series(metric) for run in runs]
-    steps = series[0].env_steps
-    for one in series[1:]:
-        steps = np.intersect1d(steps, one.env_steps)
-    return steps, np.stack([one.values[np.isin(one.env_steps, steps)] for one in series])

@@ -1,203 +1,33 @@
-"""Tables and figures over several runs: groups of runs that differ in their seed only."""
+"""Tables of reports: Markdown for people, CSV for programs; and the groups of runs that are a line of them.
+
+`likert report` writes the tables of each kind of experiment among the runs. What a line says stands with the kind: in
+`online/report.py`, `offline/report.py`.
+"""
 
 import csv
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from orchestrator.errors import SettingsError
-from orchestrator.offline.settings import OfflineExperiment
-from orchestrator.reports.figures import CONTROL_STYLES, comparison_figure, draw_run_figures, save_figure
-from orchestrator.reports.intervals import CONFIDENCE, LAST_EVALUATIONS, Interval, bootstrap_interval, last_mean
-from orchestrator.runs.layout import CONTROLS, EVAL_SUCCESS, EVAL_SUCCESS_LAST_STEP, RATINGS_ASKED
-from orchestrator.runs.reading import RunData, find_runs
-from orchestrator.storage.locations import RemotePath
-from orchestrator.storage.writing import write_text
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of the table. A success is a share of evaluation episodes."""
-
-    group: str
-    task: str
-    num_seeds: int
-    success: Interval
-    """Success at any step, over seeds; for a group of runs the mean of each run's last evaluations."""
-    worst_seed: float
-    """The lowest of the scores behind `success`."""
-    success_last_step: Interval | None
-    """The same for success at the last step."""
-    ratings: float | None = None
-    """Questions asked, mean over seeds."""
-    env_steps: int | None = None
-    """Steps of the run that came least far."""
-    complete: bool = True
-    """Every run has come to its end."""
-
-
-def write_report(folders: Sequence[Path | RemotePath], out: Path) -> list[Path]:
-    """Draw each run's figures, and write `results.md`, `results.csv` and `success.png` into `out`; return the paths.
-
-    Of offline runs: `chains.md`, `chains.csv` and `chains.png`.
-
-    Raises SettingsError if a folder holds no run, or no run has been evaluated.
-    """
-    runs = find_runs(folders)
-    offline = [run for run in runs if isinstance(run.experiment, OfflineExperiment)]
-    if offline:
-        from orchestrator.offline.report import write_offline_report
-
-        runs = [run for run in runs if run not in offline]
-        return [*write_offline_report(offline, out), *(_write_online(runs, out) if runs else [])]
-    return _write_online(runs, out)
-
-
-def _write_online(runs: Sequence[RunData], out: Path) -> list[Path]:
-    paths = [path for run in runs for path in draw_run_figures(run)]
-    evaluated = [run for run in runs if len(run.series(EVAL_SUCCESS))]
-    if not evaluated:
-        raise SettingsError("none of these runs has been evaluated yet; let one reach evaluation.interval_env_steps")
-    groups = grouped(evaluated)
-    lines = [result_line(name, group) for name, group in groups.items()] + control_lines(evaluated)
-    write_text(out / "results.md", markdown_table(lines))
-    write_text(out / "results.csv", csv_table(lines))
-    save_figure(comparison_figure(groups), out / "success.png")
-    return [*paths, *(out / name for name in ("results.md", "results.csv", "success.png"))]
+from orchestrator.runs.reading import RunData
 
 
 def grouped(runs: Sequence[RunData]) -> dict[str, list[RunData]]:
-    """Runs by experiment, in the order in which they were given."""
+    """Runs by experiment, which differ in their seed only, in the order in which they were given."""
     groups: dict[str, list[RunData]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)
     return groups
 
 
-def result_line(name: str, runs: Sequence[RunData]) -> Line:
-    """What the runs of a group reached."""
-    asked = [float(series.values[-1]) for run in runs if len(series := run.series(RATINGS_ASKED))]
-    reached = [max(row["env_step"] for row in run.rows) for run in runs]
-    return _line(
-        name,
-        runs,
-        lambda run, metric: _last_mean(run, metric),
-        ratings=float(np.mean(asked)) if asked else None,
-        env_steps=min(reached),
-        complete=all(steps >= run.experiment.total_env_steps for run, steps in zip(runs, reached, strict=True)),
-    )
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for people, without a last line break."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def control_lines(runs: Sequence[RunData]) -> list[Line]:
-    """For each task and control one line, over the runs that evaluated it."""
-    lines = []
-    for task in dict.fromkeys(run.experiment.task.name for run in runs):
-        for control in CONTROLS:
-            # Runs with one seed evaluate the same random and untrained policies: each seed counts once.
-            by_seed = {
-                run.experiment.seed: run
-                for run in runs
-                if run.experiment.task.name == task and run.control(control) is not None
-            }
-            if by_seed:
-                label, _ = CONTROL_STYLES[control]
-                # The variable is bound now, since the loop goes on.
-                lines.append(
-                    _line(label, list(by_seed.values()), lambda run, metric, c=control: run.control(c, metric))
-                )
-    return lines
-
-
-def markdown_table(lines: Sequence[Line]) -> str:
-    """The table for people, with what its columns mean."""
-    header = ["experiment", "task", "seeds", "success at any step", "worst seed", "success at the last step"]
-    header += ["ratings", "env steps"]
-    rows = [header, ["---"] * len(header), *(_cells(line) for line in lines)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return (
-        f"{table}\n\nSuccess is the share of evaluation episodes, the mean of the last {LAST_EVALUATIONS} evaluations "
-        f"of each run; a control is evaluated once. In brackets the {CONFIDENCE:.0%} interval of a stratified "
-        "bootstrap over seeds. An asterisk marks runs that have not come to their end.\n"
-    )
-
-
-def csv_table(lines: Sequence[Line]) -> str:
-    """The same for programs."""
-    rows = [_record(line) for line in lines]
+def csv_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """A table for programs; the first row, of which there must be one, names the columns."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-Score = Callable[[RunData, str], float | None]
-
-
-def _line(group: str, runs: Sequence[RunData], score: Score, **rest: object) -> Line:
-    tasks = list(dict.fromkeys(run.experiment.task.name for run in runs))
-
-    def scores(metric: str) -> list[np.ndarray]:
-        found = [
-            np.array(
-                [
-                    value
-                    for run in runs
-                    if run.experiment.task.name == task and (value := score(run, metric)) is not None
-                ]
-            )
-            for task in tasks
-        ]
-        return [values for values in found if len(values)]
-
-    any_step, last_step = scores(EVAL_SUCCESS), scores(EVAL_SUCCESS_LAST_STEP)
-    return Line(
-        group=group,
-        task=", ".join(tasks),
-        num_seeds=len({run.experiment.seed for run in runs}),
-        success=bootstrap_interval(any_step),
-        worst_seed=float(min(values.min() for values in any_step)),
-        success_last_step=bootstrap_interval(last_step) if last_step else None,
-        **rest,
-    )
-
-
-def _last_mean(run: RunData, metric: str) -> float | None:
-    values = run.series(metric).values
-    return last_mean(values) if len(values) else None
-
-
-def _cells(line: Line) -> list[str]:
-    unfinished = "" if line.complete else "*"
-    return [
-        line.group + unfinished,
-        line.task,
-        str(line.num_seeds),
-        str(line.success),
-        f"{line.worst_seed:.2f}",
-        str(line.success_last_step or ""),
-        "" if line.ratings is None else f"{line.ratings:,.0f}",
-        "" if line.env_steps is None else f"{line.env_steps:,}",
-    ]
-
-
-def _record(line: Line) -> dict[str, object]:
-    last = line.success_last_step
-    return {
-        "experiment": line.group,
-        "task": line.task,
-        "seeds": line.num_seeds,
-        "success": line.success.mean,
-        "success_low": line.success.low,
-        "success_high": line.success.high,
-        "worst_seed": line.worst_seed,
-        "success_last_step": last and last.mean,
-        "success_last_step_low": last and last.low,
-        "success_last_step_high": last and last.high,
-        "ratings": line.ratings,
-        "env_steps": line.env_steps,
-        "complete": line.complete,
-    }

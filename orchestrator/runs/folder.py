@@ -1,23 +1,23 @@
 """A run's folder: what a run writes besides ratings, and what it shows while it goes on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from algorithms.ratings import Rating
-from orchestrator.ratings.question import Question
-from orchestrator.ratings.service import SessionAnswers
-from orchestrator.reports.figures import draw_run_figures
 from orchestrator.runs.checkpoints import Checkpoints
 from orchestrator.runs.layout import FRAMES_FOLDER, PROGRESS_FILE, SETTINGS_FILE
-from orchestrator.runs.reading import RunData
 from orchestrator.runs.tracking import Tracker
 from orchestrator.screen.run_progress import RunProgress
 from orchestrator.settings.experiment import Experiment
 from orchestrator.settings.loading import settings_as_yaml
 from orchestrator.storage.writing import write_arrays, write_atomic, write_text
+
+if TYPE_CHECKING:
+    from orchestrator.ratings.question import Question
+    from orchestrator.ratings.service import SessionAnswers
 
 BEST_POLICY_FILE = "best_policy.npz"
 """Weights of the policy with the best evaluation so far: runs can forget."""
@@ -54,7 +54,7 @@ class RunFolder:
         about = {"about.env_steps": np.array(env_steps), "about.success": np.array(success)}
         write_arrays(self.path / BEST_POLICY_FILE, {**weights, **about})
 
-    def keep_rated_frames(self, questions: list[Question], answers: SessionAnswers, env_steps: int) -> None:
+    def keep_rated_frames(self, questions: "list[Question]", answers: "SessionAnswers", env_steps: int) -> None:
         """Keep a few rated pictures of each level, named by step, level and what the rater said of them."""
         kept: dict[int, int] = {}
         for question, outcome in zip(questions, answers.outcomes, strict=True):
@@ -80,13 +80,11 @@ class RunFolder:
             },
         )
 
-    def save_figures(self) -> list[Path]:
-        """Draw the run's figures and give them, and the sample of rated frames, to tracking."""
-        paths = draw_run_figures(RunData.load(self.path))
-        for path in paths:
+    def track_pictures(self, figures: Sequence[Path]) -> None:
+        """Give the run's figures, and the sample of rated frames, to tracking."""
+        for path in figures:
             self._tracker.figure(path)
         self._tracker.artefact(self.path / FRAMES_FOLDER)
-        return paths
 
     def save_reward_model(self, weights: Mapping[str, np.ndarray], version: int) -> None:
         """Keep the reward model's weights as arrays, and give them to tracking."""

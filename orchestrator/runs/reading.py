@@ -1,6 +1,6 @@
 """What reports and figures know about a run, read from its folder alone."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from orchestrator.runs.layout import (
     control_metric,
 )
 from orchestrator.settings.experiment import Experiment
-from orchestrator.settings.loading import load_stored_experiment
 from orchestrator.storage.locations import RemotePath
 from orchestrator.storage.writing import read_arrays, read_json_lines
 
@@ -40,16 +39,15 @@ class RunData:
     """One run."""
 
     folder: Path | RemotePath
-    experiment: Experiment
+    experiment: Any
+    """Its settings, of its kind's class."""
     rows: list[dict[str, Any]]
     """Lines of the metrics file."""
 
     @classmethod
-    def load(cls, folder: Path | RemotePath) -> "RunData":
-        """Read a run's folder. Raises SettingsError if it is none."""
-        if not (folder / SETTINGS_FILE).exists():
-            raise SettingsError(f"{folder} is not the folder of a run: it has no {SETTINGS_FILE}")
-        return cls(folder, load_stored_experiment(folder / SETTINGS_FILE), read_json_lines(folder / METRICS_FILE))
+    def of(cls, folder: Path | RemotePath, experiment: Experiment) -> "RunData":
+        """What the run in `folder` has reached, whose settings are known."""
+        return cls(folder, experiment, read_json_lines(folder / METRICS_FILE))
 
     @property
     def group(self) -> str:
@@ -83,7 +81,18 @@ def _folders_in(folder: Path | RemotePath) -> list[Path | RemotePath]:
     return sorted((path for path in folder.iterdir() if path.is_dir()), key=str)
 
 
-def find_runs(folders: Iterable[Path | RemotePath]) -> list[RunData]:
+Load = Callable[[Path | RemotePath], Experiment]
+"""Reads the settings that a run has written."""
+
+
+def read_run(folder: Path | RemotePath, load: Load) -> RunData:
+    """Read a run's folder. Raises SettingsError if it is none."""
+    if not (folder / SETTINGS_FILE).exists():
+        raise SettingsError(f"{folder} is not the folder of a run: it has no {SETTINGS_FILE}")
+    return RunData.of(folder, load(folder / SETTINGS_FILE))
+
+
+def find_runs(folders: Iterable[Path | RemotePath], load: Load) -> list[RunData]:
     """Runs among `folders` and right below them; what lies beside them is passed over, as `runs/*` names it too.
 
     Raises SettingsError if a folder does not exist, or none holds a run.
@@ -94,7 +103,7 @@ def find_runs(folders: Iterable[Path | RemotePath]) -> list[RunData]:
         if not folder.exists():
             raise SettingsError(f"{folder} does not exist; name folders of runs, such as runs/demo-seed0")
         candidates = [folder, *_folders_in(folder)]
-        found |= {run.resolve(): RunData.load(run) for run in candidates if (run / SETTINGS_FILE).exists()}
+        found |= {run.resolve(): read_run(run, load) for run in candidates if (run / SETTINGS_FILE).exists()}
     if not found:
         raise SettingsError(f"there is no run in {', '.join(map(str, folders))}: none has a {SETTINGS_FILE}")
     return list(found.values())

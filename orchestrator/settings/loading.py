@@ -1,4 +1,4 @@
-"""From a YAML file and `key.path=value` overrides to a validated `Experiment`, or to one clear message."""
+"""From a YAML file and `key.path=value` overrides to validated settings, or to one clear message."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from actors.rating.settings import RaterSettings
 from orchestrator.errors import SettingsError
-from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.settings.experiment import Experiment
 from orchestrator.settings.messages import nearest, validation_message
 from orchestrator.settings.strict_yaml import parse_yaml
@@ -19,14 +18,12 @@ from orchestrator.storage.locations import RemotePath
 TASKS_FOLDER = Path(__file__).parents[2] / "actors" / "rollout" / "tasks"
 """Packaged tasks, a YAML file each."""
 
-KINDS: dict[str, type[Experiment] | type[OfflineExperiment]] = {"online": Experiment, "offline": OfflineExperiment}
-"""What the field `kind` of a settings file may say; without it a file is of an online experiment."""
-
 Tree = dict[str, Any]
-AnyExperiment = Experiment | OfflineExperiment
+Kinds = Mapping[str, type[Experiment]]
+"""Settings classes by what the field `kind` of a file may say; a file without it is of the first."""
 
 
-def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> AnyExperiment:
+def load_experiment(path: Path | str, overrides: Sequence[str], kinds: Kinds) -> Experiment:
     """Read an experiment file, lay overrides over it and validate the whole.
 
     The file may start from another with `base: other.yaml`, relative to itself. `task` is a packaged task's name, a
@@ -37,13 +34,22 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> AnyExper
     tree = read_settings(path, overrides)
     if tree.keys() & {"search", "sweep"}:
         raise SettingsError(f"{path} is a sweep, many experiments in one file: give it to `likert sweep`")
-    return experiment_from(tree, path.parent, f"Settings of {path} cannot be used")
+    return experiment_from(tree, path.parent, unusable(path), kinds)
 
 
-def load_stored_experiment(path: Path | RemotePath) -> AnyExperiment:
+def load_stored_experiment(path: Path | RemotePath, kinds: Kinds) -> Experiment:
     """The settings that a run has written into its folder, wherever that is. Raises SettingsError."""
-    tree = _parsed(path, path.read_text(encoding="utf-8"))
-    return experiment_from(tree, Path(), f"Settings of {path} cannot be used")
+    return experiment_from(read_stored(path), Path(), unusable(path), kinds)
+
+
+def read_stored(path: Path | RemotePath) -> Tree:
+    """What a run has written into its settings file; not validated. Raises SettingsError."""
+    return _parsed(path, path.read_text(encoding="utf-8"))
+
+
+def unusable(path: Path | RemotePath) -> str:
+    """Title of a message about a settings file."""
+    return f"Settings of {path} cannot be used"
 
 
 def read_settings(path: Path, overrides: Sequence[str] = ()) -> Tree:
@@ -61,15 +67,24 @@ def set_field(tree: Tree, keys: Sequence[Any], value: Any, folder: Path) -> None
     _set(tree, list(keys), value)
 
 
-def experiment_from(tree: Tree, folder: Path, title: str) -> AnyExperiment:
+def kind_in(tree: Tree, title: str, kinds: Kinds) -> type[Experiment]:
+    """The settings class of the kind that a tree names, or of the first. Raises SettingsError under `title`."""
+    kind = tree.get("kind", next(iter(kinds)))
+    if kind not in kinds:
+        raise SettingsError(f"{title}:\n  kind = {kind!r}: must be one of {', '.join(kinds)}")
+    return kinds[kind]
+
+
+def experiment_from(tree: Tree, folder: Path, title: str, kinds: Kinds) -> Experiment:
     """Validate the tree of an experiment whose file lies in `folder`. Raises SettingsError under `title`."""
-    kind = tree.get("kind", "online")
-    if kind not in KINDS:
-        raise SettingsError(f"{title}:\n  kind = {kind!r}: must be one of {', '.join(KINDS)}")
-    if kind == "online":
-        tree = {name: value for name, value in tree.items() if name != "kind"}
+    return experiment_of(kind_in(tree, title, kinds), tree, folder, title)
+
+
+def experiment_of(model: type[Experiment], tree: Tree, folder: Path, title: str) -> Any:
+    """Validate the tree of an experiment of class `model`. Raises SettingsError under `title`."""
+    if "task" in model.model_fields:
         _expand_task_in(tree, folder)
-    return validate(KINDS[kind], tree, title)
+    return validate(model, tree, title)
 
 
 def load_rater(overrides: Sequence[str] = ()) -> RaterSettings:
@@ -85,13 +100,19 @@ def load_overrides(model: Any, overrides: Sequence[str], title: str) -> Any:
     return validate(model, tree, title)
 
 
-def settings_as_yaml(experiment: AnyExperiment) -> str:
+def settings_as_yaml(experiment: Experiment) -> str:
     """The resolved settings as a file that `load_experiment` reads back to an equal experiment."""
-    tree = experiment.model_dump(mode="json")
-    if isinstance(experiment, Experiment):
-        # JSON knows no integer keys, so the number of levels comes out as text.
-        tree["task"]["rubrics"] = {int(levels): lines for levels, lines in tree["task"]["rubrics"].items()}
+    tree = _with_keys(experiment.model_dump(mode="json"), experiment.model_dump())
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _with_keys(plain: Any, values: Any) -> Any:
+    """`plain` with the keys of `values`: JSON makes text of the number of levels in task.rubrics."""
+    if isinstance(plain, dict):
+        return {key: _with_keys(plain[str(key)], value) for key, value in values.items()}
+    if isinstance(plain, list):
+        return [_with_keys(one, value) for one, value in zip(plain, values, strict=True)]
+    return plain
 
 
 def packaged_tasks() -> list[str]:

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
-
+from orchestrator.kinds import kind_of
 from orchestrator.sweeps.estimate import estimate_sweep, estimate_text, local_concurrency
-from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.scheduler_rules import check_scheduler
 from orchestrator.sweeps.search import SweepPlan, load_sweep
 from orchestrator.sweeps.sweep_folder import SweepFolder
@@ -17,9 +15,9 @@ def sweep(file: Path, overrides: Sequence[str], resume: bool, dry_run: bool) -> 
     plan = load_sweep(file, overrides)
     warnings = check_scheduler(plan)
     if dry_run:
-        typer.echo(estimate_text(plan, estimate_sweep(plan, plan.settings.concurrency or local_concurrency(plan))))
+        print(estimate_text(plan, estimate_sweep(plan, plan.settings.concurrency or local_concurrency(plan))))
         for warning in warnings:
-            typer.echo(f"warning: {warning}")
+            print(f"warning: {warning}")
         return
     check_sweep(plan)
     SweepFolder(plan).check(resume)

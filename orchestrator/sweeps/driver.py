@@ -14,14 +14,15 @@ import ray
 from ray import tune
 
 from actors.rating.server import RatingServer
-from orchestrator.cluster import actors as cluster
+from orchestrator.cluster.actors import connect
 from orchestrator.cluster.placement import Demand, bundles_of, most_that_fit, raters_demand
 from orchestrator.errors import TrialsFailed
+from orchestrator.kinds import kind_of
+from orchestrator.runs.kind import Kind
 from orchestrator.runs.tracking import Status
 from orchestrator.storage.locations import RemotePath
 from orchestrator.storage.writing import FolderLock
-from orchestrator.sweeps.estimate import local_concurrency
-from orchestrator.sweeps.kinds import TRIAL_CPUS, TrialKind, kind_of
+from orchestrator.sweeps.estimate import TRIAL_CPUS, local_concurrency
 from orchestrator.sweeps.raters import raters_of, share_raters, start_raters, stop_raters
 from orchestrator.sweeps.scheduler_rules import check_scheduler
 from orchestrator.sweeps.schedulers import ResumedAsha, make_scheduler
@@ -50,7 +51,7 @@ _TUNE_ENVIRONMENT = {
 def run_sweep(
     plan: SweepPlan,
     resume: bool = False,
-    kind: TrialKind | None = None,
+    kind: Kind | None = None,
     server_class: type[RatingServer] = RatingServer,
 ) -> None:
     """Run a sweep to its end, or go on with one, and write its summary.
@@ -80,7 +81,7 @@ class _Sweep:
         plan: SweepPlan,
         folder: SweepFolder,
         table: SweepTable,
-        kind: TrialKind | None,
+        kind: Kind | None,
         server_class: type[RatingServer],
     ) -> None:
         self._plan = plan
@@ -138,17 +139,20 @@ class _Sweep:
         own_ray = not (ray.is_initialized() or os.environ.get("RAY_ADDRESS"))
         if own_ray and self._plan.settings.concurrency is None:
             most = min(most, local_concurrency(self._plan))
-        cluster.connect(demands(most if own_ray else 1))
+        connect(demands(most if own_ray else 1))
         if not own_ray and self._plan.settings.concurrency is None:
             # What one trial needs is there: that was checked. Others wait for their turn.
             most = max(1, most_that_fit(demands, most))
         elif not own_ray:
-            cluster.connect(demands(most))
+            connect(demands(most))
         return most
 
     def _demands(self, trial: Trial) -> list[Demand]:
-        kind = self._kind or kind_of(trial.experiment)
-        return [Demand("trial", 1, {"CPU": TRIAL_CPUS}, "sweep.concurrency"), *kind.demands(trial.experiment)]
+        demands = self._kind_of(trial).demands(trial.experiment)
+        return [Demand("trial", 1, {"CPU": TRIAL_CPUS}, "sweep.concurrency"), *demands]
+
+    def _kind_of(self, trial: Trial) -> Kind:
+        return self._kind or kind_of(trial.experiment)
 
     def _tuner(self, tracked: SweepRun | None, concurrency: int) -> tune.Tuner:
         os.environ.update(_TUNE_ENVIRONMENT)
@@ -161,8 +165,9 @@ class _Sweep:
         parent = tracked.parent if tracked else None
         # Tune pickles what it is given: plain data, and nothing of this launch.
         bundles = {trial.name: self._bundles(trial) for trial in self._waiting}
+        kinds = {trial.name: self._kind_of(trial) for trial in self._waiting}
         trainable = tune.with_resources(
-            tune.with_parameters(run_trial, plan=self._plan, parent=parent, kind=self._kind),
+            tune.with_parameters(run_trial, plan=self._plan, parent=parent, kinds=kinds),
             lambda config: bundles[config["start"]["trial"]],
         )
         starts = [{"trial": trial.name, "values": dict(trial.values)} for trial in self._waiting]
@@ -186,9 +191,10 @@ class _Sweep:
         )
 
     def _reuses_processes(self) -> bool:
-        kinds = [self._kind or kind_of(trial.experiment) for trial in self._waiting]
         # The other schedulers stop trials in mid-work, whose processes are not free at once.
-        return self._plan.settings.scheduler == "none" and all(kind.reuses_process for kind in kinds)
+        return self._plan.settings.scheduler == "none" and all(
+            self._kind_of(trial).reuses_process for trial in self._waiting
+        )
 
     def _scheduler(self) -> Any:
         scheduler = make_scheduler(self._plan, self._folder.history)
@@ -200,8 +206,8 @@ class _Sweep:
 
     def _bundles(self, trial: Trial) -> tune.PlacementGroupFactory:
         """Places for a trial's own process and for its actors."""
-        kind = self._kind or kind_of(trial.experiment)
-        return tune.PlacementGroupFactory(bundles_of({"CPU": TRIAL_CPUS}, kind.demands(trial.experiment)))
+        demands = self._kind_of(trial).demands(trial.experiment)
+        return tune.PlacementGroupFactory(bundles_of({"CPU": TRIAL_CPUS}, demands))
 
     def _conclude(self, tracked: SweepRun | None, status: Status) -> None:
         """Summary and MLflow, whatever happened."""

@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors.rating.settings import POCKET, RaterSettings
-from orchestrator.sweeps.kinds import TRIAL_CPUS, Work, kind_of
+from orchestrator.kinds import kind_of
+from orchestrator.runs.kind import Work
 from orchestrator.sweeps.raters import raters_of, share_raters
 from orchestrator.sweeps.search import SweepPlan, Trial
 from orchestrator.sweeps.settings import EstimateSettings
+
+TRIAL_CPUS = 1.0
+"""Processors of a trial's own process, in which a policy without a GPU learns."""
 
 
 @dataclass(frozen=True)

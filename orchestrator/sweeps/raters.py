@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
+from orchestrator.kinds import kind_of
 from orchestrator.ratings import shared_server
-from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.search import SweepPlan, Trial
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
 
-from orchestrator.sweeps.kinds import kind_of
+from orchestrator.kinds import kind_of
 from orchestrator.sweeps.search import SweepPlan
 from orchestrator.sweeps.settings import SearchEntry
 

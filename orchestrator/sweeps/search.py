@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import SettingsError
+from orchestrator.kinds import experiment_from, settings_classes
 from orchestrator.settings.experiment import Experiment
 from orchestrator.settings.loading import (
-    AnyExperiment,
     Tree,
-    experiment_from,
+    experiment_of,
     field_keys,
+    kind_in,
     read_settings,
     set_field,
     settings_as_yaml,
+    unusable,
     validate,
 )
 from orchestrator.settings.strict_yaml import parse_yaml
@@ -45,7 +47,7 @@ class Trial:
     """What the search gave each of its entries: a value, or an option's name."""
     fields: Mapping[str, Any]
     """The same as experiment fields by dotted path."""
-    experiment: AnyExperiment
+    experiment: Experiment
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,17 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> SweepPlan:
     Raises SettingsError, naming the trials, if any of the experiments is not a valid one.
     """
     path = Path(path)
-    title = f"Settings of {path} cannot be used"
+    title = unusable(path)
     tree = read_settings(path, overrides)
     search = _search_entries(tree.pop("search", None), path, title)
     settings = validate(SweepSettings, tree.pop("sweep", {}), f"{title}: block sweep")
     _check_draws(search, settings)
     name = _sweep_name(tree, path)
-    runs = _location(tree, "runs_folder")
+    model = kind_in(tree, title, settings_classes())
+    runs = _location(tree, model, "runs_folder")
     tree["runs_folder"] = str(runs / name)
-    if tree.get("kind", "online") == "online":
-        tree["ratings_folder"] = str(_location(tree, "ratings_folder"))
+    if "ratings_folder" in model.model_fields:
+        tree["ratings_folder"] = str(_location(tree, model, "ratings_folder"))
     trials = _trials(tree, path.parent, name, search, settings)
     return SweepPlan(name, runs / name, search, settings, trials)
 
@@ -136,9 +139,9 @@ def _sweep_name(tree: Tree, path: Path) -> str:
     return name
 
 
-def _location(tree: Tree, field: str) -> Path | RemotePath:
+def _location(tree: Tree, model: type[Experiment], field: str) -> Path | RemotePath:
     """Where a field of the file says, or its default, whatever folder a trial's process stands in."""
-    given = location_argument(str(tree.get(field, Experiment.model_fields[field].default)))
+    given = location_argument(str(tree.get(field, model.model_fields[field].default)))
     return given.absolute() if isinstance(given, Path) else given
 
 
@@ -198,7 +201,8 @@ def with_values(plan: SweepPlan, trial: Trial, values: Mapping[str, Any]) -> Tri
     tree = parse_yaml(settings_as_yaml(trial.experiment))
     for path, value in fields.items():
         set_field(tree, field_keys(path), value, Path())
-    experiment = experiment_from(tree, Path(), f"trial {trial.name} cannot go on with {_shown(values)}")
+    title = f"trial {trial.name} cannot go on with {_shown(values)}"
+    experiment = experiment_of(type(trial.experiment), tree, Path(), title)
     return replace(trial, values=dict(values), fields=fields, experiment=experiment)
 
 
@@ -227,7 +231,7 @@ def _fields(search: Mapping[str, SearchEntry], values: Mapping[str, Any]) -> dic
     return fields
 
 
-def _experiment(tree: Tree, folder: Path, cell: str, fields: Mapping[str, Any]) -> AnyExperiment:
+def _experiment(tree: Tree, folder: Path, cell: str, fields: Mapping[str, Any]) -> Experiment:
     own = copy.deepcopy(tree) | {"name": cell}
     for path, value in fields.items():
         if path in ("name", "runs_folder"):

@@ -1,7 +1,5 @@
 """What a sweep found: a line for each cell, over its seeds, as table, CSV and figure in the sweep's folder."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from orchestrator.kinds import kind_of
 from orchestrator.reports.figures import COLOURS, png
 from orchestrator.reports.intervals import (
     CONFIDENCE,
@@ -19,9 +18,9 @@ from orchestrator.reports.intervals import (
     interquartile_mean,
     last_mean,
 )
+from orchestrator.reports.tables import csv_table, markdown_table
 from orchestrator.runs.layout import EVAL_SUCCESS, RATINGS_ASKED, SETTINGS_FILE
 from orchestrator.runs.reading import RunData
-from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.search import SEED, SweepPlan, Trial
 from orchestrator.sweeps.sweep_folder import SweepFolder
 
@@ -73,7 +72,7 @@ def markdown(plan: SweepPlan, cells: Sequence[Cell]) -> str:
     """The table for people, with what its columns mean."""
     names = list(cells[0].values)
     header = [*(names or ["cell"]), "seeds", "success, IQM", "lowest", "highest", "ratings"]
-    rows = [header, ["---"] * len(header)]
+    rows = []
     for cell in cells:
         values = [_text(cell.values[name]) for name in names] or [cell.name]
         left = cell.num_seeds - cell.num_finished - cell.num_stopped
@@ -89,7 +88,6 @@ def markdown(plan: SweepPlan, cells: Sequence[Cell]) -> str:
                 f"{cell.ratings:,.0f}" if cell.scores else "",
             ]
         )
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     biased = (
         f" Trials were compared and changed while they ran (sweep.scheduler={plan.settings.scheduler}): that is a "
         "search for one good setting, and what is left of a cell's seeds is its better ones."
@@ -97,6 +95,7 @@ def markdown(plan: SweepPlan, cells: Sequence[Cell]) -> str:
         else ""
     )
     scored = " or ".join(dict.fromkeys(_score_of(trial) for trial in plan.trials))
+    table = markdown_table(header, rows)
     return (
         f"{table}\n\nSuccess is the {scored}, the mean of the last {LAST_EVALUATIONS} evaluations of each seed; over "
         "seeds the interquartile mean (the mean of all, with three seeds or fewer), in brackets its "
@@ -122,11 +121,7 @@ def csv_text(cells: Sequence[Cell]) -> str:
         }
         for cell in cells
     ]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_table(rows)
 
 
 def figure(plan: SweepPlan, cells: Sequence[Cell]) -> Figure:
@@ -152,7 +147,7 @@ def figure(plan: SweepPlan, cells: Sequence[Cell]) -> Figure:
 def _cell(trials: Sequence[Trial], folder: SweepFolder) -> Cell:
     records = [folder.record(trial) for trial in trials]
     runs = [
-        RunData.load(folder.path / trial.name)
+        RunData.of(folder.path / trial.name, trial.experiment)
         for trial in trials
         if (folder.path / trial.name / SETTINGS_FILE).exists()
     ]

@@ -6,12 +6,12 @@ from pathlib import Path
 import yaml
 
 from orchestrator.errors import SettingsError
+from orchestrator.kinds import kind_of
 from orchestrator.runs.layout import SETTINGS_FILE
 from orchestrator.runs.reading import RunData
 from orchestrator.settings.strict_yaml import parse_yaml
 from orchestrator.storage.locations import RemotePath, working_copy
 from orchestrator.storage.writing import write_atomic, write_json
-from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.search import SweepPlan, Trial, with_values
 from orchestrator.sweeps.trial_folder import TrialRecord, read_record
 
@@ -67,7 +67,7 @@ class SweepFolder:
         if not (self.path / name / SETTINGS_FILE).exists():
             return []
         experiment = self._plan.trial(name).experiment
-        series = RunData.load(self.path / name).series(kind_of(experiment).score(experiment))
+        series = RunData.of(self.path / name, experiment).series(kind_of(experiment).score(experiment))
         return [(int(step), float(value)) for step, value in zip(series.env_steps, series.values, strict=True)]
 
     def write(self, name: str, content: bytes) -> Path | RemotePath:

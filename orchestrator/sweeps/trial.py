@@ -16,12 +16,12 @@ from ray import tune
 from orchestrator.errors import SettingsError
 from orchestrator.runs.checkpoints import Checkpoints
 from orchestrator.runs.home import RunHome
+from orchestrator.runs.kind import Kind
 from orchestrator.runs.layout import CHECKPOINTS_FOLDER
 from orchestrator.runs.tracking import ParentRun
 from orchestrator.screen.run_progress import RunProgress
 from orchestrator.storage.locations import RemotePath, parse_location
 from orchestrator.storage.writing import FolderLock, write_json
-from orchestrator.sweeps.kinds import TrialKind, kind_of
 from orchestrator.sweeps.search import SweepPlan, Trial, with_values
 from orchestrator.sweeps.trial_folder import read_record, write_record
 
@@ -38,27 +38,28 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def run_trial(
-    config: Mapping[str, Any], plan: SweepPlan, parent: ParentRun | None, kind: TrialKind | None = None
+    config: Mapping[str, Any], plan: SweepPlan, parent: ParentRun | None, kinds: Mapping[str, Kind]
 ) -> dict[str, Any]:
     """Run a trial to its end, from its newest checkpoint; what Ray Tune calls.
 
     Tune's name for it says which, since `config["start"]` becomes that of another one when this one takes over its
     values. Only the folder of the trial says where it stands, so that it makes no difference who died and who starts
-    it again.
+    it again. `kinds` has the kind of each trial by name.
     """
     # A process may have run another trial before, whose networks hold each other; Python alone frees them late.
     gc.collect()
     start = config["start"]
     trial = plan.trial(tune.get_context().get_trial_name())
+    kind = kinds[trial.name]
     folder = trial.experiment.run_folder
     with _locked(folder):
         if start["values"] != dict(trial.values):
             trial = with_values(plan, trial, start["values"])
             write_record(folder, replace(read_record(folder), values=trial.values))
         _take_over(trial, tune.get_checkpoint())
-        progress = TrialProgress(trial)
+        progress = TrialProgress(trial.name, kind.length(trial.experiment))
         with progress.reported(*_reporter(plan, trial)):
-            (kind or kind_of(trial.experiment)).run(trial.experiment, progress, parent)
+            kind.run(trial.experiment, progress, parent)
         write_record(folder, replace(read_record(folder), outcome="finished", asked_model=progress.asked_model))
     return progress.metrics()
 
@@ -69,8 +70,8 @@ class TrialProgress(RunProgress):
     A thread reports it, since Tune takes its time over each report, and updates come from several threads.
     """
 
-    def __init__(self, trial: Trial) -> None:
-        super().__init__(trial.name, kind_of(trial.experiment).length(trial.experiment), enabled=False)
+    def __init__(self, title: str, length: int) -> None:
+        super().__init__(title, length, enabled=False)
         self._news = threading.Event()
         self._over = False
         self._judged: dict[str, Any] = {}

@@ -9,8 +9,10 @@ import types
 import pytest
 from typer.testing import CliRunner
 
+from orchestrator import kinds
 from orchestrator.cli.main import app
 from orchestrator.errors import RatingsFailing, SettingsError
+from orchestrator.online import preflight as online_preflight
 from orchestrator.settings import preflight
 from orchestrator.storage.writing import FolderLock
 
@@ -28,8 +30,8 @@ def file(tmp_path, monkeypatch):
         "name: test\ntask: drawer_close\nreward_model: {image_px: 56}\n"
         f"runs_folder: {tmp_path / 'runs'}\nratings_folder: {tmp_path / 'ratings'}\n"
     )
-    monkeypatch.setattr(preflight, "check_model", lambda _: None)
-    monkeypatch.setattr(preflight, "check_opengl", lambda: None)
+    monkeypatch.setattr(online_preflight, "check_model", lambda _: None)
+    monkeypatch.setattr(online_preflight, "check_opengl", lambda: None)
     return path
 
 
@@ -42,7 +44,7 @@ def launched(monkeypatch):
         fake.experiments.append(experiment)
         fake.act(experiment)
 
-    monkeypatch.setitem(sys.modules, "orchestrator.online.launch", types.SimpleNamespace(run_experiment=run_experiment))
+    monkeypatch.setattr(kinds, "run_experiment", run_experiment)
     return fake
 
 

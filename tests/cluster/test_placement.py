@@ -5,9 +5,10 @@ import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from orchestrator.cluster import actors as cluster
-from orchestrator.cluster.placement import Demand, bundles_of, check_placement, demands_of, in_bundle, unplaced
+from orchestrator.cluster.placement import Demand, bundles_of, check_placement, in_bundle, unplaced
 from orchestrator.errors import SettingsError
-from orchestrator.settings.experiment import Experiment
+from orchestrator.online.demands import online_demands
+from orchestrator.online.settings import OnlineExperiment
 
 TASK = {"name": "reach", "env_id": "reach-v3", "instruction": "reach the ball", "focus": "the ball"}
 
@@ -17,7 +18,7 @@ def demand(kind, count, **resources):
 
 
 def experiment(**settings):
-    return Experiment.model_validate({"name": "placed", "task": TASK, **settings})
+    return OnlineExperiment.model_validate({"name": "placed", "task": TASK, **settings})
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_what_finds_no_room(demands, nodes, left):
 
 def test_defaults_ask_for_three_processors_and_no_gpu():
     """A Ray of our own promises them also where there are two."""
-    demands = demands_of(experiment())
+    demands = online_demands(experiment())
     assert [(one.kind, one.count, one.resources) for one in demands] == [
         ("rating replica", 1, {"CPU": 1.0}),
         ("reward learner", 1, {"CPU": 1.0}),
@@ -62,7 +63,7 @@ def test_every_kind_of_actor_is_placed_by_its_settings():
         rater=place, reward_model=place, policy=place, rollout={"num_workers": 4, "resources": {"env": 1.0}}
     )
     there = {"CPU": 1.0, "GPU": 0.25, "accelerator_type:L4": 0.001, "fast": 1.0}
-    assert {one.kind: (one.count, one.resources) for one in demands_of(settings)} == {
+    assert {one.kind: (one.count, one.resources) for one in online_demands(settings)} == {
         "rating replica": (1, there),
         "reward learner": (1, there),
         "policy learner": (1, there),
@@ -71,7 +72,7 @@ def test_every_kind_of_actor_is_placed_by_its_settings():
 
 
 def test_a_shared_rating_server_is_no_part_of_a_run():
-    assert "rating replica" not in {one.kind for one in demands_of(experiment(rater={"server": "shared"}))}
+    assert "rating replica" not in {one.kind for one in online_demands(experiment(rater={"server": "shared"}))}
 
 
 def test_a_policy_without_a_gpu_can_not_be_sent_anywhere():
@@ -142,7 +143,7 @@ def test_a_trial_has_a_bundle_for_itself_and_one_for_each_actor_of_ours():
     settings = experiment(
         rater={"server": "shared"}, policy=place, rollout={"num_workers": 2, "num_cpus": 0.5, "resources": {"env": 1.0}}
     )
-    assert bundles_of({"CPU": 1.0}, demands_of(settings)) == [
+    assert bundles_of({"CPU": 1.0}, online_demands(settings)) == [
         {"CPU": 2.0, "GPU": 0.5, "accelerator_type:L4": 0.001},
         {"CPU": 1.0},
         {"CPU": 0.5, "env": 1.0},
@@ -152,7 +153,7 @@ def test_a_trial_has_a_bundle_for_itself_and_one_for_each_actor_of_ours():
 
 def test_in_its_trial_every_actor_has_its_own_bundle(small_cluster):
     settings = experiment(rater={"server": "shared"}, rollout={"num_workers": 2, "num_cpus": 0.4})
-    demands = demands_of(settings)
+    demands = online_demands(settings)
     assert in_bundle(demands, "reward learner") == {}
     bundles = bundles_of({"CPU": 0.1}, demands)
 

@@ -10,7 +10,7 @@ from actors.babyai.settings import BabyAISettings
 from orchestrator.cli.main import app
 from orchestrator.data import babyai as babyai_data
 from orchestrator.data import datasets
-from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, generate, make_episode, task_of, trajectories_of
+from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, generate, make_episode, task_of
 from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
 from orchestrator.errors import SettingsError
 
@@ -18,18 +18,7 @@ ROOM = BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=5, subtas
 SETTINGS = BabyAIDataSettings(num_episodes=10, chain_lengths=(1, 2), babyai=ROOM)
 
 
-@pytest.fixture
-def without_ray(monkeypatch):
-    """Episodes are made here, one after the other."""
-    monkeypatch.setattr(babyai_data.cluster, "connect", lambda demands: None)
-    monkeypatch.setattr(
-        babyai_data,
-        "_chains",
-        lambda settings, first: (trajectories_of(settings, number) for number in range(first, settings.num_episodes)),
-    )
-
-
-def test_episodes_of_each_length_are_solved_and_stored(tmp_path, without_ray):
+def test_episodes_of_each_length_are_solved_and_stored(tmp_path):
     info = generate(SETTINGS, tmp_path / "set")
     dataset = TrajectoryDataset(tmp_path / "set")
     episodes = list(dataset.episodes())
@@ -40,7 +29,7 @@ def test_episodes_of_each_length_are_solved_and_stored(tmp_path, without_ray):
     assert BabyAIDataSettings.model_validate_json(json.dumps(dataset.info.settings)) == SETTINGS
 
 
-def test_a_set_that_was_stopped_goes_on_to_the_same_files(tmp_path, without_ray, monkeypatch):
+def test_a_set_that_was_stopped_goes_on_to_the_same_files(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "PART_BYTES", 1)
     generate(SETTINGS, tmp_path / "whole")
     begun = DatasetWriter(tmp_path / "stopped", dataset_info(SETTINGS, "stopped"), part_bytes=12_000)
@@ -55,7 +44,7 @@ def test_a_set_that_was_stopped_goes_on_to_the_same_files(tmp_path, without_ray,
     assert TrajectoryDataset(tmp_path / "stopped").parts == TrajectoryDataset(tmp_path / "again").parts
 
 
-def test_a_set_of_subtasks_holds_each_with_its_own_instruction(tmp_path, without_ray, monkeypatch):
+def test_a_set_of_subtasks_holds_each_with_its_own_instruction(tmp_path, monkeypatch):
     settings = SETTINGS.model_copy(update={"unit": "subtask"})
     generate(settings, tmp_path / "skills")
     dataset = TrajectoryDataset(tmp_path / "skills")
@@ -114,7 +103,7 @@ def test_bad_settings_are_refused_before_anything_is_written(tmp_path, override,
     assert not (tmp_path / "set").exists()
 
 
-def test_check_tells_what_is_wrong_and_exits_with_1(tmp_path, without_ray):
+def test_check_tells_what_is_wrong_and_exits_with_1(tmp_path):
     generate(SETTINGS.model_copy(update={"num_episodes": 3}), tmp_path / "set")
     likert = lambda: CliRunner().invoke(app, ["data", "check", str(tmp_path / "set")])  # noqa: E731
     well = likert()
@@ -129,9 +118,8 @@ def test_check_tells_what_is_wrong_and_exits_with_1(tmp_path, without_ray):
 
 
 @pytest.mark.slow
-def test_on_ray_it_is_the_same(tmp_path, without_ray, monkeypatch):
+def test_on_ray_it_is_the_same(tmp_path):
     generate(SETTINGS, tmp_path / "here")
-    monkeypatch.undo()
     done = CliRunner().invoke(
         app,
         ["data", "babyai", str(tmp_path / "ray"), "num_episodes=10", "chain_lengths=[1,2]",

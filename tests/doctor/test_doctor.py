@@ -4,6 +4,7 @@ import dataclasses
 import io
 import sqlite3
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from orchestrator.cluster.placement import Demand
 from orchestrator.doctor import command, frames, model, packages, places, ray_cluster
 from orchestrator.doctor.findings import DoctorFailed, Unfit, examine
 from orchestrator.errors import SettingsError
+from orchestrator.kinds import kind_of, load_experiment
 from orchestrator.settings import preflight
-from orchestrator.settings.loading import load_experiment
 from tests.fakes.dying import die
 from tests.fakes.toy_reach import CountingServer
 
@@ -30,6 +31,14 @@ def experiment(tmp_path):
     path.write_text("name: test\ntask: drawer_close\nreward_model: {network: small, image_px: 56}\n")
     folders = [f"runs_folder={tmp_path / 'runs'}", f"ratings_folder={tmp_path / 'ratings'}"]
     return lambda *overrides: load_experiment(path, [*folders, *overrides])
+
+
+def check_folders(one):
+    return places.check_folders(kind_of(one).folders(one))
+
+
+def check_rating(one, server, frame):
+    return model.check_rating(one.rater, one.task, partial(kind_of(one).example_request, one), server, frame)
 
 
 # ------------------------------------------------------------------------------------------------ packages
@@ -123,8 +132,8 @@ def test_a_camera_that_sees_nothing(experiment):
 
 def test_folders_disks_clock_and_database_that_fit(experiment):
     one = experiment()
-    assert "runs and" in places.check_folders(one)
-    assert places.check_space([one]).endswith("GB free")
+    assert "runs and" in check_folders(one)
+    assert places.check_space([one], kind_of(one).check_disk).endswith("GB free")
     assert places.check_clock([one.runs_folder]).endswith("UTC")
     assert places.check_tracking(one).startswith("MLflow in sqlite:///")
     assert list(one.runs_folder.iterdir()) == []
@@ -132,15 +141,15 @@ def test_folders_disks_clock_and_database_that_fit(experiment):
 
 def test_folders_that_cannot_be_written_to(experiment, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    finding = examine("folders", lambda: places.check_folders(experiment(f"ratings_folder={tmp_path}/file/ratings")))
+    finding = examine("folders", lambda: check_folders(experiment(f"ratings_folder={tmp_path}/file/ratings")))
     assert finding.status == "failure" and "ratings_folder" in finding.text and "choose another" in finding.text
 
 
 def test_a_disk_that_is_too_small(experiment, monkeypatch):
     one = experiment()
-    places.check_folders(one)
+    check_folders(one)
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: preflight.shutil._ntuple_diskusage(10, 9, 1))
-    finding = examine("disk", lambda: places.check_space([one]))
+    finding = examine("disk", lambda: places.check_space([one], kind_of(one).check_disk))
     assert finding.status == "failure" and "make room" in finding.text
 
 
@@ -155,7 +164,7 @@ def test_a_clock_that_is_wrong(tmp_path, memory_folder, shift, word):
 
 def test_a_database_without_locks(experiment, monkeypatch):
     one = experiment()
-    places.check_folders(one)
+    check_folders(one)
 
     def refuse(*_, **__):
         raise sqlite3.OperationalError("database is locked")
@@ -238,12 +247,12 @@ def test_room_clocks_and_a_rating_on_a_real_cluster(own_ray, experiment):
     assert "1 node within" in ray_cluster.check_node_clocks()
     one, frame = experiment("rater.mode=answer_only"), encode_png(np.full((28, 28, 3), 200, dtype=np.uint8))
     server = ray.remote(CountingServer)
-    assert "it calls a frame" in model.check_rating(one, server.remote(one.rater, False), frame)
+    assert "it calls a frame" in check_rating(one, server.remote(one.rater, False), frame)
     with pytest.raises(Unfit, match="pocket gave no rating") as unfit:
-        model.check_rating(one, server.remote(one.rater, True), frame)
+        check_rating(one, server.remote(one.rater, True), frame)
     assert "answer_only" in unfit.value.remedy
     with pytest.raises(Unfit, match=r"does not start: .*no weights") as unfit:
-        model.check_rating(one, ray.remote(Broken).remote(), frame)
+        check_rating(one, ray.remote(Broken).remote(), frame)
     assert "rater.model" in unfit.value.remedy
 
 
@@ -255,10 +264,10 @@ class Broken:
 
 
 def test_weights_that_are_not_there(experiment):
-    assert model.check_weights(experiment()).startswith("pocket")
-    finding = examine("rater", lambda: model.check_weights(experiment("rater.model=./nowhere")))
+    assert model.check_weights(experiment().rater).startswith("pocket")
+    finding = examine("rater", lambda: model.check_weights(experiment("rater.model=./nowhere").rater))
     assert finding.status == "failure" and "rater.model" in finding.text
-    assert model.check_weights(experiment("rater.endpoint=http://host:8000/v1")).startswith("asked at")
+    assert model.check_weights(experiment("rater.endpoint=http://host:8000/v1").rater).startswith("asked at")
 
 
 # ------------------------------------------------------------------------------------------------ the report

@@ -24,7 +24,8 @@ from orchestrator.labelling.episodes import EpisodeLabelling, about_labels
 from orchestrator.labelling.labeller_command import make_labeller
 from orchestrator.labelling.settings import LabelSettings
 from orchestrator.labelling.window_stream import window_rows
-from orchestrator.labelling.windows import LabelCounts, Labelling
+from orchestrator.labelling.windows import Labelling
+from orchestrator.ratings.answer_counts import AnswerCounts
 from orchestrator.ratings.score_service import ScoreService
 from orchestrator.ratings.score_store import ScoreStore
 
@@ -75,7 +76,7 @@ def label(
     tell: Callable = lambda _: None,
     rows_of: Callable | None = None,
     **settings,
-) -> LabelCounts:
+) -> AnswerCounts:
     """Label a set, all parts that need it, and return what was done. `rows_of(part, window)` makes its windows."""
     columns = {"rg_vlm": RewardSettings(), "rg_vlm_sparse": RewardSettings(sparse="sum")}
     asked = LabelSettings(data=data, rater=RATER, ratings_folder=store, **{"rewards": columns, **settings})
@@ -89,7 +90,7 @@ def label(
 
 def label_trajectories(
     data: Path, store: Path, function: Callable, tell: Callable = lambda _: None, **settings
-) -> LabelCounts:
+) -> AnswerCounts:
     """As `label`, by a labeller that asks about whole trajectories."""
     asked = LabelSettings(data=data, rater=RATER, ratings_folder=store, **settings)
     dataset = TrajectoryDataset(data)

@@ -5,25 +5,25 @@ import ray
 
 from actors.reward.learner import RewardLearner
 from algorithms.policies import build_rated_sac
+from orchestrator.kinds import read_run
 from orchestrator.online.loop import OnlineLoop
 from orchestrator.online.reward_training import RewardTraining
 from orchestrator.online.rollouts import Rollouts
 from orchestrator.online.sessions import FeedbackSessions
+from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore
 from orchestrator.runs.checkpoints import Checkpoints
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.home import RunHome
-from orchestrator.runs.reading import RunData
 from orchestrator.runs.tracking import Tracker
 from orchestrator.screen.run_progress import RunProgress
-from orchestrator.settings.experiment import Experiment
 from tests.fakes.toy_reach import ACTION_SIZE, OBSERVATION_SIZE, CountingServer, ToyWorker
 
 
 def toy_experiment(tmp_path):
     """Settings under which the toy task is solved within seconds."""
-    return Experiment.model_validate(
+    return OnlineExperiment.model_validate(
         {
             "name": "toy",
             "total_env_steps": 1_200,
@@ -132,7 +132,7 @@ class ToyRun:
         return self.loop.sessions.labels
 
     def success(self):
-        return RunData.load(self.experiment.run_folder).series("eval/success").values[-1]
+        return read_run(self.experiment.run_folder).series("eval/success").values[-1]
 
     def fingerprint(self):
         """What a repeated or resumed run must have in common, to the last bit."""

@@ -11,33 +11,33 @@ import sys
 import time
 from pathlib import Path
 
-import ray
 import yaml
 
 from actors.rating.server import RatingServer
 from actors.rating.settings import POCKET
-from orchestrator.cluster import actors as cluster
-from orchestrator.cluster.placement import ONE_THREAD, actor_options, demands_of, in_bundle, learner_demand
+from orchestrator.cluster.actors import actor_class
+from orchestrator.cluster.placement import in_bundle
 from orchestrator.online import launch
+from orchestrator.online.demands import LEARNER, WORKER, learner_demand, online_demands
+from orchestrator.online.kind import OnlineKind
 from orchestrator.settings.loading import settings_as_yaml
 from orchestrator.settings.strict_yaml import parse_yaml
-from orchestrator.sweeps.kinds import OnlineTrials
 from orchestrator.sweeps.search import load_sweep
 from tests.fakes.mortal import MortalServer, MortalWorker
 from tests.fakes.toy_reach import ACTION_SIZE, OBSERVATION_SIZE
 from tests.fakes.toy_run import toy_experiment
 
 
-class ToyTrials(OnlineTrials):
+class ToyTrials(OnlineKind):
     """Online trials whose environment is the toy one. Files beside the sweep's folder meddle with a trial by its name:
 
     `graves/NAME` kills its process, once, when it has come to step 600; `holds/NAME` keeps it waiting at step 800.
     Files in `deaths/NAME` kill its actors, and those in `deaths` the rating server, as `tests.fakes.mortal` says.
     """
 
-    def run(self, experiment, progress, parent):
+    def run(self, experiment, progress, parent=None):
         launch.OBSERVATION_SIZE, launch.ACTION_SIZE = OBSERVATION_SIZE, ACTION_SIZE
-        cluster.start_rollout_worker, cluster.start_reward_learner = _start_worker, _start_learner
+        launch.start_rollout_worker, launch.start_reward_learner = _start_worker, _start_learner
         self._watch(experiment, progress)
         super().run(experiment, progress, parent)
 
@@ -60,16 +60,16 @@ class ToyTrials(OnlineTrials):
 
 
 def _start_worker(experiment, index):
-    place = in_bundle(demands_of(experiment), "rollout worker", index)
-    actor = ray.remote(MortalWorker).options(num_cpus=experiment.rollout.num_cpus, **place)
+    place = in_bundle(online_demands(experiment), WORKER, index)
+    actor = actor_class(MortalWorker, {"CPU": experiment.rollout.num_cpus}, {}, **place)
     return actor.remote(_deaths(experiment), experiment.task, experiment.rollout, experiment.seed, index)
 
 
 def _start_learner(experiment, observation_size):
     from tests.fakes.mortal_learner import MortalLearner
 
-    place = in_bundle(demands_of(experiment), "reward learner")
-    actor = ray.remote(MortalLearner).options(**actor_options(learner_demand(experiment), ONE_THREAD), **place)
+    place = in_bundle(online_demands(experiment), LEARNER)
+    actor = actor_class(MortalLearner, learner_demand(experiment), **place)
     levels = experiment.feedback.num_ratings
     return actor.remote(_deaths(experiment), experiment.reward_model, levels, observation_size, experiment.seed)
 

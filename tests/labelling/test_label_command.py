@@ -21,7 +21,7 @@ from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.labelling.command import estimate_lines, facts_of
 from orchestrator.labelling.estimate import cost_of, estimate, image_tokens, rate_of
 from orchestrator.labelling.settings import LabelSettings, PriceSettings
-from orchestrator.labelling.windows import LabelCounts
+from orchestrator.ratings.answer_counts import AnswerCounts
 from orchestrator.ratings.score_store import ScoreStore
 from orchestrator.screen.work_progress import WorkProgress
 from tests.fakes.toy_labels import RATER, answer, label, toy_set
@@ -127,7 +127,7 @@ def test_what_is_labelled_is_not_counted_and_a_dry_run_asks_nothing(file, monkey
 def test_costs_are_those_of_tokens_and_hours():
     price = PriceSettings(per_million_prompt_tokens=2.0, per_million_completion_tokens=10.0, per_hour=3.0)
     assert cost_of(price, 500_000, 100_000, 1800.0) == pytest.approx(1.0 + 1.0 + 1.5)
-    counts = LabelCounts(windows=5, from_store=2, failed=1, prompt_tokens=500_000, completion_tokens=100_000)
+    counts = AnswerCounts(windows=5, from_store=2, failed=1, prompt_tokens=500_000, completion_tokens=100_000)
     assert facts_of(counts, price, 1800.0) == (
         "2 from the store, 1 failed, 500,000 tokens read, 100,000 written, cost 3.50"
     )

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import SettingsError
+from orchestrator.kinds import find_runs, write_report
 from orchestrator.offline.report import comparisons, markdown, methods_of
 from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.reports.intervals import ratio_interval
-from orchestrator.reports.tables import write_report
 from orchestrator.runs.layout import METRICS_FILE, SETTINGS_FILE
-from orchestrator.runs.reading import find_runs
 from orchestrator.settings.loading import settings_as_yaml
 
 # Proportions completed by seed, with the start as recorded and with a randomised one.

@@ -14,15 +14,15 @@ from orchestrator.cli.main import app
 from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, trajectories_of
 from orchestrator.data.datasets import DatasetWriter
 from orchestrator.errors import SettingsError
+from orchestrator.kinds import kind_of, load_experiment
 from orchestrator.offline.loop import OfflineLoop
 from orchestrator.offline.settings import OfflineExperiment
+from orchestrator.online.settings import OnlineExperiment
 from orchestrator.runs.checkpoints import Checkpoints
 from orchestrator.runs.layout import CHECKPOINTS_FOLDER, METRICS_FILE, POLICY_FILE
 from orchestrator.runs.tracking import open_tracker
 from orchestrator.screen.run_progress import RunProgress
-from orchestrator.settings.experiment import Experiment
-from orchestrator.settings.loading import load_experiment, settings_as_yaml
-from orchestrator.settings.preflight import check_machine
+from orchestrator.settings.loading import settings_as_yaml
 from orchestrator.storage.writing import read_arrays, read_json_lines
 from tests.fakes import corridors
 
@@ -42,6 +42,10 @@ MADE = BabyAIDataSettings(
     num_episodes=6, chain_lengths=(1, 2), unit="subtask",
     babyai={"room_size": 7, "num_rows": 1, "num_cols": 1, "num_objects": 5, "subtasks": ("goto", "pickup")},
 )  # fmt: skip
+
+
+def check(experiment):
+    kind_of(experiment).check(experiment)
 
 
 @pytest.fixture
@@ -74,7 +78,7 @@ def test_the_kind_of_a_file_decides_what_it_is(file, tmp_path):
     (tmp_path / "online.yaml").write_text(
         "name: a\ntask: drawer_close\nreward_model: {network: small, image_px: 56}\nkind: online\n"
     )
-    assert isinstance(load_experiment(tmp_path / "online.yaml"), Experiment)
+    assert isinstance(load_experiment(tmp_path / "online.yaml"), OnlineExperiment)
 
 
 @pytest.mark.parametrize(
@@ -107,20 +111,20 @@ def test_what_does_not_fit_the_data_is_said_before_anything_starts(file, dataset
     if override.startswith("data={"):
         override = override.replace("{", f"{{path: {dataset}, ")
     with pytest.raises(SettingsError, match=message):
-        check_machine(load_experiment(file, [override]))
+        check(load_experiment(file, [override]))
     done = CliRunner().invoke(app, ["run", str(file), override])
     assert done.exit_code == 2 and not (file.parent / "runs" / "tiny-seed0" / METRICS_FILE).exists()
 
 
 def test_a_resumed_run_may_move_and_lengthen_its_work_and_change_no_result(file, dataset):
     experiment = load_experiment(file)
-    check_machine(experiment)
+    check(experiment)
     experiment.run_folder.mkdir(parents=True)
     (experiment.run_folder / "settings.yaml").write_text(settings_as_yaml(experiment))
-    check_machine(load_experiment(file, ["total_updates=90", "evaluation.num_workers=2"]))
+    check(load_experiment(file, ["total_updates=90", "evaluation.num_workers=2"]))
     for override in ("evaluation.seed=1", "policy.beta=3.0", "data.reward.shift=-1.0"):
         with pytest.raises(SettingsError, match="belongs to other settings"):
-            check_machine(load_experiment(file, [override]))
+            check(load_experiment(file, [override]))
 
 
 # ------------------------------------------------------------------------------------------------ the loop

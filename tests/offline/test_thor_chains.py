@@ -16,16 +16,20 @@ from orchestrator.data.alfred import AlfredSettings, import_alfred
 from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, trajectories_of
 from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
 from orchestrator.errors import SettingsError
+from orchestrator.kinds import kind_of, load_experiment
 from orchestrator.offline import chain_worlds
 from orchestrator.offline.alfred_tasks import chains_of, plan_thor_tasks
 from orchestrator.offline.chain_worlds import world_of
 from orchestrator.offline.data import load_offline_data
 from orchestrator.offline.settings import ChainEvaluationSettings, OfflineExperiment
-from orchestrator.settings.loading import load_experiment, settings_as_yaml
-from orchestrator.settings.preflight import check_machine
+from orchestrator.settings.loading import settings_as_yaml
 from tests.fakes.toy_thor import FRIDGE, HEATED, MICROWAVE, MUG, ToyThor, write_demonstration
 
 torch.set_num_threads(1)
+
+
+def check(experiment):
+    kind_of(experiment).check(experiment)
 
 
 @pytest.fixture(scope="module")
@@ -139,15 +143,15 @@ def test_settings_load_back_and_a_wrong_one_is_named(file, tmp_path):
 def test_what_does_not_fit_is_said_before_anything_starts(file, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(SettingsError, match=r"likert-rl\[thor\]|place AI2-THOR's Unity build there"):
-        check_machine(load_experiment(file))
+        check(load_experiment(file))
     monkeypatch.setattr(chain_worlds, "check_thor", lambda settings: None)
-    check_machine(load_experiment(file))
+    check(load_experiment(file))
     for override, message in (
         ("data.observation=symbolic", "no symbolic observations"),
         ("evaluation.thor.source=nowhere", "no traj_data.json in it or below"),
     ):
         with pytest.raises(SettingsError, match=message):
-            check_machine(load_experiment(file, [override]))
+            check(load_experiment(file, [override]))
 
 
 def test_other_data_and_larger_pictures_are_refused(file, alfred, tmp_path):

@@ -6,9 +6,9 @@ import ray
 import torch
 
 from orchestrator.errors import RatingsFailing
+from orchestrator.kinds import read_run
+from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.store import RatingStore
-from orchestrator.runs.reading import RunData
-from orchestrator.settings.experiment import Experiment
 from tests.fakes.toy_run import ToyRun, toy_experiment
 
 
@@ -33,7 +33,7 @@ def test_the_loop_solves_a_toy_task_from_ratings_and_a_rerun_asks_nothing(experi
     # Equal frames, of a dot at the wall, are one question.
     assert first.num_asked == len(set(first.labels.keys)) > 100
     assert len(RatingStore(experiment.ratings_folder)) == first.num_asked
-    rows = RunData.load(experiment.run_folder).rows
+    rows = read_run(experiment.run_folder).rows
     assert len(rows) == len({(row["env_step"], *row) for row in rows}), "a number was logged twice"
 
     again = ToyRun(experiment.model_copy(update={"name": "again"})).run()
@@ -81,7 +81,7 @@ def seeing_frames(experiment, total_env_steps, frame_cache_gb):
         "max_epochs": 2,
         "frame_cache_gb": frame_cache_gb,
     }
-    return Experiment.model_validate(
+    return OnlineExperiment.model_validate(
         experiment.model_dump() | {"reward_model": settings, "total_env_steps": total_env_steps, "name": "frames"}
     )
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator.kinds import read_run
 from orchestrator.ratings.store import RatingStore
-from orchestrator.runs.reading import RunData
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -116,7 +116,7 @@ def test_a_killed_run_goes_on_asks_nothing_twice_and_leaves_no_process(tmp_path)
     assert all(0 <= row["rating"] < 3 and abs(sum(row["probabilities"]) - 1.0) < 1e-6 for row in rows)
     assert all(row["analysis"] for row in rows)
 
-    run = RunData.load(tmp_path / "runs/demo-seed0")
+    run = read_run(tmp_path / "runs/demo-seed0")
     assert run.series("rating/asked").values.tolist() == [20, 40, 60]
     assert run.series("eval/success").env_steps[-1] == 2000
     assert run.control("random") is not None and run.control("untrained") is not None

@@ -17,8 +17,8 @@ import torch
 
 from orchestrator.cluster import replacing
 from orchestrator.errors import ActorsLost, DiskFailing
+from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.store import RatingStore
-from orchestrator.settings.experiment import Experiment
 from orchestrator.storage import parquet_parts
 from tests.fakes.mortal import MortalServer, MortalWorker
 from tests.fakes.mortal_learner import MortalLearner
@@ -65,17 +65,17 @@ def local_ray():
     ray.shutdown()
 
 
-def short_experiment(folder: Path, **changes) -> Experiment:
+def short_experiment(folder: Path, **changes) -> OnlineExperiment:
     settings = toy_experiment(folder).model_dump()
     settings["rollout"]["num_workers"] = 2
     settings["reward_model"]["max_epochs"] = 5
-    return Experiment.model_validate(settings | {"total_env_steps": 480} | changes)
+    return OnlineExperiment.model_validate(settings | {"total_env_steps": 480} | changes)
 
 
-def seeing_frames(folder: Path) -> Experiment:
+def seeing_frames(folder: Path) -> OnlineExperiment:
     experiment = short_experiment(folder)
     frames = {"input": "frame", "network": "small", "image_px": 28, "max_epochs": 2, "frame_cache_gb": 1.0}
-    return Experiment.model_validate(
+    return OnlineExperiment.model_validate(
         experiment.model_dump() | {"reward_model": experiment.reward_model.model_dump() | frames}
     )
 

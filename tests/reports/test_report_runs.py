@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from orchestrator.errors import SettingsError
-from orchestrator.reports.figures import (
+from orchestrator.kinds import find_runs, load_experiment, read_run, write_report
+from orchestrator.online.figures import (
     accuracy_figure,
     comparison_figure,
     draw_run_figures,
@@ -16,10 +17,10 @@ from orchestrator.reports.figures import (
     ratings_figure,
     success_figure,
 )
+from orchestrator.online.report import control_lines, result_line
 from orchestrator.reports.intervals import Interval, bootstrap_interval, last_mean
-from orchestrator.reports.tables import control_lines, grouped, result_line, write_report
-from orchestrator.runs.reading import RunData, find_runs
-from orchestrator.settings.loading import load_experiment, settings_as_yaml
+from orchestrator.reports.tables import grouped
+from orchestrator.settings.loading import settings_as_yaml
 from orchestrator.storage.writing import append_json_line, write_arrays, write_text
 
 
@@ -49,7 +50,7 @@ def make_run(tmp_path):
                 "reward/accuracy": 0.9,
             }
             append_json_line(folder / "metrics.jsonl", row)
-        return RunData.load(folder)
+        return read_run(folder)
 
     return make
 
@@ -99,7 +100,7 @@ def test_interval_repeats():
 def test_series_takes_the_last_of_a_step_that_was_logged_twice(make_run):
     run = make_run(successes=(0.1, 0.2))
     append_json_line(run.folder / "metrics.jsonl", {"env_step": 1000, "time": 9.0, "eval/success": 0.9})
-    series = RunData.load(run.folder).series("eval/success")
+    series = read_run(run.folder).series("eval/success")
     assert series.env_steps.tolist() == [1000, 2000]
     assert series.values.tolist() == [0.9, 0.2]
     assert len(run.series("eval/unheard_of")) == 0
@@ -119,7 +120,7 @@ def test_find_runs_in_folders_and_right_below_them(make_run, tmp_path):
     with pytest.raises(SettingsError, match="absent does not exist; name folders of runs"):
         find_runs([tmp_path / "runs", tmp_path / "absent"])
     with pytest.raises(SettingsError, match=r"empty is not the folder of a run: it has no settings\.yaml"):
-        RunData.load(tmp_path / "empty")
+        read_run(tmp_path / "empty")
 
 
 def test_result_line_by_hand(make_run):

@@ -7,10 +7,10 @@ import pytest
 import ray
 
 from orchestrator.errors import SettingsError
+from orchestrator.kinds import read_run
 from orchestrator.runs import home as run_home
 from orchestrator.runs.checkpoints import Checkpoints
 from orchestrator.runs.home import RunHome
-from orchestrator.runs.reading import RunData
 from orchestrator.storage import locations as storage
 from orchestrator.storage.locations import StorageFailing
 from orchestrator.storage.writing import write_json, write_text
@@ -204,7 +204,7 @@ def test_a_run_on_s3_stops_and_goes_on_elsewhere_as_if_never_stopped(s3_folder, 
         resumed = ToyRun(remote).run(resume=True)
         resumed.home.finish()
         assert resumed.fingerprint() == ToyRun(plain).run().fingerprint()
-        found, expected = RunData.load(remote.run_folder), RunData.load(plain.run_folder)
+        found, expected = read_run(remote.run_folder), read_run(plain.run_folder)
         assert found.series("eval/success").values.tolist() == expected.series("eval/success").values.tolist()
     finally:
         ray.shutdown()

@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from orchestrator.errors import SettingsError
+from orchestrator.kinds import load_experiment
 from orchestrator.runs import tracking
 from orchestrator.runs.tracking import MlflowRun, Tracker, open_tracker
-from orchestrator.settings.loading import load_experiment
 from orchestrator.storage.writing import read_json_lines
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from orchestrator.errors import SettingsError
 from orchestrator.judging.settings import load_judging
+from orchestrator.kinds import load_experiment
 from orchestrator.labelling.settings import load_labelling
-from orchestrator.settings.loading import load_experiment, load_rater, packaged_tasks, read_settings, settings_as_yaml
+from orchestrator.settings.loading import load_rater, packaged_tasks, read_settings, settings_as_yaml
 from orchestrator.sweeps.search import load_sweep
 
 EXPERIMENT = """

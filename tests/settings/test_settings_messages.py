@@ -5,7 +5,7 @@ import re
 import pytest
 
 from orchestrator.errors import SettingsError
-from orchestrator.settings.loading import load_experiment
+from orchestrator.kinds import load_experiment
 
 
 @pytest.fixture

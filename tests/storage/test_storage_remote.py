@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import SettingsError
+from orchestrator.kinds import load_experiment
 from orchestrator.ratings.store import RatingStore
-from orchestrator.settings.loading import load_experiment, settings_as_yaml
+from orchestrator.settings.loading import settings_as_yaml
 from orchestrator.storage import locations as storage
 from orchestrator.storage import writing as run_files
 from orchestrator.storage.locations import RemotePath, StorageFailing, working_copy

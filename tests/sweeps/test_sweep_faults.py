@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.kinds import read_run
 from orchestrator.ratings.store import RatingStore
 from orchestrator.runs import tracking
-from orchestrator.runs.reading import RunData
 from orchestrator.sweeps.trial_folder import read_record
 from tests.fakes.tiny_qwen import build_tiny_qwen
 from tests.fakes.toy_sweep import write_toy_sweep
@@ -131,7 +131,7 @@ class Sweep:
         assert not list(RatingStore(self.ratings).failures())
         num_learnt = 0
         for name in TRIALS:
-            run = RunData.load(self.runs / name)
+            run = read_run(self.runs / name)
             sessions = [per_session * (number + 1) for number in range(NUM_SESSIONS)]
             assert run.series("rating/asked").values.tolist() == sessions
             assert run.series("eval/success").env_steps.tolist() == [400, 800, 1200]
@@ -156,7 +156,7 @@ class Sweep:
         """What a sweep that lost nothing has in common with one that nothing happened to."""
         metrics = ("eval/success", "eval/success_last", "reward/loss")
         return {
-            name: [learnt_from(self.runs / name), *(RunData.load(self.runs / name).series(one).values.tolist()
+            name: [learnt_from(self.runs / name), *(read_run(self.runs / name).series(one).values.tolist()
                                                    for one in metrics)]
             for name in TRIALS
         }  # fmt: skip

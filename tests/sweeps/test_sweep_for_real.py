@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.kinds import read_run
 from orchestrator.ratings.store import RatingStore
 from orchestrator.runs import tracking
-from orchestrator.runs.reading import RunData
 from orchestrator.sweeps.trial_folder import read_record
 from tests.fakes.toy_sweep import write_toy_sweep
 from tests.online.test_run_for_real import ENVIRONMENT, LIKERT, REPOSITORY, wait_until
@@ -160,7 +160,7 @@ def test_the_tiny_sweep_finishes_and_a_second_one_asks_the_model_nothing(tmp_pat
     ]  # fmt: skip
     assert (tmp_path / "runs/tiny/summary.png").stat().st_size > 5_000
     folders = sorted((tmp_path / "runs/tiny").glob("loss-*"))
-    asked = [RunData.load(folder).series("rating/asked").values[-1] for folder in folders]
+    asked = [read_run(folder).series("rating/asked").values[-1] for folder in folders]
     assert asked == [160.0] * 4
     # The two losses act alike until the first reward model: what they see then is rated once for both.
     assert len(keys) <= 4 * 160 - 2 * 40
@@ -169,10 +169,10 @@ def test_the_tiny_sweep_finishes_and_a_second_one_asks_the_model_nothing(tmp_pat
     assert again.returncode == 0, again.stderr
     assert {row["key"] for row in RatingStore(tmp_path / "ratings").rows(["key"])} == keys
     for folder in sorted((tmp_path / "runs/again").glob("loss-*")):
-        run = RunData.load(folder)
+        run = read_run(folder)
         assert run.series("rating/from_store").values[-1] == run.series("rating/asked").values[-1] == 160
         assert run.series("eval/success").values.tolist() == (
-            RunData.load(tmp_path / "runs/tiny" / folder.name).series("eval/success").values.tolist()
+            read_run(tmp_path / "runs/tiny" / folder.name).series("eval/success").values.tolist()
         )
     parents, trials = runs_at_mlflow(tmp_path / "runs")
     assert sorted(run.info.run_name for run in parents) == ["again", "tiny"]

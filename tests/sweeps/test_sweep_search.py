@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import SettingsError
-from orchestrator.settings.loading import load_experiment
+from orchestrator.kinds import kind_of, load_experiment
 from orchestrator.sweeps.estimate import estimate_sweep, local_concurrency
-from orchestrator.sweeps.kinds import kind_of
 from orchestrator.sweeps.scheduler_rules import CHANGEABLE, check_scheduler
 from orchestrator.sweeps.search import load_sweep, with_values
 

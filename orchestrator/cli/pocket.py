@@ -1,0 +1,49 @@
+"""`likert pocket ...`: the raters that ship with the package. Heavy imports stand inside the commands."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.plain_command import plain
+from orchestrator.errors import SettingsError
+
+pocket = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The small rater that ships with the package.")
+
+
+@pocket.command()
+@plain
+def train(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the checkpoint; by default the one that ships with the package.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of frames, weights and batches.")] = 0,
+    task: Annotated[list[str] | None, typer.Option(help="Learn this packaged task only; may be repeated.")] = None,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="The rater of BabyAI windows instead of the one of frames.")
+    ] = False,
+) -> None:
+    """Rebuild a pocket rater from the simulator: half an hour on two cores."""
+    from actors.rating.models import POCKET_FOLDER, POCKET_WINDOWS_FOLDER
+    from orchestrator.settings.loading import packaged_tasks
+    from orchestrator.settings.preflight import check_opengl, check_writable
+
+    if windows and task:
+        raise SettingsError("--task names a task of the rater of frames; leave it out, or leave --windows out")
+    unknown = [name for name in task or [] if name not in packaged_tasks()]
+    if unknown:
+        raise SettingsError(
+            f"--task {unknown[0]}: there is no such packaged task; there are {', '.join(packaged_tasks())}"
+        )
+    folder = out or (POCKET_WINDOWS_FOLDER if windows else POCKET_FOLDER)
+    check_writable("--out", folder)
+    if windows:
+        from orchestrator.pocket.windows import train_windows
+
+        train_windows(folder, seed)
+    else:
+        check_opengl()
+        from orchestrator.pocket.frames import train as train_pocket
+
+        train_pocket(folder, seed, tasks=tuple(task) if task else None)
+    typer.echo(f"{folder}: how it rates stands in report.md there")

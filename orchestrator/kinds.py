@@ -1,0 +1,88 @@
+"""The kinds of experiment: the one place that knows them all.
+
+A kind is a module in a room of its own, with a class of `orchestrator.runs.kind.Kind`, and a line in `KINDS`. What
+lies below (settings, runs, reports, the cluster) and above (sweeps, the doctor, the command) asks a kind for what it
+needs, and knows none by name.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from orchestrator.offline.kind import OfflineKind
+from orchestrator.online.kind import OnlineKind
+from orchestrator.runs import reading
+from orchestrator.runs.kind import Kind
+from orchestrator.runs.reading import RunData
+from orchestrator.settings import loading
+from orchestrator.settings.experiment import Experiment
+from orchestrator.settings.loading import Kinds, Tree
+from orchestrator.storage.locations import RemotePath
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        OnlineKind(),
+        OfflineKind(),
+    )
+}
+"""By what the field `kind` of a settings file says; a file without it is of the first."""
+
+
+def kind_of(experiment: Experiment) -> Kind:
+    """What kind of experiment this is."""
+    return KINDS[experiment.kind]
+
+
+def settings_classes() -> Kinds:
+    """The settings class of each kind."""
+    return {name: kind.settings for name, kind in KINDS.items()}
+
+
+def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
+    """As `settings.loading.load_experiment`, of any kind. Raises SettingsError."""
+    return loading.load_experiment(path, overrides, settings_classes())
+
+
+def load_stored_experiment(path: Path | RemotePath) -> Experiment:
+    """As `settings.loading.load_stored_experiment`, of any kind. Raises SettingsError."""
+    return loading.load_stored_experiment(path, settings_classes())
+
+
+def experiment_from(tree: Tree, folder: Path, title: str) -> Experiment:
+    """As `settings.loading.experiment_from`, of any kind. Raises SettingsError."""
+    return loading.experiment_from(tree, folder, title, settings_classes())
+
+
+def read_run(folder: Path | RemotePath) -> RunData:
+    """As `runs.reading.read_run`, of any kind. Raises SettingsError."""
+    return reading.read_run(folder, load_stored_experiment)
+
+
+def find_runs(folders: Iterable[Path | RemotePath]) -> list[RunData]:
+    """As `runs.reading.find_runs`, of any kind. Raises SettingsError."""
+    return reading.find_runs(folders, load_stored_experiment)
+
+
+def run_experiment(experiment: Experiment) -> None:
+    """Run an experiment to its end, from its newest checkpoint if there is one, and show how far it is.
+
+    Raises SettingsError if the cluster does not fit, and what the kind's own `run` raises.
+    """
+    from orchestrator.cluster.actors import connected
+    from orchestrator.screen.run_progress import RunProgress
+
+    kind = kind_of(experiment)
+    with RunProgress(experiment.run_folder.name, kind.length(experiment), unit=kind.unit) as progress:
+        progress.update(phase="starting")
+        with connected(kind.demands(experiment)):
+            kind.run(experiment, progress)
+
+
+def write_report(folders: Sequence[Path | RemotePath], out: Path) -> list[Path]:
+    """Write the tables and figures of the runs in `folders` into `out`, those of each kind; return their paths.
+
+    Raises SettingsError if a folder holds no run, or no run of a kind has been evaluated.
+    """
+    runs = find_runs(folders)
+    by_kind = {name: [run for run in runs if run.experiment.kind == name] for name in KINDS}
+    return [path for name, found in by_kind.items() if found for path in KINDS[name].report(found, out)]

@@ -1,0 +1,75 @@
+"""RG-VLM as a kind of experiment: a policy from labelled data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.offline.settings import OfflineExperiment
+from orchestrator.runs.kind import Kind, Work
+from orchestrator.runs.layout import chain_metric
+
+if TYPE_CHECKING:
+    from orchestrator.cluster.placement import Demand
+    from orchestrator.runs.reading import RunData
+    from orchestrator.runs.tracking import ParentRun
+    from orchestrator.screen.run_progress import RunProgress
+
+
+class OfflineKind(Kind):
+    """IQL learns from a labelled data set, and is judged by chains of sub-tasks. Steps are gradient steps."""
+
+    name = "offline"
+    settings = OfflineExperiment
+    unit = "updates"
+    changeable = (
+        "total_updates",
+        "runs_folder",
+        "checkpoint",
+        "tracking",
+        "evaluation.num_workers",
+        "evaluation.thor.build",
+        "evaluation.thor.timeout_s",
+        "policy.num_gpus",
+    )
+    # A trial may take no longer than its process takes to start.
+    reuses_process = True
+
+    def check_machine(self, experiments: Sequence[OfflineExperiment]) -> None:
+        """Every run's data and labels."""
+        from orchestrator.offline.preflight import check_offline
+
+        for experiment in experiments:
+            check_offline(experiment)
+
+    def run(
+        self, experiment: OfflineExperiment, progress: "RunProgress", parent: "ParentRun | None" = None
+    ) -> None:
+        """Raises SettingsError if the cluster or the data does not fit."""
+        # Here, since it brings torch and RLlib.
+        from orchestrator.offline.launch import run_offline
+
+        run_offline(experiment, progress, parent)
+
+    def demands(self, experiment: OfflineExperiment) -> "list[Demand]":
+        """Evaluation workers, and a learner with a GPU."""
+        from orchestrator.offline.demands import offline_demands
+
+        return offline_demands(experiment)
+
+    def length(self, experiment: OfflineExperiment) -> int:
+        """Gradient steps."""
+        return experiment.total_updates
+
+    def work(self, experiment: OfflineExperiment) -> Work:
+        """Gradient steps alone; evaluation is not counted."""
+        return Work(updates=experiment.total_updates)
+
+    def score(self, experiment: OfflineExperiment) -> str:
+        """Proportion of sub-tasks completed, from the last of the experiment's starts."""
+        return chain_metric(experiment.evaluation.starts[-1], "proportion")
+
+    def report(self, runs: "Sequence[RunData]", out: Path) -> list[Path]:
+        """`chains.md`, `chains.csv`, `chains.png`."""
+        from orchestrator.offline.report import write_offline_report
+
+        return write_offline_report(runs, out)

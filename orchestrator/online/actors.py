@@ -1,0 +1,26 @@
+"""The actors of an online run: what they ask of the cluster, and making them."""
+
+from typing import Any
+
+from actors.reward.learner import RewardLearner
+from actors.rollout.worker import RolloutWorker
+from orchestrator.cluster.actors import actor_class
+from orchestrator.cluster.placement import in_bundle
+from orchestrator.online.demands import LEARNER, WORKER, learner_demand, online_demands, worker_demand
+from orchestrator.online.settings import OnlineExperiment
+
+
+def start_rollout_worker(experiment: OnlineExperiment, index: int) -> Any:
+    """The actor of one rollout worker. It is never restarted: one that dies is replaced by whoever drives it."""
+    place = in_bundle(online_demands(experiment), WORKER, index)
+    return actor_class(RolloutWorker, worker_demand(experiment), **place).remote(
+        experiment.task, experiment.rollout, experiment.seed, index
+    )
+
+
+def start_reward_learner(experiment: OnlineExperiment, observation_size: int) -> Any:
+    """The actor that holds the reward model. It is never restarted: whoever drives it replaces and restores it."""
+    place = in_bundle(online_demands(experiment), LEARNER)
+    return actor_class(RewardLearner, learner_demand(experiment), **place).remote(
+        experiment.reward_model, experiment.feedback.num_ratings, observation_size, experiment.seed
+    )

@@ -1,0 +1,93 @@
+"""ERL-VLM as a kind of experiment: the online loop."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from actors.rating.settings import RaterSettings
+from actors.rollout.settings import TaskSettings
+from algorithms.feedback import FeedbackSchedule
+from algorithms.ratings import RatingRequest
+from orchestrator.online import preflight
+from orchestrator.online.settings import OnlineExperiment
+from orchestrator.runs.kind import Kind, Work
+from orchestrator.runs.layout import EVAL_SUCCESS
+from orchestrator.storage.locations import RemotePath
+
+if TYPE_CHECKING:
+    from orchestrator.cluster.placement import Demand
+    from orchestrator.runs.reading import RunData
+    from orchestrator.runs.tracking import ParentRun
+    from orchestrator.screen.run_progress import RunProgress
+
+
+class OnlineKind(Kind):
+    """An agent acts, a rater rates, a reward model and a policy learn. Steps are environment steps."""
+
+    name = "online"
+    settings = OnlineExperiment
+    changeable = preflight.ONLINE_CHANGEABLE
+
+    def check_machine(self, experiments: Sequence[OnlineExperiment]) -> None:
+        """Every model, OpenGL, and the disk for all runs together."""
+        preflight.check_online(experiments)
+
+    def check_disk(self, experiments: Sequence[OnlineExperiment]) -> None:
+        """Checkpoints and pictures."""
+        preflight.check_disk(experiments)
+
+    def run(
+        self, experiment: OnlineExperiment, progress: "RunProgress", parent: "ParentRun | None" = None
+    ) -> None:
+        """Raises SettingsError if the cluster or the model does not fit, and RatingsFailing if the rater fails."""
+        # Here, since it brings torch and RLlib.
+        from orchestrator.online.launch import run_online
+
+        run_online(experiment, progress, parent)
+
+    def demands(self, experiment: OnlineExperiment) -> "list[Demand]":
+        """Rollout workers, learners, and engines unless they are shared."""
+        from orchestrator.online.demands import online_demands
+
+        return online_demands(experiment)
+
+    def length(self, experiment: OnlineExperiment) -> int:
+        """Environment steps."""
+        return experiment.total_env_steps
+
+    def work(self, experiment: OnlineExperiment) -> Work:
+        """Ratings by the experiment's own schedule."""
+        schedule = FeedbackSchedule(experiment.feedback, experiment.total_env_steps)
+        last = experiment.total_env_steps - 1
+        if schedule.due(last):
+            schedule.begin(last)
+        return Work(env_steps=experiment.total_env_steps, ratings=schedule.num_asked)
+
+    def folders(self, experiment: OnlineExperiment) -> dict[str, Path | RemotePath]:
+        """Runs and ratings."""
+        return {**super().folders(experiment), "ratings_folder": experiment.ratings_folder}
+
+    def rater(self, experiment: OnlineExperiment) -> RaterSettings:
+        """Its block `rater`."""
+        return experiment.rater
+
+    def drawn(self, experiment: OnlineExperiment) -> tuple[TaskSettings, int]:
+        """Its block `task`, and the environments of a rollout worker."""
+        return experiment.task, experiment.rollout.envs_per_worker
+
+    def example_request(self, experiment: OnlineExperiment, frame: bytes) -> RatingRequest:
+        """A segment that shows the one frame again and again."""
+        from orchestrator.online.questions import QuestionMaker
+
+        maker = QuestionMaker(experiment.task, experiment.feedback, experiment.rater.mode)
+        return maker.question([frame] * experiment.feedback.segment.num_frames, 0, False).request
+
+    def score(self, experiment: OnlineExperiment) -> str:
+        """Share of evaluation episodes with success."""
+        return EVAL_SUCCESS
+
+    def report(self, runs: "Sequence[RunData]", out: Path) -> list[Path]:
+        """`results.md`, `results.csv`, `success.png`."""
+        from orchestrator.online.report import write_online_report
+
+        return write_online_report(runs, out)

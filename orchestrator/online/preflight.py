@@ -1,0 +1,99 @@
+"""Checks of an online run made before anything starts."""
+
+import os
+from collections.abc import Sequence
+
+from orchestrator.online.settings import OnlineExperiment
+from orchestrator.settings import preflight
+from orchestrator.settings.preflight import check_model, check_opengl, check_writable
+from orchestrator.storage.locations import working_copy
+
+REPLAY_BYTES_PER_STEP = 2_000
+"""An agent step in the replay, and so in a checkpoint, takes at most this much."""
+PNG_BYTES_PER_PIXEL = 1.5
+"""Size of a lossless frame of these simulators, generously."""
+
+ONLINE_CHANGEABLE = (
+    "total_env_steps",
+    "runs_folder",
+    "ratings_folder",
+    "evaluation",
+    "checkpoint",
+    "tracking",
+    "feedback.budget",
+    "feedback.tolerated_failure_share",
+    "rollout.lost_timeout_s",
+    "rollout.num_cpus",
+    "rollout.num_gpus",
+    "rollout.accelerator_type",
+    "rollout.resources",
+    "reward_model.frame_cache_gb",
+    "reward_model.num_gpus",
+    "reward_model.accelerator_type",
+    "reward_model.resources",
+    "policy.num_gpus",
+    "policy.accelerator_type",
+    "policy.resources",
+    "rater.endpoint",
+    "rater.server",
+    "rater.server_weight",
+    "rater.num_replicas",
+    "rater.max_in_flight",
+    "rater.deadline_s",
+    "rater.max_attempts",
+    "rater.stall_timeout_s",
+    "rater.start_timeout_s",
+    "rater.tensor_parallel_size",
+    "rater.gpu_memory_fraction",
+    "rater.max_model_len",
+    "rater.enforce_eager",
+    "rater.cpu_kv_cache_gb",
+    "rater.num_cpus",
+    "rater.num_gpus",
+    "rater.accelerator_type",
+    "rater.resources",
+)
+"""Settings, or blocks of them, that a resumed run may change: they move the work or lengthen it, and change no result
+that is there already."""
+
+
+def check_online(experiments: Sequence[OnlineExperiment]) -> None:
+    """Raise SettingsError, with the remedy, if this machine cannot run these, which share their folders."""
+    for rater in {experiment.rater.model_dump_json(): experiment.rater for experiment in experiments}.values():
+        if rater.endpoint is None:
+            check_model(rater)
+    check_writable("runs_folder", experiments[0].runs_folder)
+    check_writable("ratings_folder", experiments[0].ratings_folder)
+    check_disk(experiments)
+    # With a cluster the frames are drawn on other machines, which say themselves what they lack.
+    if not os.environ.get("RAY_ADDRESS"):
+        check_opengl()
+
+
+def check_disk(experiments: Sequence[OnlineExperiment]) -> None:
+    """Raise SettingsError if a disk has less free space than the run, or several together, may fill."""
+    preflight.check_disk(
+        (
+            size
+            for experiment in experiments
+            for size in (
+                (working_copy(experiment.run_folder).parent, checkpoint_bytes(experiment)),
+                (experiment.ratings_folder, rating_bytes(experiment)),
+            )
+        ),
+        "set runs_folder and ratings_folder to another disk, or lower policy.replay_capacity, checkpoint.keep or "
+        "feedback.budget",
+    )
+
+
+def checkpoint_bytes(experiment: OnlineExperiment) -> float:
+    """What a run's checkpoints take at most: those kept, and the one being written."""
+    agent_steps = experiment.total_env_steps / experiment.task.action_repeat
+    steps = min(agent_steps, experiment.policy.replay_capacity)
+    return REPLAY_BYTES_PER_STEP * steps * (experiment.checkpoint.keep + 1)
+
+
+def rating_bytes(experiment: OnlineExperiment) -> float:
+    """What the frames of all ratings take."""
+    num_frames = experiment.feedback.budget * experiment.feedback.segment.num_frames
+    return PNG_BYTES_PER_PIXEL * num_frames * experiment.task.image_px**2

@@ -1,0 +1,168 @@
+"""The table and the figure of online runs: groups of runs that differ in their seed only, and their controls."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator.errors import SettingsError
+from orchestrator.online.figures import CONTROL_STYLES, comparison_figure, draw_run_figures
+from orchestrator.reports.figures import save_figure
+from orchestrator.reports.intervals import CONFIDENCE, LAST_EVALUATIONS, Interval, bootstrap_interval, last_mean
+from orchestrator.reports.tables import csv_table, grouped, markdown_table
+from orchestrator.runs.layout import CONTROLS, EVAL_SUCCESS, EVAL_SUCCESS_LAST_STEP, RATINGS_ASKED
+from orchestrator.runs.reading import RunData
+from orchestrator.storage.writing import write_text
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table. A success is a share of evaluation episodes."""
+
+    group: str
+    task: str
+    num_seeds: int
+    success: Interval
+    """Success at any step, over seeds; for a group of runs the mean of each run's last evaluations."""
+    worst_seed: float
+    """The lowest of the scores behind `success`."""
+    success_last_step: Interval | None
+    """The same for success at the last step."""
+    ratings: float | None = None
+    """Questions asked, mean over seeds."""
+    env_steps: int | None = None
+    """Steps of the run that came least far."""
+    complete: bool = True
+    """Every run has come to its end."""
+
+
+def write_online_report(runs: Sequence[RunData], out: Path) -> list[Path]:
+    """Draw each run's figures, and write `results.md`, `results.csv` and `success.png` into `out`; return the paths.
+
+    Raises SettingsError if no run has been evaluated.
+    """
+    paths = [path for run in runs for path in draw_run_figures(run)]
+    evaluated = [run for run in runs if len(run.series(EVAL_SUCCESS))]
+    if not evaluated:
+        raise SettingsError("none of these runs has been evaluated yet; let one reach evaluation.interval_env_steps")
+    groups = grouped(evaluated)
+    lines = [result_line(name, group) for name, group in groups.items()] + control_lines(evaluated)
+    write_text(out / "results.md", markdown(lines))
+    write_text(out / "results.csv", csv_table([_record(line) for line in lines]))
+    save_figure(comparison_figure(groups), out / "success.png")
+    return [*paths, *(out / name for name in ("results.md", "results.csv", "success.png"))]
+
+
+def result_line(name: str, runs: Sequence[RunData]) -> Line:
+    """What the runs of a group reached."""
+    asked = [float(series.values[-1]) for run in runs if len(series := run.series(RATINGS_ASKED))]
+    reached = [max(row["env_step"] for row in run.rows) for run in runs]
+    return _line(
+        name,
+        runs,
+        lambda run, metric: _last_mean(run, metric),
+        ratings=float(np.mean(asked)) if asked else None,
+        env_steps=min(reached),
+        complete=all(steps >= run.experiment.total_env_steps for run, steps in zip(runs, reached, strict=True)),
+    )
+
+
+def control_lines(runs: Sequence[RunData]) -> list[Line]:
+    """For each task and control one line, over the runs that evaluated it."""
+    lines = []
+    for task in dict.fromkeys(run.experiment.task.name for run in runs):
+        for control in CONTROLS:
+            # Runs with one seed evaluate the same random and untrained policies: each seed counts once.
+            by_seed = {
+                run.experiment.seed: run
+                for run in runs
+                if run.experiment.task.name == task and run.control(control) is not None
+            }
+            if by_seed:
+                label, _ = CONTROL_STYLES[control]
+                # The variable is bound now, since the loop goes on.
+                lines.append(
+                    _line(label, list(by_seed.values()), lambda run, metric, c=control: run.control(c, metric))
+                )
+    return lines
+
+
+def markdown(lines: Sequence[Line]) -> str:
+    """The table for people, with what its columns mean."""
+    header = ["experiment", "task", "seeds", "success at any step", "worst seed", "success at the last step"]
+    table = markdown_table([*header, "ratings", "env steps"], [_cells(line) for line in lines])
+    return (
+        f"{table}\n\nSuccess is the share of evaluation episodes, the mean of the last {LAST_EVALUATIONS} evaluations "
+        f"of each run; a control is evaluated once. In brackets the {CONFIDENCE:.0%} interval of a stratified "
+        "bootstrap over seeds. An asterisk marks runs that have not come to their end.\n"
+    )
+
+
+Score = Callable[[RunData, str], float | None]
+
+
+def _line(group: str, runs: Sequence[RunData], score: Score, **rest: object) -> Line:
+    tasks = list(dict.fromkeys(run.experiment.task.name for run in runs))
+
+    def scores(metric: str) -> list[np.ndarray]:
+        found = [
+            np.array(
+                [
+                    value
+                    for run in runs
+                    if run.experiment.task.name == task and (value := score(run, metric)) is not None
+                ]
+            )
+            for task in tasks
+        ]
+        return [values for values in found if len(values)]
+
+    any_step, last_step = scores(EVAL_SUCCESS), scores(EVAL_SUCCESS_LAST_STEP)
+    return Line(
+        group=group,
+        task=", ".join(tasks),
+        num_seeds=len({run.experiment.seed for run in runs}),
+        success=bootstrap_interval(any_step),
+        worst_seed=float(min(values.min() for values in any_step)),
+        success_last_step=bootstrap_interval(last_step) if last_step else None,
+        **rest,
+    )
+
+
+def _last_mean(run: RunData, metric: str) -> float | None:
+    values = run.series(metric).values
+    return last_mean(values) if len(values) else None
+
+
+def _cells(line: Line) -> list[str]:
+    unfinished = "" if line.complete else "*"
+    return [
+        line.group + unfinished,
+        line.task,
+        str(line.num_seeds),
+        str(line.success),
+        f"{line.worst_seed:.2f}",
+        str(line.success_last_step or ""),
+        "" if line.ratings is None else f"{line.ratings:,.0f}",
+        "" if line.env_steps is None else f"{line.env_steps:,}",
+    ]
+
+
+def _record(line: Line) -> dict[str, object]:
+    last = line.success_last_step
+    return {
+        "experiment": line.group,
+        "task": line.task,
+        "seeds": line.num_seeds,
+        "success": line.success.mean,
+        "success_low": line.success.low,
+        "success_high": line.success.high,
+        "worst_seed": line.worst_seed,
+        "success_last_step": last and last.mean,
+        "success_last_step_low": last and last.low,
+        "success_last_step_high": last and last.high,
+        "ratings": line.ratings,
+        "env_steps": line.env_steps,
+        "complete": line.complete,
+    }

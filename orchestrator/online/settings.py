@@ -1,0 +1,78 @@
+"""The settings of one online experiment: a task, a rater, a reward model and a policy."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from actors.rating.settings import RaterSettings
+from actors.rollout.settings import OBSERVATION_SIZE, RolloutSettings, TaskSettings
+from algorithms.settings import FeedbackSettings, PolicySettings, PositiveInt, RewardModelSettings, Settings
+from orchestrator.settings.experiment import CheckpointSettings, Experiment
+from orchestrator.storage.locations import Location
+
+
+class EvaluationSettings(Settings):
+    """How the policy is judged: deterministic actions, its own starts, the simulator's success flag."""
+
+    interval_env_steps: PositiveInt = 10_000
+    """Environment steps between evaluations."""
+    num_episodes: PositiveInt = 10
+    """Episodes in an evaluation."""
+    randomised_starts: bool = True
+    """Draw a start for every episode, also where the task itself has a fixed one: with fixed starts, ten episodes are
+    ten copies of one. False judges the task's own starts."""
+
+
+class OnlineCheckpointSettings(CheckpointSettings):
+    """How often a run saves all it needs to go on."""
+
+    interval_env_steps: PositiveInt = 10_000
+    """Environment steps between checkpoints, rounded up to the end of an episode."""
+    keep: PositiveInt = 2
+    """Latest checkpoints kept; the best policy by evaluation is kept besides."""
+
+
+class OnlineExperiment(Experiment):
+    """One online run (ERL-VLM): a task, a rater, a reward model and a policy."""
+
+    kind: Literal["online"] = "online"
+    """A file that names no kind is of this one."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seeds starts, exploration, networks, sampling of segments and batches."""
+    total_env_steps: PositiveInt = 1_000_000
+    """Environment steps of the whole run."""
+    ratings_folder: Location = Path("ratings")
+    """The rating store; share it between runs, and equal questions are asked once. May be an address too."""
+    task: TaskSettings
+    """A packaged task's name, or a block; a block may start from a packaged task with `base: name`."""
+    rollout: RolloutSettings = RolloutSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    rater: RaterSettings = RaterSettings()
+    reward_model: RewardModelSettings = RewardModelSettings()
+    policy: PolicySettings = PolicySettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    checkpoint: OnlineCheckpointSettings = OnlineCheckpointSettings()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "OnlineExperiment":
+        if self.task.episode_agent_steps % self.rollout.chunk_agent_steps:
+            raise ValueError(
+                f"rollout.chunk_agent_steps {self.rollout.chunk_agent_steps} does not divide an episode of "
+                f"{self.task.episode_agent_steps} agent steps (task.episode_env_steps / task.action_repeat)"
+            )
+        if self.reward_model.input == "frame" and self.reward_model.image_px > self.task.image_px:
+            raise ValueError(
+                f"reward_model.image_px {self.reward_model.image_px} is above task.image_px {self.task.image_px}"
+            )
+        outside = [entry for entry in self.policy.entropy_dimensions if entry >= OBSERVATION_SIZE]
+        if outside:
+            raise ValueError(
+                f"policy.entropy_dimensions {outside}: an observation has {OBSERVATION_SIZE} entries, counted from 0"
+            )
+        if self.feedback.first_env_steps >= self.total_env_steps:
+            raise ValueError(
+                f"feedback.first_env_steps {self.feedback.first_env_steps} is not below total_env_steps "
+                f"{self.total_env_steps}: no rating would be asked"
+            )
+        return self

@@ -1,0 +1,123 @@
+"""What the rest of the house asks of a kind of experiment. `orchestrator.kinds` has the list of them.
+
+Nothing here is heavy to import: the settings of a file are checked before torch, Ray or a simulator is loaded.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from actors.rating.settings import RaterSettings
+from actors.rollout.settings import TaskSettings
+from algorithms.ratings import RatingRequest
+from orchestrator.runs.same_run import check_same_run
+from orchestrator.settings.experiment import Experiment
+from orchestrator.settings.preflight import check_writable
+from orchestrator.storage.locations import RemotePath
+
+if TYPE_CHECKING:
+    from orchestrator.cluster.placement import Demand
+    from orchestrator.runs.reading import RunData
+    from orchestrator.runs.tracking import ParentRun
+    from orchestrator.screen.run_progress import RunProgress
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run does, at most."""
+
+    env_steps: int = 0
+    updates: int = 0
+    """Gradient steps of an offline run; those of an online run go with its environment steps."""
+    ratings: int = 0
+    """Questions asked; those whose answers are in the store, or that another run asks too, cost nothing."""
+
+
+class Kind(ABC):
+    """A kind of experiment. Methods take experiments of its own settings class; heavy imports stand inside them."""
+
+    settings: ClassVar[type[Experiment]]
+    """Its settings class. What the class has as `kind` is the kind's name."""
+    name: ClassVar[str]
+    """What the field `kind` of a settings file says."""
+    unit: ClassVar[str] = "env steps"
+    """What its steps are, for people."""
+    changeable: ClassVar[Sequence[str]] = ("runs_folder", "checkpoint", "tracking")
+    """Settings, or blocks of them, that a resumed run may change: they change no result that is there already."""
+    reuses_process: ClassVar[bool] = False
+    """Whether a process may run one trial of a sweep after another, which saves starting it; else its end frees all
+    that it held."""
+
+    # ------------------------------------------------------------------------------------------------ checks
+
+    def check(self, experiment: Any) -> None:
+        """Raise SettingsError, with the remedy, if this experiment cannot be run, or not in its folder."""
+        check_writable("runs_folder", experiment.runs_folder)
+        self.check_same_run(experiment)
+        self.check_machine([experiment])
+
+    def check_same_run(self, experiment: Any) -> None:
+        """Raise SettingsError if its folder holds a run with other settings."""
+        check_same_run(experiment, self.changeable)
+
+    @abstractmethod
+    def check_machine(self, experiments: Sequence[Any]) -> None:
+        """Raise SettingsError, with the remedy, if this machine cannot run all of these, which share their folders."""
+
+    def check_disk(self, experiments: Sequence[Any]) -> None:
+        """Raise SettingsError if a disk has less room than all of these may fill; where that is known."""
+        return None
+
+    # ------------------------------------------------------------------------------------------------ running
+
+    @abstractmethod
+    def run(self, experiment: Any, progress: "RunProgress", parent: "ParentRun | None" = None) -> None:
+        """Run to the end, from the newest checkpoint in the run's folder, in this process; Ray is connected.
+
+        With `parent` it is a trial of a sweep, and MLflow shows it below the sweep.
+        """
+
+    @abstractmethod
+    def demands(self, experiment: Any) -> "list[Demand]":
+        """What it asks of the cluster beside its own process."""
+
+    @abstractmethod
+    def length(self, experiment: Any) -> int:
+        """Steps to its end, as its progress and its metrics count them."""
+
+    @abstractmethod
+    def work(self, experiment: Any) -> Work:
+        """What it does."""
+
+    # ------------------------------------------------------------------------------------------------ what it uses
+
+    def folders(self, experiment: Any) -> dict[str, Path | RemotePath]:
+        """Folders that it writes to, by setting."""
+        return {"runs_folder": experiment.runs_folder}
+
+    def rater(self, experiment: Any) -> RaterSettings | None:
+        """Who rates while it runs; None where nobody does."""
+        return None
+
+    def drawn(self, experiment: Any) -> tuple[TaskSettings, int] | None:
+        """The task whose frames it draws, and environments that one process draws in turn; None where it draws none."""
+        return None
+
+    def example_request(self, experiment: Any, frame: bytes) -> RatingRequest:
+        """What its rater would be asked of a frame, a PNG file. Only where there is a rater and a task."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------------------------------------ what it reached
+
+    @abstractmethod
+    def score(self, experiment: Any) -> str:
+        """The metric, in [0, 1], by which runs are compared; higher is better."""
+
+    @abstractmethod
+    def report(self, runs: "Sequence[RunData]", out: Path) -> list[Path]:
+        """Write tables and figures of runs of this kind into `out`, and each run's own figures into its folder.
+
+        Returns the paths. Raises SettingsError if no run has been evaluated.
+        """
