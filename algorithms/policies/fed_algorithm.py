@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from ray.rllib.utils.checkpoints import Checkpointable
@@ -29,6 +30,10 @@ class FedAlgorithm(Algorithm):
             Checkpointable.restore_from_path(self, path, *args, **kwargs)
         else:
             super().restore_from_path(path, *args, **kwargs)
+
+    def actor_weights(self) -> dict[str, np.ndarray]:
+        """The actor's weights, for its `load_numpy` wherever it acts."""
+        return self._on_learner(lambda learner: learner.module[DEFAULT_MODULE_ID].unwrapped().actor.numpy_weights())
 
     def _learn(self, num_updates: int) -> list[dict[str, Any]]:
         """Hand the learner as many batches, at most `UPDATES_PER_CALL`, and return what it reports."""

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from algorithms.offline_settings import IQLSettings, PolicyNetworkSettings
+from algorithms.policies.fed_config import FedConfig
 from algorithms.policies.iql_learner import LanguageIQLLearner
 from algorithms.policies.iql_module import LanguageIQLModule
 from algorithms.transitions import Transitions
@@ -18,7 +19,7 @@ ITERATION_UPDATES = 1_000
 _DEFAULTS = IQLSettings()
 
 
-class LanguageIQLConfig(AlgorithmConfig):
+class LanguageIQLConfig(FedConfig):
     """Settings of `LanguageIQL`.
 
         config = LanguageIQLConfig().environment(observation_space=..., action_space=...)
@@ -31,9 +32,7 @@ class LanguageIQLConfig(AlgorithmConfig):
     """
 
     def __init__(self, algo_class: type[Algorithm] | None = None) -> None:
-        from algorithms.policies.language_iql import LanguageIQL  # The two classes need each other.
-
-        super().__init__(algo_class=algo_class or LanguageIQL)
+        super().__init__(algo_class)
         self.transitions: Callable[[], Transitions] | None = None
         self.actor_loss = _DEFAULTS.actor_loss
         self.expectile = _DEFAULTS.expectile
@@ -43,11 +42,9 @@ class LanguageIQLConfig(AlgorithmConfig):
         self.weight_decay = _DEFAULTS.weight_decay
         self.network = _DEFAULTS.network
         self.iteration_updates = ITERATION_UPDATES
-        self.learning_seed: int | None = None
         self.lr = _DEFAULTS.learning_rate
         self.gamma = _DEFAULTS.discount
         self.train_batch_size_per_learner = _DEFAULTS.batch_size
-        self.log_sys_usage = False
 
     def training(
         self,
@@ -81,29 +78,21 @@ class LanguageIQLConfig(AlgorithmConfig):
             **kwargs: What every RLlib algorithm has: `lr`, `gamma`, `train_batch_size_per_learner` and others.
         """
         super().training(**kwargs)
-        given = {
-            "transitions": transitions,
-            "actor_loss": actor_loss,
-            "expectile": expectile,
-            "beta": beta,
-            "largest_weight": largest_weight,
-            "tau": tau,
-            "weight_decay": weight_decay,
-            "network": network,
-            "iteration_updates": iteration_updates,
-            "learning_seed": learning_seed,
-        }
-        for name, value in given.items():
-            if value is not NotProvided:
-                setattr(self, name, value)
-        return self
+        return self._set_given(
+            transitions=transitions,
+            actor_loss=actor_loss,
+            expectile=expectile,
+            beta=beta,
+            largest_weight=largest_weight,
+            tau=tau,
+            weight_decay=weight_decay,
+            network=network,
+            iteration_updates=iteration_updates,
+            learning_seed=learning_seed,
+        )
 
     def validate(self) -> None:
         super().validate()
-        if self.num_learners > 1:
-            raise ValueError(
-                f"num_learners {self.num_learners}: LanguageIQL learns in one process; use 0 (here) or 1 (an actor)"
-            )
         # The same rules, and the same words, as in an experiment's settings.
         IQLSettings(
             actor_loss=self.actor_loss,
@@ -123,11 +112,6 @@ class LanguageIQLConfig(AlgorithmConfig):
         """Never: an environment serves evaluation only."""
         return False
 
-    @property
-    def seed_of_learning(self) -> int | None:
-        """What seeds networks and the data's order; None for a different run each time."""
-        return self.seed if self.learning_seed is None else self.learning_seed
-
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         return RLModuleSpec(module_class=LanguageIQLModule)
 
@@ -139,5 +123,4 @@ class LanguageIQLConfig(AlgorithmConfig):
         return super()._model_config_auto_includes | {
             "network": self.network,
             "cloning": self.actor_loss == "cloning",
-            "seed": self.seed_of_learning,
         }

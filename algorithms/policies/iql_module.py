@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
-from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import nn
 from torch.nn import functional
 
 from algorithms.language_actor import LanguageActor
 from algorithms.language_networks import Asked, LanguageEncoder, PolicyShape, asked_of
 from algorithms.offline_settings import PolicyNetworkSettings
+from algorithms.policies.seeded_module import SeededModule
 from algorithms.policies.twin_critic import TwinCritic
 
 OBSERVATION = "observation"
@@ -60,18 +60,11 @@ class LanguageCritic(nn.Module):
         return self.q(self.encoder(observation, asked), actions).amin(dim=0)
 
 
-class LanguageIQLModule(TorchRLModule, InferenceOnlyAPI):
+class LanguageIQLModule(SeededModule, InferenceOnlyAPI):
     """Actor, critics with value, and the critics' target.
 
     `model_config` holds `network` (a `PolicyNetworkSettings`), `cloning` and `seed`, which may be None.
     """
-
-    def setup(self) -> None:
-        seed = self.model_config["seed"]
-        with torch.random.fork_rng(devices=[], enabled=seed is not None):
-            if seed is not None:
-                torch.default_generator.manual_seed(seed)
-            self._build_networks()
 
     def _build_networks(self) -> None:
         network = self.model_config["network"]
@@ -116,11 +109,6 @@ class LanguageIQLModule(TorchRLModule, InferenceOnlyAPI):
         sizes = (self.shape.num_actions, self.shape.num_objects)
         parts = [functional.one_hot(part, size) for part, size in zip(actions.long().unbind(1), sizes, strict=True)]
         return torch.cat(parts, dim=-1).float()
-
-    @torch.no_grad()
-    def update_targets(self, tau: float) -> None:
-        """Move the target critics towards the critics by a share of tau (Polyak)."""
-        torch._foreach_lerp_(list(self.target_critic.parameters()), list(self.critic.parameters()), tau)
 
     @torch.no_grad()
     def set_observation_normalisation(self, shift: np.ndarray, scale: np.ndarray) -> None:

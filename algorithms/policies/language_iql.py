@@ -23,6 +23,7 @@ _ROWS_TO_SCALE_BY = 100_000
 """States from which the normalisation of flat observations is taken, at most."""
 
 
+@LanguageIQLConfig.builds
 class LanguageIQL(FedAlgorithm):
     """IQL on `Transitions`; with `actor_loss="cloning"`, behaviour cloning on the same data.
 
@@ -87,10 +88,6 @@ class LanguageIQL(FedAlgorithm):
             weights = {COMPONENT_RL_MODULE: learner[COMPONENT_RL_MODULE]}
             self.eval_env_runner_group.foreach_env_runner(lambda runner: runner.set_state(weights))
         return super().evaluate(*args, **kwargs)
-
-    def actor_weights(self) -> dict[str, np.ndarray]:
-        """The actor's weights, for `LanguageActor.load_numpy` wherever it acts."""
-        return self._on_learner(lambda learner: learner.module[DEFAULT_MODULE_ID].unwrapped().actor.numpy_weights())
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 

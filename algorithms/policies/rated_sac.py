@@ -33,6 +33,7 @@ _REPLAY = "replay"
 _SAMPLING = "rated_sac_sampling"
 
 
+@RatedSACConfig.builds
 class RatedSAC(FedAlgorithm):
     """SAC that learns from a `ColumnarReplay` whose rewards a reward model writes, and writes anew.
 
@@ -73,10 +74,6 @@ class RatedSAC(FedAlgorithm):
         Raises ValueError without updates or experience, and FloatingPointError if a loss is no longer finite.
         """
         return self._mean_metrics(num_updates, METRICS, ("critic_loss", "actor_loss"), "the rewards")
-
-    def actor_weights(self) -> dict[str, np.ndarray]:
-        """The actor's weights, for `SquashedGaussianActor.load_numpy` wherever it acts."""
-        return self._on_learner(lambda learner: learner.module[DEFAULT_MODULE_ID].unwrapped().actor.numpy_weights())
 
     def reset_critic(self) -> None:
         """Start the critics and their targets anew: what they learned from other rewards is of no use now."""

@@ -4,16 +4,17 @@ from typing import Any, Literal
 
 import gymnasium
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
+from algorithms.policies.fed_config import FedConfig
 from algorithms.policies.sac_learner import RatedSACLearner
 from algorithms.policies.sac_losses import CriticLoss
 from algorithms.policies.sac_module import RatedSACModule, check_space
 
 
-class RatedSACConfig(AlgorithmConfig):
+class RatedSACConfig(FedConfig):
     """Settings of `RatedSAC`.
 
     With `environment("Name")` RLlib's env runners collect experience, and the environment's reward is learned. With
@@ -26,9 +27,7 @@ class RatedSACConfig(AlgorithmConfig):
     """
 
     def __init__(self, algo_class: type[Algorithm] | None = None) -> None:
-        from algorithms.policies.rated_sac import RatedSAC  # The two classes need each other.
-
-        super().__init__(algo_class=algo_class or RatedSAC)
+        super().__init__(algo_class)
         self.hidden = (256, 256)
         self.actor_lr = 3e-4
         self.critic_lr = 3e-4
@@ -41,11 +40,9 @@ class RatedSACConfig(AlgorithmConfig):
         self.replay_capacity = 1_000_000
         self.updates_per_agent_step = 1.0
         self.num_steps_sampled_before_learning_starts = 1_000
-        self.learning_seed: int | None = None
         self.train_batch_size_per_learner = 256
         self.rollout_fragment_length = 1
         self.min_sample_timesteps_per_iteration = 200
-        self.log_sys_usage = False
 
     def training(
         self,
@@ -86,32 +83,24 @@ class RatedSACConfig(AlgorithmConfig):
             **kwargs: What every RLlib algorithm has: `gamma`, `train_batch_size_per_learner`, `grad_clip` and others.
         """
         super().training(**kwargs)
-        given = {
-            "hidden": hidden,
-            "actor_lr": actor_lr,
-            "critic_lr": critic_lr,
-            "alpha_lr": alpha_lr,
-            "initial_alpha": initial_alpha,
-            "target_entropy": target_entropy,
-            "critic_loss": critic_loss,
-            "tau": tau,
-            "target_update_interval": target_update_interval,
-            "replay_capacity": replay_capacity,
-            "updates_per_agent_step": updates_per_agent_step,
-            "num_steps_sampled_before_learning_starts": num_steps_sampled_before_learning_starts,
-            "learning_seed": learning_seed,
-        }
-        for name, value in given.items():
-            if value is not NotProvided:
-                setattr(self, name, value)
-        return self
+        return self._set_given(
+            hidden=hidden,
+            actor_lr=actor_lr,
+            critic_lr=critic_lr,
+            alpha_lr=alpha_lr,
+            initial_alpha=initial_alpha,
+            target_entropy=target_entropy,
+            critic_loss=critic_loss,
+            tau=tau,
+            target_update_interval=target_update_interval,
+            replay_capacity=replay_capacity,
+            updates_per_agent_step=updates_per_agent_step,
+            num_steps_sampled_before_learning_starts=num_steps_sampled_before_learning_starts,
+            learning_seed=learning_seed,
+        )
 
     def validate(self) -> None:
         super().validate()
-        if self.num_learners > 1:
-            raise ValueError(
-                f"num_learners {self.num_learners}: RatedSAC learns in one process; use 0 (here) or 1 (an actor)"
-            )
         if self.critic_loss not in ("mse", "huber"):
             raise ValueError(f"critic_loss {self.critic_loss!r}: use 'mse' or 'huber'")
         if self.target_update_interval < 1:
@@ -124,11 +113,6 @@ class RatedSACConfig(AlgorithmConfig):
     def is_online(self) -> bool:
         """Whether RLlib collects experience: with an environment, but not with spaces only."""
         return self.env is not None
-
-    @property
-    def seed_of_learning(self) -> int | None:
-        """What seeds networks, noise and sampling; None for a different run each time."""
-        return self.seed if self.learning_seed is None else self.learning_seed
 
     def target_entropy_of(self, action_space: gymnasium.spaces.Box) -> float:
         """The target entropy in nats (`auto`: Haarnoja et al. 2018, appendix D)."""
@@ -145,5 +129,4 @@ class RatedSACConfig(AlgorithmConfig):
         return super()._model_config_auto_includes | {
             "hidden": self.hidden,
             "initial_alpha": self.initial_alpha,
-            "seed": self.seed_of_learning,
         }

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
-from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import nn
 
 from algorithms.actor_network import SquashedGaussianActor
+from algorithms.policies.seeded_module import SeededModule
 from algorithms.policies.twin_critic import TwinCritic
 
 Q_PREDICTED = "q_predicted"
@@ -27,19 +27,12 @@ LOG_PROB_FRESH = "log_prob_fresh"
 """[B]: log-probability of that action."""
 
 
-class RatedSACModule(TorchRLModule, InferenceOnlyAPI):
+class RatedSACModule(SeededModule, InferenceOnlyAPI):
     """Actor, twin critics, their targets, and the logarithm of the entropy temperature.
 
     `model_config` holds `hidden`, the layer sizes of actor and critics, `initial_alpha`, and `seed`, which may be
     None. The temperature is a parameter like any other, so it is saved and restored with the rest.
     """
-
-    def setup(self) -> None:
-        seed = self.model_config["seed"]
-        with torch.random.fork_rng(devices=[], enabled=seed is not None):
-            if seed is not None:
-                torch.default_generator.manual_seed(seed)
-            self._build_networks()
 
     def _build_networks(self) -> None:
         check_space("observation_space", self.observation_space)
@@ -82,11 +75,6 @@ class RatedSACModule(TorchRLModule, InferenceOnlyAPI):
             Q_FRESH: self.critic(seen, fresh_actions, frozen=True).amin(dim=0),
             LOG_PROB_FRESH: fresh_log_prob,
         }
-
-    @torch.no_grad()
-    def update_targets(self, tau: float) -> None:
-        """Move the target critics towards the critics by a share of tau (Polyak)."""
-        torch._foreach_lerp_(list(self.target_critic.parameters()), list(self.critic.parameters()), tau)
 
     @torch.no_grad()
     def reset_critic(self) -> None:

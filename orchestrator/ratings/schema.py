@@ -1,18 +1,28 @@
 """Columns of the rating store, its version, and rows to and from them. docs/rating_store.md explains each column."""
 
-import hashlib
 import struct
-import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
 from algorithms.prompts import PROMPT_VERSION
-from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, Sampling, TaskText
+from algorithms.ratings import RaterIdentity, Rating, RatingRequest, Sampling, TaskText
 from algorithms.scales import RatingScale
+from orchestrator.ratings.columns import (
+    ANSWER_COLUMNS,
+    STRINGS,
+    answer_columns,
+    answer_fields,
+    answer_schema,
+    failure_schema,
+    image_hash,
+    question_fields,
+    request_columns,
+    required,
+)
 from orchestrator.ratings.question import Question
 
 SCHEMA_VERSION = 1
@@ -20,61 +30,23 @@ SCHEMA_VERSION = 1
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-_strings = pa.list_(pa.string())
-_REQUEST_FIELDS = [
-    pa.field("images", _strings, nullable=False),
-    pa.field("frames", _strings, nullable=False),
-    pa.field("prompt_version", pa.string(), nullable=False),
-    pa.field("instruction", pa.string(), nullable=False),
-    pa.field("focus", pa.string(), nullable=False),
-    pa.field("words", _strings, nullable=False),
-    pa.field("rubric", _strings, nullable=False),
-    pa.field("mode", pa.string(), nullable=False),
-    pa.field("frame_note", pa.string(), nullable=False),
-    pa.field("model", pa.string(), nullable=False),
-    pa.field("revision", pa.string(), nullable=False),
-    pa.field("temperature", pa.float64(), nullable=False),
-    pa.field("max_analysis_tokens", pa.int32(), nullable=False),
-    pa.field("seed", pa.int64(), nullable=False),
-    pa.field("min_pixels", pa.int64(), nullable=False),
-    pa.field("max_pixels", pa.int64(), nullable=False),
-    pa.field("precision", pa.string(), nullable=False),
-    pa.field("env_step", pa.int64(), nullable=False),
-    pa.field("success", pa.bool_()),
-    pa.field("run", pa.string(), nullable=False),
-    pa.field("asked_at", pa.timestamp("us", tz="UTC"), nullable=False),
-]
-
+_QUESTION = question_fields(
+    pictures=[required("frames", STRINGS)],
+    told=[required("focus", pa.string()), required("words", STRINGS), required("rubric", STRINGS)],
+    place=[required("env_step", pa.int64()), pa.field("success", pa.bool_()), required("run", pa.string())],
+)
 IMAGES = pa.schema(
     [
-        pa.field("sha256", pa.string(), nullable=False),
-        pa.field("png", pa.binary(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
+        required("sha256", pa.string()),
+        required("png", pa.binary()),
+        required("width", pa.int32()),
+        required("height", pa.int32()),
     ]
 )
-RATINGS = pa.schema(
-    [
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("rating", pa.int8(), nullable=False),
-        pa.field("probabilities", pa.list_(pa.float64()), nullable=False),
-        pa.field("analysis", pa.string(), nullable=False),
-        pa.field("prompt_tokens", pa.int32(), nullable=False),
-        pa.field("completion_tokens", pa.int32(), nullable=False),
-        pa.field("latency_s", pa.float64(), nullable=False),
-        *_REQUEST_FIELDS,
-    ]
-)
-FAILURES = pa.schema(
-    [
-        pa.field("failure_id", pa.string(), nullable=False),
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("cause", pa.string(), nullable=False),
-        pa.field("detail", pa.string(), nullable=False),
-        pa.field("attempts", pa.int32(), nullable=False),
-        *_REQUEST_FIELDS,
-    ]
-)
+RATINGS = answer_schema([required("rating", pa.int8()), required("probabilities", pa.list_(pa.float64()))], _QUESTION)
+FAILURES = failure_schema(_QUESTION)
+RATING_COLUMNS = ["rating", "probabilities", *ANSWER_COLUMNS]
+"""What `rating_of` reads."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +69,6 @@ class StoredRating:
     """UTC."""
 
 
-def image_hash(png: bytes) -> str:
-    """SHA-256 of an image's file, in hexadecimal: its name in the store."""
-    return hashlib.sha256(png).hexdigest()
-
-
 def image_row(png: bytes) -> dict[str, Any]:
     """Row of the table of images. Raises ValueError for anything but a PNG file: other formats may lose pixels."""
     if not png.startswith(_PNG_SIGNATURE) or png[12:16] != b"IHDR":
@@ -110,10 +77,8 @@ def image_row(png: bytes) -> dict[str, Any]:
     return {"sha256": image_hash(png), "png": png, "width": width, "height": height}
 
 
-def rating_row(
-    question: Question, rating: Rating, identity: RaterIdentity, sampling: Sampling, run: str, asked_at: datetime
-) -> dict[str, Any]:
-    """Row of the table of ratings. Raises TypeError for a failure, and ValueError for a level outside the scale."""
+def rating_columns(question: Question, rating: Rating) -> dict[str, Any]:
+    """What was answered. Raises TypeError for a failure, and ValueError for a level outside the scale."""
     if not isinstance(rating, Rating):
         raise TypeError(f"a {type(rating).__name__} is never stored as a rating")
     num_ratings = len(question.request.scale)
@@ -122,52 +87,28 @@ def rating_row(
             f"rating {rating.rating} with {len(rating.probabilities)} probabilities does not fit a scale of "
             f"{num_ratings} levels"
         )
-    return {
-        "key": rating.key,
-        "rating": rating.rating,
-        "probabilities": list(rating.probabilities),
-        "analysis": rating.analysis,
-        "prompt_tokens": rating.prompt_tokens,
-        "completion_tokens": rating.completion_tokens,
-        "latency_s": rating.latency_s,
-        **_request_columns(question, identity, sampling, run, asked_at),
-    }
+    return {**answer_columns(rating), "rating": rating.rating, "probabilities": list(rating.probabilities)}
 
 
-def failure_row(
-    question: Question,
-    failure: RatingFailure,
-    identity: RaterIdentity,
-    sampling: Sampling,
-    run: str,
-    asked_at: datetime,
-) -> dict[str, Any]:
-    """Row of the table of failures. The same question may fail many times, so each row has an id of its own."""
+def question_columns(question: Question) -> dict[str, Any]:
+    """What was asked."""
+    request = question.request
     return {
-        "failure_id": uuid.uuid4().hex,
-        "key": failure.key,
-        "cause": failure.cause,
-        "detail": failure.detail,
-        "attempts": failure.attempts,
-        **_request_columns(question, identity, sampling, run, asked_at),
+        **request_columns(request),
+        "frames": [image_hash(png) for png in question.frames],
+        "prompt_version": PROMPT_VERSION,
+        "instruction": request.task.instruction,
+        "focus": request.task.focus,
+        "words": list(request.scale.words),
+        "rubric": list(request.scale.rubric),
+        "env_step": question.env_step,
+        "success": question.success,
     }
 
 
 def rating_of(row: Mapping[str, Any]) -> Rating:
     """The answer in a row."""
-    return Rating(
-        key=row["key"],
-        rating=row["rating"],
-        probabilities=tuple(row["probabilities"]),
-        analysis=row["analysis"],
-        prompt_tokens=row["prompt_tokens"],
-        completion_tokens=row["completion_tokens"],
-        latency_s=row["latency_s"],
-    )
-
-
-RATING_COLUMNS = ["key", "rating", "probabilities", "analysis", "prompt_tokens", "completion_tokens", "latency_s"]
-"""What `rating_of` reads."""
+    return Rating(rating=row["rating"], probabilities=tuple(row["probabilities"]), **answer_fields(row))
 
 
 def stored_rating(row: Mapping[str, Any], pngs: Mapping[str, bytes]) -> StoredRating:
@@ -190,33 +131,3 @@ def stored_rating(row: Mapping[str, Any], pngs: Mapping[str, bytes]) -> StoredRa
         run=row["run"],
         asked_at=row["asked_at"],
     )
-
-
-def now() -> datetime:
-    """The time in UTC, to the microsecond."""
-    return datetime.now(UTC)
-
-
-def _request_columns(
-    question: Question, identity: RaterIdentity, sampling: Sampling, run: str, asked_at: datetime
-) -> dict[str, Any]:
-    """What was asked, of whom and when."""
-    request = question.request
-    return {
-        "images": [image_hash(png) for png in request.images],
-        "frames": [image_hash(png) for png in question.frames],
-        "prompt_version": PROMPT_VERSION,
-        "instruction": request.task.instruction,
-        "focus": request.task.focus,
-        "words": list(request.scale.words),
-        "rubric": list(request.scale.rubric),
-        "mode": request.mode,
-        "frame_note": request.frame_note,
-        "model": identity.model,
-        "revision": identity.revision,
-        **asdict(sampling),
-        "env_step": question.env_step,
-        "success": question.success,
-        "run": run,
-        "asked_at": asked_at,
-    }

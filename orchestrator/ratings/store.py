@@ -4,14 +4,14 @@ Several runs may share a store and write at once. A failed question has a table 
 """
 
 import logging
-import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from algorithms.ratings import RaterIdentity, Rating, RatingFailure, Sampling
+from orchestrator.ratings.answer_store import AnswerStore
+from orchestrator.ratings.columns import asked_now, image_hash
 from orchestrator.ratings.question import Question
 from orchestrator.ratings.schema import (
     FAILURES,
@@ -20,16 +20,13 @@ from orchestrator.ratings.schema import (
     RATINGS,
     SCHEMA_VERSION,
     StoredRating,
-    failure_row,
-    image_hash,
     image_row,
-    now,
+    question_columns,
+    rating_columns,
     rating_of,
-    rating_row,
     stored_rating,
 )
 from orchestrator.storage.locations import RemotePath
-from orchestrator.storage.parquet_parts import PartsTable
 
 log = logging.getLogger(__name__)
 
@@ -54,28 +51,18 @@ class StoreCounts:
         return sum(self.models.values())
 
 
-class RatingStore:
-    """A folder with three tables: `images`, `ratings` and `failures`. Methods may be called from several threads."""
+class RatingStore(AnswerStore):
+    """A folder with three tables: `images`, `ratings` and `failures`."""
 
     def __init__(self, folder: Path | RemotePath) -> None:
         """Open the store in `folder`; the folder is made by the first rating. Raises StoreVersionError if too new."""
-        self.folder = folder
-        self._images = PartsTable(self.folder / "images", "images", IMAGES, "sha256", SCHEMA_VERSION)
-        self._ratings = PartsTable(self.folder / "ratings", "ratings", RATINGS, "key", SCHEMA_VERSION)
-        self._failures = PartsTable(self.folder / "failures", "failures", FAILURES, "failure_id", SCHEMA_VERSION)
-        self._lock = threading.RLock()
-        for table in (self._images, self._ratings, self._failures):
-            table.refresh()
-
-    def __len__(self) -> int:
-        """Ratings known at the last look."""
-        return len(self._ratings)
+        super().__init__(folder, ("ratings", RATINGS), ("failures", FAILURES), SCHEMA_VERSION)
+        self._images = self._open("images", IMAGES, "sha256")
+        self._tables = [self._images, *self._tables]
 
     def lookup(self, keys: Iterable[str]) -> dict[str, Rating]:
         """The ratings that the store holds among `keys`, those of other processes included."""
-        with self._lock:
-            rows = self._ratings.read(keys, RATING_COLUMNS)
-        return {key: rating_of(row) for key, row in rows.items()}
+        return {key: rating_of(row) for key, row in self._read(keys, RATING_COLUMNS).items()}
 
     def append(
         self, answers: Sequence[tuple[Question, Rating]], identity: RaterIdentity, sampling: Sampling, run: str
@@ -84,18 +71,14 @@ class RatingStore:
 
         A key that the store holds already keeps its first rating. Raises TypeError if an answer is no Rating.
         """
-        asked_at = now()
-        rows: dict[str, dict[str, Any]] = {}
-        for question, rating in answers:
-            row = rating_row(question, rating, identity, sampling, run, asked_at)
-            rows.setdefault(row["key"], row)
+        asked = {**asked_now(identity, sampling), "run": run}
+        rows = [{**rating_columns(question, one), **question_columns(question), **asked} for question, one in answers]
         pngs = {image_hash(png): png for question, _ in answers for png in (*question.request.images, *question.frames)}
         with self._lock:
-            self._images.refresh()
-            self._ratings.refresh()
             # Pictures first: a rating whose picture is missing would be of no use after a kill.
+            self._images.refresh()
             self._images.append([image_row(png) for name, png in pngs.items() if name not in self._images])
-            self._ratings.append([row for key, row in rows.items() if key not in self._ratings])
+            self._append(rows)
 
     def append_failures(
         self,
@@ -105,13 +88,8 @@ class RatingStore:
         run: str,
     ) -> None:
         """Write failed questions, without their pictures. Raises TypeError if one is no RatingFailure."""
-        if any(not isinstance(failure, RatingFailure) for _, failure in failures):
-            raise TypeError("append_failures takes failures only; ratings go to append")
-        asked_at = now()
-        with self._lock:
-            self._failures.append(
-                [failure_row(question, failure, identity, sampling, run, asked_at) for question, failure in failures]
-            )
+        asked = {**asked_now(identity, sampling), "run": run}
+        self._append_failures([({**question_columns(question), **asked}, failure) for question, failure in failures])
 
     def images(self, hashes: Iterable[str]) -> dict[str, bytes]:
         """PNG files by SHA-256 of their bytes; those that the store does not hold are left out."""
@@ -137,7 +115,7 @@ class RatingStore:
     def frames_left(self, keys: Sequence[str]) -> dict[str, tuple[bytes, ...]]:
         """PNG files of each rated segment's frames by key; segments that have lost one are left out."""
         with self._lock:
-            rows = self._ratings.read(keys, ["frames"])
+            rows = self._read(keys, ["frames"])
             pngs = self.images({name for row in rows.values() for name in row["frames"]})
         return {
             key: tuple(pngs[name] for name in row["frames"])
@@ -148,7 +126,7 @@ class RatingStore:
     def load(self, keys: Sequence[str]) -> list[StoredRating]:
         """Whole rows with their pictures, in the order of `keys`. What is lost is left out with a warning."""
         with self._lock:
-            rows = self._ratings.read(keys)
+            rows = self._read(keys)
             names = {name for row in rows.values() for name in (*row["images"], *row["frames"])}
             pngs = self.images(names)
         whole = [
@@ -160,24 +138,6 @@ class RatingStore:
             lost = len(keys) - len(whole)
             log.warning("%d of %d ratings or their pictures are not in the store %s", lost, len(keys), self.folder)
         return whole
-
-    def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-        """Every rating once, as a row without pictures, in the order of writing."""
-        return self._scan(self._ratings, columns)
-
-    def failures(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-        """Every failed question, in the order of writing."""
-        return self._scan(self._failures, columns)
-
-    def _scan(self, table: PartsTable, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
-        parts = table.scan(columns)
-        while True:
-            # Held for a part at a time, so that a slow reader does not keep other threads from writing.
-            with self._lock:
-                rows = next(parts, None)
-            if rows is None:
-                return
-            yield from rows
 
     def counts(self) -> StoreCounts:
         """Count everything."""
@@ -193,9 +153,3 @@ class RatingStore:
         for row in self.failures(["instruction", "cause"]):
             counts.failures[row["instruction"], row["cause"]] += 1
         return counts
-
-    def compact(self) -> dict[str, tuple[int, int]]:
-        """Merge small parts; number of parts before and after, by table. Runs may go on meanwhile."""
-        with self._lock:
-            tables = {"images": self._images, "ratings": self._ratings, "failures": self._failures}
-            return {name: table.compact() for name, table in tables.items()}

@@ -48,7 +48,7 @@ class PartsTable:
 
     def __init__(self, folder: Path | RemotePath, name: str, schema: pa.Schema, key_column: str, version: int) -> None:
         self.folder = folder
-        self._name = name
+        self.name = name
         self._key_column = key_column
         self._version = version
         self._schema = schema.with_metadata({_TABLE: name.encode(), _VERSION: str(version).encode()})
@@ -190,8 +190,8 @@ class PartsTable:
         file = pq.ParquetFile(open_input(self.folder / part), page_checksum_verification=True)
         metadata = file.schema_arrow.metadata or {}
         version = metadata.get(_VERSION, b"")
-        if metadata.get(_TABLE) != self._name.encode() or not version.isdigit():
-            raise _ForeignPartError(f"it is no part of a rating store's table of {self._name}")
+        if metadata.get(_TABLE) != self.name.encode() or not version.isdigit():
+            raise _ForeignPartError(f"it is no part of a rating store's table of {self.name}")
         if int(version) > self._version:
             raise StoreVersionError(
                 f"{self.folder / part} has schema version {int(version)}; this likert-rl reads up to {self._version}. "

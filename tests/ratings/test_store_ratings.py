@@ -18,8 +18,10 @@ from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingReque
 from algorithms.scales import RatingScale
 from orchestrator.errors import SettingsError
 from orchestrator.ratings import schema as rating_schema
+from orchestrator.ratings.columns import image_hash
 from orchestrator.ratings.export import export_images, export_ratings
 from orchestrator.ratings.question import Question
+from orchestrator.ratings.score_store import SCORE_FAILURES, SCORES
 from orchestrator.ratings.store import RatingStore
 from orchestrator.ratings.store_command import show_store
 from orchestrator.storage import parquet_parts
@@ -125,7 +127,7 @@ def test_a_picture_is_stored_once(tmp_path):
     add(RatingStore(tmp_path), [3], frames=(png(6), png(5)))
     assert store.counts().images == 2
     assert sum(pq.read_metadata(part).num_rows for part in parts(tmp_path, "images")) == 2
-    name = rating_schema.image_hash(png(5))
+    name = image_hash(png(5))
     assert store.images([name, "f" * 64]) == {name: png(5)}
     row = pq.read_table(parts(tmp_path, "images")[0]).to_pylist()[0]
     assert (row["width"], row["height"]) == (6, 4)
@@ -172,7 +174,7 @@ def test_pictures_other_than_png_are_refused(tmp_path):
 
 
 def test_every_sampling_setting_has_a_column():
-    for table in (rating_schema.RATINGS, rating_schema.FAILURES):
+    for table in (rating_schema.RATINGS, rating_schema.FAILURES, SCORES, SCORE_FAILURES):
         assert {field.name for field in dataclasses.fields(Sampling)} <= set(table.names)
 
 
@@ -199,7 +201,7 @@ def test_a_flipped_byte_is_noticed_by_its_checksum(tmp_path, caplog):
     content = bytearray(part.read_bytes())
     content[content.index(b"IHDR") + 20] ^= 1
     part.write_bytes(bytes(content))
-    assert store.images([rating_schema.image_hash(png(1))]) == {}
+    assert store.images([image_hash(png(1))]) == {}
     assert part.name in caplog.text
     with pytest.raises(LookupError, match="1 of 1 rated segments have lost their frames"):
         store.frames(["key1"])
@@ -353,7 +355,7 @@ def test_export(tmp_path):
     assert pq.read_table(tmp_path / "out.parquet").to_pylist() == list(store.rows())
     assert export_images(store, tmp_path / "pictures") == 2
     assert export_images(store, tmp_path / "pictures") == 0
-    name = rating_schema.image_hash(png(1))
+    name = image_hash(png(1))
     assert (tmp_path / "pictures" / f"{name}.png").read_bytes() == png(1)
     with pytest.raises(SettingsError, match=r"must end in \.csv or \.parquet"):
         export_ratings(store, tmp_path / "out.xlsx")

@@ -198,7 +198,7 @@ def trial_of_tune(name):
 
 
 def test_a_trial_reports_what_is_new_and_at_which_step_it_was_judged(sweep):
-    progress, reports = TrialProgress(sweep().trials[0]), []
+    progress, reports = TrialProgress("trial", 1_000), []
     with progress.reported(reports.append, 0.01):
         progress.update(phase="acting", env_steps=100, asked=40, answered=38, failed=2, from_store=10, shared=5)
         while not reports or reports[-1]["env_steps"] < 100:
