@@ -1,7 +1,7 @@
 """Where runs and ratings are kept: a folder of this machine, or one on any file system that pyarrow reaches.
 
 `Location` is a `Path`, or a `RemotePath` that has the part of `Path`'s interface which this package uses. Either way a
-file is written whole or not at all: local files by `run_files.write_atomic`, remote ones by `RemotePath.write_bytes`.
+file is written whole or not at all: local files by `writing.write_atomic`, remote ones by `RemotePath.write_bytes`.
 """
 
 import fnmatch

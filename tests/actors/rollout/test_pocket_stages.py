@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from actors.pocket.words import WORDS
+from actors.pocket.frames.words import WORDS
 from actors.rollout import stages
 from orchestrator.pocket.frames import packaged_task
 from orchestrator.settings.loading import packaged_tasks
