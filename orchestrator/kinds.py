@@ -53,6 +53,11 @@ def experiment_from(tree: Tree, folder: Path, title: str) -> Experiment:
     return loading.experiment_from(tree, folder, title, settings_classes())
 
 
+def example_experiment(name: str) -> Experiment:
+    """A small experiment of the first kind, for where no file is given."""
+    return experiment_from({"name": name, **next(iter(KINDS.values())).example}, Path(), name)
+
+
 def read_run(folder: Path | RemotePath) -> RunData:
     """As `runs.reading.read_run`, of any kind. Raises SettingsError."""
     return reading.read_run(folder, load_stored_experiment)

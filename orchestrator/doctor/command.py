@@ -13,14 +13,12 @@ from orchestrator.cluster.placement import Demand
 from orchestrator.doctor import model, packages, places, ray_cluster
 from orchestrator.doctor.findings import DoctorFailed, Finding, examine
 from orchestrator.doctor.frames import check_frames
-from orchestrator.kinds import experiment_from, kind_of, load_experiment
+from orchestrator.kinds import example_experiment, kind_of, load_experiment
 from orchestrator.settings.experiment import Experiment
 from orchestrator.settings.loading import read_settings
 
 _NEED_RAY = ("resources", "node clocks", "model")
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "red"}
-_DEFAULT = {"name": "doctor", "task": "drawer_close", "reward_model": {"network": "small", "image_px": 56}}
-"""What is looked at without a settings file: the pocket rater and a packaged task, folders of the default names."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def _failed(findings: Sequence[Finding], name: str) -> bool:
 def load_patient(file: Path | None, overrides: Sequence[str]) -> Patient:
     """The experiment, or the experiments of the sweep, in `file`. Raises SettingsError."""
     if file is None:
-        experiments: Sequence[Experiment] = [experiment_from(dict(_DEFAULT), Path(), "doctor")]
+        experiments: Sequence[Experiment] = [example_experiment("doctor")]
     elif "search" in read_settings(file, overrides):
         from orchestrator.sweeps.search import load_sweep
 

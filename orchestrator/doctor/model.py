@@ -36,7 +36,6 @@ def check_rating(
 
     from orchestrator.ratings.replicas import start_rating_servers
 
-
     rater = rater.model_copy(update={"num_replicas": 1, "server": None})
     started = time.monotonic()
     actor = server or start_rating_servers(rater)[0]

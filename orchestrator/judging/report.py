@@ -151,11 +151,11 @@ def _markdown(results: Sequence[RaterResult], settings: JudgeSettings) -> str:
         costs = [result.per_answer(what) for what in _COSTS.values()]
         rows.append(
             [
-            result.name,
-            *("" if share is None else str(share) for share in shares),
-            *("" if cost is None else f"{cost:,.2f}" for cost in costs),
-            f"{result.num_failed} of {len(result.verdicts)}",
-        ]
+                result.name,
+                *("" if share is None else str(share) for share in shares),
+                *("" if cost is None else f"{cost:,.2f}" for cost in costs),
+                f"{result.num_failed} of {len(result.verdicts)}",
+            ]
         )
     return "\n".join(
         [

@@ -41,9 +41,7 @@ class OfflineKind(Kind):
         for experiment in experiments:
             check_offline(experiment)
 
-    def run(
-        self, experiment: OfflineExperiment, progress: "RunProgress", parent: "ParentRun | None" = None
-    ) -> None:
+    def run(self, experiment: OfflineExperiment, progress: "RunProgress", parent: "ParentRun | None" = None) -> None:
         """Raises SettingsError if the cluster or the data does not fit."""
         # Here, since it brings torch and RLlib.
         from orchestrator.offline.launch import run_offline

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from actors.rating.settings import RaterSettings
 from actors.rollout.settings import TaskSettings
@@ -27,6 +27,8 @@ class OnlineKind(Kind):
     name = "online"
     settings = OnlineExperiment
     changeable = preflight.ONLINE_CHANGEABLE
+    # The pocket rater and a packaged task, folders of the default names.
+    example: ClassVar = {"task": "drawer_close", "reward_model": {"network": "small", "image_px": 56}}
 
     def check_machine(self, experiments: Sequence[OnlineExperiment]) -> None:
         """Every model, OpenGL, and the disk for all runs together."""
@@ -36,9 +38,7 @@ class OnlineKind(Kind):
         """Checkpoints and pictures."""
         preflight.check_disk(experiments)
 
-    def run(
-        self, experiment: OnlineExperiment, progress: "RunProgress", parent: "ParentRun | None" = None
-    ) -> None:
+    def run(self, experiment: OnlineExperiment, progress: "RunProgress", parent: "ParentRun | None" = None) -> None:
         """Raises SettingsError if the cluster or the model does not fit, and RatingsFailing if the rater fails."""
         # Here, since it brings torch and RLlib.
         from orchestrator.online.launch import run_online

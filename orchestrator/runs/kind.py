@@ -4,7 +4,7 @@ Nothing here is heavy to import: the settings of a file are checked before torch
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -46,6 +46,8 @@ class Kind(ABC):
     """What its steps are, for people."""
     changeable: ClassVar[Sequence[str]] = ("runs_folder", "checkpoint", "tracking")
     """Settings, or blocks of them, that a resumed run may change: they change no result that is there already."""
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Settings of a small one, but for its name: what is looked at where no file is given."""
     reuses_process: ClassVar[bool] = False
     """Whether a process may run one trial of a sweep after another, which saves starting it; else its end frees all
     that it held."""

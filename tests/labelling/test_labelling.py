@@ -213,7 +213,7 @@ def test_logits_are_stored_with_their_distributions(tmp_path):
 
 
 def test_damage_is_named_and_the_rest_is_labelled(tmp_path):
-    from tests.data.test_dataset_parts import rewrite
+    from tests.data.test_datasets import rewrite
 
     lengths = [16, 16, 16, 16, 1, 16]
     dataset = toy_set(tmp_path / "set", lengths, part_bytes=10**9)

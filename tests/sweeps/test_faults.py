@@ -22,7 +22,7 @@ from orchestrator.sweeps.trial_folder import read_record
 from tests.fakes.tiny_qwen import build_tiny_qwen
 from tests.fakes.toy_sweep import write_toy_sweep
 from tests.online.test_run_for_real import ENVIRONMENT, REPOSITORY, alive, wait_until
-from tests.sweeps.test_sweep_for_real import LOSSES, TRIALS, runs_at_mlflow, toy_sweep
+from tests.sweeps.test_for_real import LOSSES, TRIALS, runs_at_mlflow, toy_sweep
 
 pytestmark = pytest.mark.slow
 

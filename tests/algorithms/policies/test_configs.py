@@ -46,7 +46,7 @@ def test_another_process_builds_from_a_pickle_alone(tmp_path):
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program, tmp_path / "configs"],
-        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3],
     )  # fmt: skip
     assert done.stdout.splitlines() == ["RatedSAC 0.005", f"LanguageIQL {LanguageIQLConfig().tau}", "RatedSAC"]
 

@@ -1,4 +1,4 @@
-"""Statistics, tables and figures from run folders."""
+"""Tables and figures of online runs, from their folders."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.errors import SettingsError
-from orchestrator.kinds import find_runs, load_experiment, read_run, write_report
+from orchestrator.kinds import write_report
 from orchestrator.online.figures import (
     accuracy_figure,
     comparison_figure,
@@ -18,109 +18,8 @@ from orchestrator.online.figures import (
     success_figure,
 )
 from orchestrator.online.report import control_lines, result_line
-from orchestrator.reports.intervals import Interval, bootstrap_interval, last_mean
 from orchestrator.reports.tables import grouped
-from orchestrator.settings.loading import settings_as_yaml
-from orchestrator.storage.writing import append_json_line, write_arrays, write_text
-
-
-@pytest.fixture
-def make_run(tmp_path):
-    """Makes the folder of a run whose evaluations at 1,000, 2,000, ... had these successes."""
-
-    def make(name="demo", seed=0, successes=(0.0, 0.5, 1.0), random=0.2, task="drawer_close", total=3000, *more):
-        (tmp_path / "e.yaml").write_text(f"name: {name}\ntask: {task}\nreward_model: {{image_px: 56}}")
-        overrides = [f"seed={seed}", f"runs_folder={tmp_path / 'runs'}", f"total_env_steps={total}", *more]
-        experiment = load_experiment(tmp_path / "e.yaml", ["feedback.first_env_steps=1000", *overrides])
-        folder = experiment.run_folder
-        write_text(folder / "settings.yaml", settings_as_yaml(experiment))
-        if random is not None:
-            controls = {"eval/random_success": random, "eval/random_success_last_step": random / 2}
-            append_json_line(folder / "metrics.jsonl", {"env_step": 0, "time": 1.0, **controls})
-        for index, success in enumerate(successes):
-            row = {
-                "env_step": 1000 * (index + 1),
-                "time": 2.0,
-                "eval/success": success,
-                "eval/success_last_step": success / 2,
-                "rating/asked": 50 * (index + 1),
-                "rating/level_1": 30 - index,
-                "rating/level_2": 15,
-                "rating/level_3": 5 + index,
-                "reward/accuracy": 0.9,
-            }
-            append_json_line(folder / "metrics.jsonl", row)
-        return read_run(folder)
-
-    return make
-
-
-def test_last_mean_by_hand():
-    assert last_mean(np.array([0.0, 0.1, 0.2, 0.6])) == pytest.approx(0.3)
-    assert last_mean(np.array([0.4])) == 0.4
-    with pytest.raises(ValueError, match="no evaluation"):
-        last_mean(np.array([]))
-
-
-def test_interval_of_one_seed_is_a_point():
-    assert bootstrap_interval([np.array([0.7])]) == Interval(0.7, 0.7, 0.7)
-
-
-def test_interval_of_three_seeds_is_their_range():
-    # All three draws are the lowest with probability 1/27 = 3.7 %, more than the tail of 2.5 %.
-    interval = bootstrap_interval([np.array([0.1, 0.5, 0.9])])
-    assert (interval.mean, interval.low, interval.high) == pytest.approx((0.5, 0.1, 0.9))
-
-
-def test_interval_of_many_seeds_is_that_of_the_mean():
-    # 100 draws of 0 or 1: the mean's standard deviation is 0.05, and 1.96 of them are 0.098.
-    interval = bootstrap_interval([np.array([0.0, 1.0] * 50)])
-    assert interval.mean == 0.5
-    assert interval.low == pytest.approx(0.402, abs=0.011) and interval.high == pytest.approx(0.598, abs=0.011)
-
-
-def test_strata_keep_their_share():
-    # Seeds are drawn within each task, so tasks that differ add nothing to the interval.
-    assert bootstrap_interval([np.zeros(5), np.ones(5)]) == Interval(0.5, 0.5, 0.5)
-    mixed = bootstrap_interval([np.array([0.0] * 5 + [1.0] * 5)])
-    assert mixed.low < 0.3
-
-
-def test_interval_needs_scores():
-    for strata in ([], [np.array([])], [np.ones(2), np.array([])]):
-        with pytest.raises(ValueError, match="every task needs at least one score"):
-            bootstrap_interval(strata)
-
-
-def test_interval_repeats():
-    scores = [np.array([0.1, 0.4, 0.9, 0.3])]
-    assert bootstrap_interval(scores) == bootstrap_interval(scores)
-
-
-def test_series_takes_the_last_of_a_step_that_was_logged_twice(make_run):
-    run = make_run(successes=(0.1, 0.2))
-    append_json_line(run.folder / "metrics.jsonl", {"env_step": 1000, "time": 9.0, "eval/success": 0.9})
-    series = read_run(run.folder).series("eval/success")
-    assert series.env_steps.tolist() == [1000, 2000]
-    assert series.values.tolist() == [0.9, 0.2]
-    assert len(run.series("eval/unheard_of")) == 0
-    assert run.controls() == {"random": 0.2}
-
-
-def test_find_runs_in_folders_and_right_below_them(make_run, tmp_path):
-    first, second = make_run(seed=0), make_run(seed=1)
-    assert [run.folder for run in find_runs([tmp_path / "runs"])] == [first.folder, second.folder]
-    assert [run.folder for run in find_runs([second.folder, tmp_path / "runs"])] == [second.folder, first.folder]
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "runs" / "mlflow.db").write_text("")
-    everything = [*sorted((tmp_path / "runs").iterdir()), tmp_path / "empty"]
-    assert [run.folder for run in find_runs(everything)] == [first.folder, second.folder]
-    with pytest.raises(SettingsError, match=r"there is no run in .*empty: none has a settings\.yaml"):
-        find_runs([tmp_path / "empty"])
-    with pytest.raises(SettingsError, match="absent does not exist; name folders of runs"):
-        find_runs([tmp_path / "runs", tmp_path / "absent"])
-    with pytest.raises(SettingsError, match=r"empty is not the folder of a run: it has no settings\.yaml"):
-        read_run(tmp_path / "empty")
+from orchestrator.storage.writing import write_arrays
 
 
 def test_result_line_by_hand(make_run):

@@ -11,7 +11,7 @@ from actors.thor.controller import start_thor
 from actors.thor.environment import ThorEnvironment
 from actors.thor.scene import Scene
 from actors.thor.settings import ThorSettings
-from tests.actors.test_thor_environment import OBJECTS, TAKE, pair, task
+from tests.actors.thor.test_environment import OBJECTS, TAKE, pair, task
 from tests.fakes.toy_thor import MUG, SCENE
 
 pytest.importorskip("ai2thor", reason="needs the extra `thor`")
@@ -20,7 +20,7 @@ pytest.importorskip("ai2thor", reason="needs the extra `thor`")
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
     build = tmp_path / "unity"
-    build.write_text(f"#!/bin/sh\nexec {sys.executable} {Path(__file__).parent / 'toy_unity.py'}\n")
+    build.write_text(f"#!/bin/sh\nexec {sys.executable} {Path(__file__).parents[2] / 'fakes' / 'toy_unity.py'}\n")
     build.chmod(0o755)
     monkeypatch.setenv("DISPLAY", ":99")
     # ai2thor asks `xdpyinfo`, if `which` finds one, whether the display answers; nothing is drawn here.
