@@ -182,6 +182,17 @@ def test_a_killed_run_goes_on_to_the_same_numbers_and_the_same_policy(file, tmp_
     assert policy.keys() == resumed.keys() and all(np.array_equal(policy[name], resumed[name]) for name in policy)
 
 
+def test_a_run_may_have_its_folder_where_one_stands(file, monkeypatch):
+    monkeypatch.chdir(file.parent)
+    text = file.read_text()
+    file.write_text(text.replace(f"runs_folder: {file.parent / 'runs'}", "runs_folder: runs"))
+    assert not load_experiment(file).run_folder.is_absolute()
+    with pytest.raises(KeyboardInterrupt):
+        run(file, until=40)
+    rows, _ = run(file)
+    assert rows[-1]["env_step"] == 60
+
+
 def test_evaluations_stand_where_the_settings_say(file):
     rows, _ = run(file)
     evaluated = [row["env_step"] for row in rows if "eval/fixed_proportion" in row]
