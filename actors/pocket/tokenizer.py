@@ -1,18 +1,11 @@
-"""The pocket rater's tokenizer and processor: the classes and special tokens of Qwen2-VL, a vocabulary of its own."""
+"""The pocket raters' tokenizers: the class and the special tokens of Qwen2-VL, a vocabulary of their own."""
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
-
-PATCH_PX = 14
-MERGE = 2
-IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
-IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
-"""CLIP's, as in every Qwen2-VL."""
 
 END_OF_TURN = "<|im_end|>"
 PADDING = "<|endoftext|>"
@@ -79,31 +72,3 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
     )
     trained.chat_template = CHAT_TEMPLATE
     return trained
-
-
-def save_processor(tokenizer: Qwen2Tokenizer, folder: Path, picture_px: int) -> None:
-    """Write the tokenizer and the image processor's settings into a checkpoint's folder."""
-    tokenizer.save_pretrained(folder)
-    pixels = picture_px**2
-    image_settings = {
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "processor_class": "Qwen2VLProcessor",
-        "do_convert_rgb": True,
-        "do_resize": True,
-        "do_rescale": True,
-        "do_normalize": True,
-        "image_mean": IMAGE_MEAN,
-        "image_std": IMAGE_STD,
-        "merge_size": MERGE,
-        "patch_size": PATCH_PX,
-        "temporal_patch_size": 2,
-        "size": {"shortest_edge": pixels, "longest_edge": pixels},
-    }
-    video_settings = image_settings | {"video_processor_type": "Qwen2VLVideoProcessor"}
-    del video_settings["image_processor_type"]
-    _write(folder / "preprocessor_config.json", image_settings)
-    _write(folder / "video_preprocessor_config.json", video_settings)
-
-
-def _write(path: Path, settings: dict) -> None:
-    path.write_text(json.dumps(settings, indent=2) + "\n")

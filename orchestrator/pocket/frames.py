@@ -1,7 +1,6 @@
 """`likert pocket train`: the pocket rater from nothing, by one call: frames, tokenizer, weights, report."""
 
-import multiprocessing
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,32 +8,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actors.pocket import IMAGE_PX
+from actors.pocket.frames import IMAGE_PX
 from actors.rollout import stages
 from actors.rollout.progress_frames import ProgressFrames, collect
 from actors.rollout.settings import TaskSettings
 from algorithms.ratings import TaskText
 from algorithms.scales import SCALE_WORDS
+from orchestrator.pocket.making import fresh_processes, make
 from orchestrator.pocket.phases import Phases
 from orchestrator.settings.loading import TASKS_FOLDER, packaged_tasks
 from orchestrator.settings.strict_yaml import parse_yaml
 
 if TYPE_CHECKING:
-    from actors.pocket.questions import PocketTask
-    from actors.pocket.together import OnStep, Peers
-    from actors.pocket.training import TaskFrames, TrainingPlan
+    from transformers import Qwen2Tokenizer
 
-NUM_PROCESSES = 2
-"""Processes that draw."""
-VOCABULARY = 1000
-"""At most; the questions need about half."""
+    from actors.pocket.frames.data import TaskFrames
+    from actors.pocket.frames.questions import PocketTask
+    from actors.pocket.frames.training import FramePlan, FrameTrainer
+    from actors.pocket.together import OnStep, Peers
 
 EASY_TASKS = ("drawer_close", "handle_press", "button_press")
 PAPER_TASKS = ("sweep_into", "drawer_open", "soccer")
 
 
 @dataclass(frozen=True)
-class PocketRecipe:
+class FrameRecipe:
     """How much is drawn and learnt."""
 
     num_frames: int = 8000
@@ -47,7 +45,7 @@ class PocketRecipe:
     """How many of those are also judged in two turns, which takes longer."""
     num_processes: int = 2
     """Processes that train together. Other numbers draw other batches, and so give slightly other weights."""
-    plan: "TrainingPlan | None" = None
+    plan: "FramePlan | None" = None
     """Lengths of the phases; the default's if absent."""
 
 
@@ -66,29 +64,31 @@ class Judgement:
 def train(
     out_folder: Path,
     seed: int = 0,
-    recipe: PocketRecipe | None = None,
+    recipe: FrameRecipe | None = None,
     tasks: tuple[str, ...] | None = None,
 ) -> list[Judgement]:
     """Rebuild the pocket rater into `out_folder` and judge it on held-out frames; `report.md` there holds the tables.
 
     Equal arguments give equal weights on equal machines. With the default recipe it takes half an hour on two cores.
     """
-    recipe = recipe or PocketRecipe()
+    recipe = recipe or FrameRecipe()
     names = tasks or tuple(name for name in packaged_tasks() if stages.has_stages(name))
     settings = [packaged_task(name) for name in names]
+    pocket_tasks = tuple(pocket_task(task) for task in settings)
     with Phases() as phases:
         learnt, held_out = _draw(settings, recipe, seed, phases)
-        judgements = _train_and_judge(out_folder, seed, recipe, settings, learnt, held_out, phases)
+        fit(out_folder, pocket_tasks, learnt, recipe, seed, phases.on_step)
+        judgements = judge(out_folder, pocket_tasks, held_out, recipe.num_two_turn, phases)
     (out_folder / "report.md").write_text(report(judgements))
     return judgements
 
 
 def _draw(
-    settings: list[TaskSettings], recipe: PocketRecipe, seed: int, phases: Phases
+    settings: list[TaskSettings], recipe: FrameRecipe, seed: int, phases: Phases
 ) -> tuple[list[ProgressFrames], list[ProgressFrames]]:
     """Frames to learn from and to judge on, drawn in processes that never import torch."""
     jobs: list[Future[ProgressFrames]] = []
-    with ProcessPoolExecutor(NUM_PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with fresh_processes() as pool:
         for held_out in (False, True):
             for task in settings:
                 count = recipe.num_frames if task.robot_visible else recipe.num_frames_robot_hidden
@@ -100,51 +100,39 @@ def _draw(
     return frames[: len(settings)], frames[len(settings) :]
 
 
-def _train_and_judge(
+def fit(
     out_folder: Path,
-    seed: int,
-    recipe: PocketRecipe,
-    settings: list[TaskSettings],
+    tasks: tuple["PocketTask", ...],
     learnt: list[ProgressFrames],
-    held_out: list[ProgressFrames],
-    phases: Phases,
-) -> list[Judgement]:
-    from actors.pocket import checkpoint
-    from actors.pocket.questions import all_texts
-    from actors.pocket.together import run_together
-    from actors.pocket.tokenizer import train_tokenizer
-    from actors.pocket.training import TrainingPlan
+    recipe: FrameRecipe,
+    seed: int,
+    on_step: "OnStep",
+) -> None:
+    """Train tokenizer and weights on frames of `tasks`, in order, and write the checkpoint."""
+    from actors.pocket.frames.questions import all_texts
+    from actors.pocket.frames.training import FramePlan
 
-    tasks = tuple(pocket_task(task) for task in settings)
-    tokenizer = train_tokenizer(all_texts(tasks), VOCABULARY)
     frames = [_labelled(one) for one in learnt]
     count = recipe.num_processes
     shards = [[one.every(count, rank) for one in frames] for rank in range(count)]
-    model = run_together(partial(_fit, tasks, tokenizer, recipe.plan or TrainingPlan(), seed), shards, phases.on_step)
-    checkpoint.save(model, tokenizer, out_folder)
-    return judge(out_folder, tasks, held_out, recipe.num_two_turn, phases)
+    new_trainer = partial(_trainer, tasks, recipe.plan or FramePlan())
+    make(out_folder, all_texts(tasks), IMAGE_PX, new_trainer, shards, seed, on_step)
 
 
-def _fit(
+def _trainer(
     tasks: tuple["PocketTask", ...],
-    tokenizer,
-    plan: "TrainingPlan",
-    seed: int,
-    peers: "Peers",
+    plan: "FramePlan",
+    tokenizer: "Qwen2Tokenizer",
     frames: list["TaskFrames"],
+    seed: int,
     on_step: "OnStep",
-):
-    """The trained model; every one of the processes that train it together runs this."""
-    import torch
+    peers: "Peers",
+) -> "FrameTrainer":
+    from actors.pocket.frames.model import new_model
+    from actors.pocket.frames.questions import FrameQuestions
+    from actors.pocket.frames.training import FrameTrainer
 
-    from actors.pocket.model import new_model
-    from actors.pocket.questions import Questions
-    from actors.pocket.training import Trainer
-
-    torch.manual_seed(seed + peers.rank)
-    model = new_model(tokenizer)
-    Trainer(model, Questions(tasks, tokenizer), frames, plan, seed, on_step, peers).fit()
-    return model
+    return FrameTrainer(new_model(tokenizer), FrameQuestions(tasks, tokenizer), frames, plan, seed, on_step, peers)
 
 
 def judge(
@@ -152,7 +140,7 @@ def judge(
 ) -> list[Judgement]:
     """The checkpoint in `folder` in every scale and mode, with and without rubric, on frames of `tasks`, in order."""
     judgements: list[Judgement] = []
-    with ProcessPoolExecutor(NUM_PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with fresh_processes() as pool:
         found = pool.map(partial(_judge_task, folder, num_two_turn), tasks, held_out)
         for done, of_task in enumerate(found, start=1):
             judgements += of_task
@@ -163,12 +151,13 @@ def judge(
 def _judge_task(folder: Path, num_two_turn: int, task: "PocketTask", frames: ProgressFrames) -> list[Judgement]:
     import torch
 
-    from actors.pocket import checkpoint, evaluation
-    from actors.pocket.questions import Questions
+    from actors.pocket import checkpoint
+    from actors.pocket.frames import evaluation
+    from actors.pocket.frames.questions import FrameQuestions
 
     torch.set_num_threads(1)
     model, tokenizer = checkpoint.load(folder)
-    questions = Questions((task,), tokenizer)
+    questions = FrameQuestions((task,), tokenizer)
     features = evaluation.features_of(model, frames.images)
     some = np.random.default_rng(0).permutation(len(frames))[:num_two_turn]
     said = evaluation.analyses_of(model, questions, task, features[some])
@@ -191,8 +180,8 @@ def packaged_task(name: str) -> TaskSettings:
 
 def pocket_task(task: TaskSettings) -> "PocketTask":
     """What the pocket rater learns about a packaged task."""
-    from actors.pocket.questions import PocketTask
-    from actors.pocket.words import WORDS
+    from actors.pocket.frames.questions import PocketTask
+    from actors.pocket.frames.words import WORDS
 
     text = TaskText(task.instruction, task.focus)
     return PocketTask(task.name, text, task.rubrics, stages.LEVELS, WORDS[task.name])
@@ -200,7 +189,7 @@ def pocket_task(task: TaskSettings) -> "PocketTask":
 
 def report(judgements: list[Judgement]) -> str:
     """Tables in Markdown: balanced accuracy by task, scale and mode, and the confusion at three levels."""
-    from actors.pocket.evaluation import balanced_accuracy
+    from actors.pocket.frames.evaluation import balanced_accuracy
 
     lines = ["| task | mode | n = 2 | n = 3 | n = 4 | n = 5 | n = 3, no rubric |", "|---|---|---|---|---|---|---|"]
     by_key = {(one.task, one.mode, one.num_ratings, one.with_rubric): one.counts for one in judgements}
@@ -222,7 +211,7 @@ def report(judgements: list[Judgement]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _labelled(frames: ProgressFrames):
-    from actors.pocket.training import TaskFrames
+def _labelled(frames: ProgressFrames) -> "TaskFrames":
+    from actors.pocket.frames.data import TaskFrames
 
     return TaskFrames(frames.images, frames.stages, frames.hand_states, frames.object_states, frames.measures)

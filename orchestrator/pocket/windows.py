@@ -1,9 +1,7 @@
 """`likert pocket train --windows`: the pocket rater of windows from nothing, by one call: levels, weights, report."""
 
 import itertools
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,17 +14,20 @@ from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.expert import Demonstration, demonstrate, random_share
 from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, BabyAISettings, Split
 from actors.babyai.skills import skills_of
+from actors.pocket.windows import PICTURE_PX
 from algorithms.scores import ScoringMode
 from algorithms.trajectories import Trajectory
-from orchestrator.pocket.frames import NUM_PROCESSES, VOCABULARY
+from orchestrator.pocket.making import fresh_processes, make
 from orchestrator.pocket.phases import Phases
 
 if TYPE_CHECKING:
+    from transformers import Qwen2Tokenizer
+
     from actors.pocket.together import OnStep, Peers
     from actors.pocket.windows.data import TiledTrajectory, TiledWindow
     from actors.pocket.windows.evaluation import WindowJudgement
     from actors.pocket.windows.teacher import Teacher
-    from actors.pocket.windows.training import WindowPlan
+    from actors.pocket.windows.training import WindowPlan, WindowTrainer
 
 BABYAI = BabyAISettings()
 RANDOM_SHARES = (0.0, 0.3)
@@ -92,10 +93,6 @@ def train_windows(out_folder: Path, seed: int = 0, recipe: WindowRecipe | None =
 
 def fit(out_folder: Path, chains: list[Trajectory], recipe: WindowRecipe, seed: int, on_step: "OnStep") -> None:
     """Train tokenizer and weights on demonstrations, and write the checkpoint."""
-    from actors.pocket import checkpoint
-    from actors.pocket.together import run_together
-    from actors.pocket.tokenizer import train_tokenizer
-    from actors.pocket.windows import PICTURE_PX
     from actors.pocket.windows.data import windows_in
     from actors.pocket.windows.questions import all_texts
     from actors.pocket.windows.teacher import Teacher
@@ -103,38 +100,33 @@ def fit(out_folder: Path, chains: list[Trajectory], recipe: WindowRecipe, seed: 
 
     learnt = trajectories_to_learn(chains, recipe.num_views, seed)
     some = np.random.default_rng(seed).permutation(len(learnt))[:TOKENIZER_TRAJECTORIES]
-    tokenizer = train_tokenizer(all_texts(one for index in some for one in windows_in(learnt[index])), VOCABULARY)
+    texts = all_texts(one for index in some for one in windows_in(learnt[index]))
     teacher = Teacher([window for one in learnt for window in windows_in(one)], ACTION_NAMES)
     shards = [learnt[rank :: recipe.num_processes] for rank in range(recipe.num_processes)]
-    model = run_together(partial(_fit, tokenizer, teacher, recipe.plan or WindowPlan(), seed), shards, on_step)
-    checkpoint.save(model, tokenizer, out_folder, PICTURE_PX)
+    new_trainer = partial(_trainer, teacher, recipe.plan or WindowPlan())
+    make(out_folder, texts, PICTURE_PX, new_trainer, shards, seed, on_step)
 
 
-def _fit(
-    tokenizer,
+def _trainer(
     teacher: "Teacher",
     plan: "WindowPlan",
-    seed: int,
-    peers: "Peers",
+    tokenizer: "Qwen2Tokenizer",
     learnt: list["TiledTrajectory"],
+    seed: int,
     on_step: "OnStep",
-):
-    """The trained model; every one of the processes that train it together runs this."""
-    import torch
-
+    peers: "Peers",
+) -> "WindowTrainer":
+    from actors.pocket.windows.data import Levels
     from actors.pocket.windows.model import new_model
     from actors.pocket.windows.pointing import point_heads
     from actors.pocket.windows.questions import WindowQuestions
-    from actors.pocket.windows.training import Levels, WindowTrainer
+    from actors.pocket.windows.training import WindowTrainer
 
-    torch.manual_seed(seed + peers.rank)
     model = new_model(tokenizer)
     point_heads(model)
     looks = tiles.tiles(BABYAI.tile_px)
-    questions = WindowQuestions(tokenizer)
     levels = Levels(learnt, looks.pixels, looks.contents)
-    WindowTrainer(model, questions, levels, teacher, plan, seed, on_step, peers).fit()
-    return model
+    return WindowTrainer(model, WindowQuestions(tokenizer), levels, teacher, plan, seed, on_step, peers)
 
 
 def judge_windows(
@@ -145,7 +137,7 @@ def judge_windows(
     from actors.pocket.windows.evaluation import judge
     from actors.pocket.windows.questions import WindowQuestions
 
-    model, tokenizer = checkpoint.load_windows(folder)
+    model, tokenizer = checkpoint.load(folder)
     pixels = tiles.tiles(BABYAI.tile_px).pixels
     found = []
     for split, chains in held_out.items():
@@ -182,7 +174,7 @@ def draw_chains(split: Split, number: int, seed: int) -> list[Trajectory]:
     """Demonstrations of that many chains, without frames, drawn in processes that never import torch; those that the
     expert does not complete are left out."""
     jobs = [(split, first, min(CHAINS_PER_TASK, number - first), seed) for first in range(0, number, CHAINS_PER_TASK)]
-    with ProcessPoolExecutor(NUM_PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with fresh_processes() as pool:
         return [one for part in pool.map(_draw_some, jobs) for one in part]
 
 

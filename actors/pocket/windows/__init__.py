@@ -3,10 +3,6 @@
 A checkpoint of its own beside the one that rates frames, so that each can change without the other.
 """
 
-from actors.pocket import mend_torchvision
-
-mend_torchvision()
-
 FRAME_PX = 84
 """Side of a frame: twelve cells of 7 pixels, so that a patch is two by two cells and a token four by four."""
 COLUMNS = 3

@@ -1,17 +1,18 @@
 """How well the pocket rater's scores agree with the true contributions, and how often its answers are malformed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
-from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
+from transformers import Qwen2_5_VLForConditionalGeneration
 
+from actors.pocket.answering import label_logits, spoken
 from actors.pocket.windows.data import TiledWindow, picture
 from actors.pocket.windows.model import image_features, in_reading_order
-from actors.pocket.windows.questions import WindowQuestions, positions_of
+from actors.pocket.windows.questions import WindowQuestions
 from algorithms.scores import ScoringMode
 from algorithms.scoring_prompts import parse_scores
 
@@ -49,8 +50,7 @@ def judge(
     judgements = []
     for mode, ask in (("two_turn", two_turns), ("single_turn", single_turns), ("logits", logits)):
         scores: Scored = []
-        for first in range(0, len(windows), BATCH):
-            part = slice(first, first + BATCH)
+        for part in _parts(len(windows)):
             scores += ask(model, questions, windows[part], features[part])
         judgements.append(judgement(mode, windows, scores))
         on_part()
@@ -71,8 +71,8 @@ def features_of(model: Qwen2_5_VLForConditionalGeneration, windows: list[TiledWi
     """Picture tokens [N, tokens, width] of windows."""
     found = []
     with torch.inference_mode():
-        for first in range(0, len(windows), BATCH):
-            images = np.stack([picture(window.frames, pixels) for window in windows[first : first + BATCH]])
+        for part in _parts(len(windows)):
+            images = np.stack([picture(window.frames, pixels) for window in windows[part]])
             found.append(in_reading_order(image_features(model, torch.from_numpy(images))))
     return torch.cat(found)
 
@@ -108,76 +108,13 @@ def logits(
     """The mean of each action's distribution over the letters."""
     places = [(row, place) for row, window in enumerate(windows) for place in range(len(window.actions))]
     means: list[float] = []
-    for first in range(0, len(places), BATCH):
-        part = places[first : first + BATCH]
-        asked = [questions.letter(windows[row], place) for row, place in part]
-        states, _ = _read_prompts(model, questions, asked, seen[[row for row, _ in part]])
-        with torch.inference_mode():
-            likely = model.lm_head(states)[:, questions.letters].float().softmax(dim=-1)
+    for part in _parts(len(places)):
+        asked = [questions.letter(windows[row], place) for row, place in places[part]]
+        pictures = seen[[row for row, _ in places[part]]]
+        likely = label_logits(model, questions, asked, pictures, questions.letters).float().softmax(dim=-1)
         means += (likely @ torch.arange(len(questions.letters), dtype=torch.float32)).tolist()
     left = iter(means)
     return [tuple(next(left) for _ in window.actions) for window in windows]
-
-
-def spoken(
-    model: Qwen2_5_VLForConditionalGeneration,
-    questions: WindowQuestions,
-    asked: list[list[int]],
-    seen: Tensor,
-    max_tokens: int,
-) -> list[list[int]]:
-    """The most likely tokens that follow each prompt, up to the end of the turn or `max_tokens`."""
-    states, reading = _read_prompts(model, questions, asked, seen)
-    said = torch.zeros((len(asked), 0), dtype=torch.long)
-    with torch.inference_mode():
-        while True:
-            said = torch.cat([said, model.lm_head(states).argmax(dim=-1, keepdim=True)], dim=1)
-            if said.shape[1] == max_tokens or (said == questions.end).any(dim=1).all():
-                return said.tolist()
-            states = reading.go_on(model, said[:, -1:])
-
-
-class _Reading:
-    """What the text model has read of a batch of prompts, which are padded on the left."""
-
-    def __init__(self, mask: Tensor, positions: Tensor, cache: DynamicCache) -> None:
-        self.mask, self.positions, self.cache = mask, positions, cache
-
-    def go_on(self, model: Qwen2_5_VLForConditionalGeneration, tokens: Tensor) -> Tensor:
-        """Last states [B, width] after one more token [B, 1] each."""
-        self.mask = torch.cat([self.mask, torch.ones_like(tokens)], dim=1)
-        self.positions = self.positions[..., -1:] + 1
-        return self.read(model, model.model.language_model.embed_tokens(tokens))
-
-    def read(self, model: Qwen2_5_VLForConditionalGeneration, embedded: Tensor) -> Tensor:
-        """Last states [B, width] after what is embedded."""
-        return model.model.language_model(
-            inputs_embeds=embedded,
-            position_ids=self.positions,
-            attention_mask=self.mask,
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-
-
-def _read_prompts(
-    model: Qwen2_5_VLForConditionalGeneration, questions: WindowQuestions, asked: list[list[int]], seen: Tensor
-) -> tuple[Tensor, _Reading]:
-    length = max(map(len, asked))
-    tokens = np.full((len(asked), length), questions.end)
-    mask = np.zeros((len(asked), length), dtype=np.int64)
-    positions = np.zeros((3, len(asked), length), dtype=np.int64)
-    for row, prompt in enumerate(asked):
-        inside = slice(length - len(prompt), length)
-        tokens[row, inside], mask[row, inside] = prompt, 1
-        positions[:, row, inside] = positions_of(np.array(prompt), questions.image_token)
-    ids = torch.from_numpy(tokens)
-    with torch.inference_mode():
-        embedded = model.model.language_model.embed_tokens(ids)
-        places = (ids == questions.image_token).unsqueeze(-1).expand_as(embedded)
-        embedded = embedded.masked_scatter(places, seen.to(embedded.dtype))
-        reading = _Reading(torch.from_numpy(mask), torch.from_numpy(positions), DynamicCache())
-        return reading.read(model, embedded), reading
 
 
 def _read(questions: WindowQuestions, windows: list[TiledWindow], said: list[list[int]]) -> Scored:
@@ -188,3 +125,7 @@ def _read(questions: WindowQuestions, windows: list[TiledWindow], said: list[lis
         except ValueError:
             found.append(None)
     return found
+
+
+def _parts(count: int) -> Iterator[slice]:
+    return (slice(first, first + BATCH) for first in range(0, count, BATCH))

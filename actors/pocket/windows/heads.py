@@ -4,12 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from actors.pocket.tokenizer import MERGE
+from actors.pocket.model import TEXT_WIDTH
+from actors.pocket.pictures import MERGE
 from actors.pocket.windows import NUM_FRAMES
-from actors.pocket.windows.model import FRAME_TOKENS, SIDE, VISION_WIDTH, WIDTH
+from actors.pocket.windows.model import LAYOUT, VISION_WIDTH
 from actors.pocket.windows.teacher import ABSENT, NEIGHBOURS
 from actors.pocket.windows.words import SIGHTS
 
+SIDE, FRAME_TOKENS = LAYOUT.frame_side, LAYOUT.frame_tokens
 CELLS = 2 * MERGE * SIDE
 """Cells on a side of a frame: two by two in each patch."""
 PLACES = (CELLS, CELLS, 4)
@@ -49,10 +51,10 @@ class FrameHeads(nn.Module):
         """`weights` [contents]: how much each counts."""
         super().__init__()
         self.register_buffer("weights", weights)
-        self.norm = nn.LayerNorm(WIDTH)
-        self.contents = nn.Linear(WIDTH, (CELLS // SIDE) ** 2 * len(weights))
-        self.place = nn.Linear(WIDTH, sum(PLACES) + NUM_FRAMES)
-        self.sight = nn.Linear(WIDTH, len(SIGHTS))
+        self.norm = nn.LayerNorm(TEXT_WIDTH)
+        self.contents = nn.Linear(TEXT_WIDTH, (CELLS // SIDE) ** 2 * len(weights))
+        self.place = nn.Linear(TEXT_WIDTH, sum(PLACES) + NUM_FRAMES)
+        self.sight = nn.Linear(TEXT_WIDTH, len(SIGHTS))
         self.register_buffer("sight_weights", torch.tensor(SIGHT_WEIGHTS))
 
     def loss(self, features: Tensor, contents: Tensor, places: Tensor, sights: Tensor) -> Tensor:
@@ -77,8 +79,8 @@ class ActionHeads(nn.Module):
         """`num_names`: how many names actions may have."""
         super().__init__()
         self.sizes = (len(SIGHTS), num_names) * len(NEIGHBOURS)
-        self.norm = nn.LayerNorm(WIDTH)
-        self.facts = nn.Linear(WIDTH, sum(self.sizes))
+        self.norm = nn.LayerNorm(TEXT_WIDTH)
+        self.facts = nn.Linear(TEXT_WIDTH, sum(self.sizes))
 
     def loss(self, states: Tensor, facts: Tensor) -> Tensor:
         """Mean of the facts' cross-entropies, of states [N, width] and `teacher.facts_of` [N, 10]."""

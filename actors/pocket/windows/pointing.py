@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from actors.pocket.tokenizer import MERGE
+from actors.pocket.pictures import MERGE
 from actors.pocket.windows import COLUMNS
-from actors.pocket.windows.model import FULL_BLOCK, SIDE, VISION_HEADS
+from actors.pocket.windows.model import FULL_BLOCK, LAYOUT, VISION_HEADS
 
 SHARPNESS = 6.0
 """Length of a query's and a key's part for each frequency: with it a head gives most of its weight to one place."""
-FRAME = SIDE * MERGE
+FRAME = LAYOUT.frame_side * MERGE
 """Patches on a side of a frame."""
 NEIGHBOURS = (((-1, 0), (1, 0)), ((0, -1), (0, 1)))
 """Rows and columns off, that the first heads of the first blocks look."""

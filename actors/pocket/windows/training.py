@@ -11,23 +11,22 @@
 The linear heads of phases 1 to 3 are thrown away.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from actors.pocket.model import next_token_states
+from actors.pocket.questions import padded
 from actors.pocket.together import ALONE, OnStep, Peers
-from actors.pocket.training import half_precision, steps
+from actors.pocket.training import Trainer, answer_loss, half_precision
 from actors.pocket.windows import NUM_FRAMES
 from actors.pocket.windows.data import Levels, TiledTrajectory, TiledWindow, picture, windows_in
 from actors.pocket.windows.heads import CELLS, NOTHING_LEARNT, PLACES, ActionHeads, CellHeads, FrameHeads
 from actors.pocket.windows.model import FULL_BLOCK, image_features, in_reading_order, patch_states
-from actors.pocket.windows.questions import Conversation, WindowQuestions, batch_of
+from actors.pocket.windows.questions import WindowConversation, WindowQuestions
 from actors.pocket.windows.teacher import Teacher, facts_of
 from actors.pocket.windows.words import CHANGED_THINGS, NOTHING
 from algorithms.label_settings import WindowSettings
@@ -74,7 +73,7 @@ class Drawn:
     sights: Tensor
 
 
-class WindowTrainer:
+class WindowTrainer(Trainer):
     """Trains one model on trajectories drawn of tiles."""
 
     def __init__(
@@ -89,18 +88,17 @@ class WindowTrainer:
         peers: Peers = ALONE,
     ) -> None:
         """`levels` are this process's own; the plan's batches are shared among `peers`."""
-        self._model, self._questions, self._plan, self._on_step = model, questions, plan, on_step
-        self._teacher, self._peers = teacher, peers
+        self._questions, self._teacher, self._plan = questions, teacher, plan
         self._trajectories, self._pixels, self._contents = levels.trajectories, levels.pixels, levels.contents
         # Longer ones have more windows, and are drawn more often.
         lengths = np.array([len(one) for one in self._trajectories], dtype=np.float64)
         self._shares = lengths / lengths.sum()
         model.set_attn_implementation({"text_config": "sdpa"})
-        self._rng = np.random.default_rng([seed, peers.rank])
         weights = _weights(self._trajectories, self._contents)
         self.cell_heads, self.frame_heads = CellHeads(weights), FrameHeads(weights)
         self.action_heads = ActionHeads(len(teacher.action_names))
-        peers.start_equal([model, self.cell_heads, self.frame_heads, self.action_heads])
+        heads = [self.cell_heads, self.frame_heads, self.action_heads]
+        super().__init__(model, heads, plan.weight_decay, seed, on_step, peers)
 
     def fit(self) -> None:
         """All phases."""
@@ -111,19 +109,24 @@ class WindowTrainer:
 
     def fit_cells(self) -> None:
         """Phase 1."""
-        tower, plan = self._model.model.visual, self._plan
-        parameters = [*tower.patch_embed.parameters(), *self.cell_heads.parameters()]
-        parameters += [weight for block in tower.blocks[:FULL_BLOCK] for weight in block.parameters()]
-        for step in self._steps("cells", parameters, plan.cell_steps, plan.learning_rate):
+        tower, plan = self.model.model.visual, self._plan
+
+        def loss() -> Tensor:
             images, contents, places = self._draw_frames(self._peers.share(plan.cell_batch))
-            step(self.cell_heads.loss(patch_states(self._model, images, FULL_BLOCK), contents, places))
+            return self.cell_heads.loss(patch_states(self.model, images, FULL_BLOCK), contents, places)
+
+        modules = [tower.patch_embed, self.cell_heads, *tower.blocks[:FULL_BLOCK]]
+        self._learn("cells", modules, plan.cell_steps, plan.learning_rate, loss)
 
     def fit_frames(self) -> None:
         """Phase 2."""
-        parameters = [*self._model.model.visual.parameters(), *self.frame_heads.parameters()]
-        for step in self._steps("frames", parameters, self._plan.frame_steps, self._plan.learning_rate):
+
+        def loss() -> Tensor:
             drawn = self.draw(self._peers.share(self._plan.frame_batch))
-            step(self._frame_loss(drawn, image_features(self._model, drawn.images)))
+            return self._frame_loss(drawn, image_features(self.model, drawn.images))
+
+        modules = [self.model.model.visual, self.frame_heads]
+        self._learn("frames", modules, self._plan.frame_steps, self._plan.learning_rate, loss)
 
     def fit_text(self) -> None:
         """Phase 3."""
@@ -134,22 +137,28 @@ class WindowTrainer:
             while len(windows) < pool:
                 drawn = self.draw(min(32, pool - len(windows)))
                 windows += drawn.windows
-                features.append(image_features(self._model, drawn.images).float())
+                features.append(image_features(self.model, drawn.images).float())
         known, effects = torch.cat(features), self._teacher.judge(windows)
-        parameters = [*self._model.model.language_model.parameters(), *self.action_heads.parameters()]
-        for step in self._steps("text", parameters, self._plan.text_steps, self._plan.learning_rate):
+
+        def loss() -> Tensor:
             some = self._rng.integers(len(windows), size=self._peers.share(self._plan.text_batch))
             asked, said = [windows[index] for index in some], [effects[index] for index in some]
-            step(self._text_loss(asked, said, known[torch.from_numpy(some)]))
+            return self._text_loss(asked, said, known[torch.from_numpy(some)])
+
+        modules = [self.model.model.language_model, self.action_heads]
+        self._learn("text", modules, self._plan.text_steps, self._plan.learning_rate, loss)
 
     def fit_jointly(self) -> None:
         """Phase 4."""
-        parameters = [*self._model.parameters(), *self.frame_heads.parameters(), *self.action_heads.parameters()]
-        for step in self._steps("joint", parameters, self._plan.joint_steps, self._plan.joint_learning_rate):
+
+        def loss() -> Tensor:
             drawn = self.draw(self._peers.share(self._plan.joint_batch))
-            features = image_features(self._model, drawn.images)
+            features = image_features(self.model, drawn.images)
             effects = self._teacher.judge(drawn.windows)
-            step(0.3 * self._frame_loss(drawn, features) + self._text_loss(drawn.windows, effects, features))
+            return 0.3 * self._frame_loss(drawn, features) + self._text_loss(drawn.windows, effects, features)
+
+        modules = [self.model, self.frame_heads, self.action_heads]
+        self._learn("joint", modules, self._plan.joint_steps, self._plan.joint_learning_rate, loss)
 
     def _frame_loss(self, drawn: Drawn, features: Tensor) -> Tensor:
         return self.frame_heads.loss(features, drawn.contents, drawn.places, drawn.sights)
@@ -157,20 +166,18 @@ class WindowTrainer:
     def _text_loss(self, windows: list[TiledWindow], effects: list[list[int]], features: Tensor) -> Tensor:
         mode = MODES[int(self._rng.choice(len(MODES), p=MODE_SHARES))]
         conversations = [self._conversation(mode, *one) for one in zip(windows, effects, strict=True)]
-        batch = batch_of(conversations, self._questions.image_token)
+        batch = self._questions.batch_of(conversations)
         seen = in_reading_order(features).flatten(0, 1)
-        states = next_token_states(self._model, batch.tokens, batch.positions, seen)
-        rows, columns = (batch.judges >= 0).nonzero(as_tuple=True)
-        learnt = batch.weights > 0
-        weights = batch.weights[learnt]
-        errors = F.cross_entropy(self._model.lm_head(states[learnt]).float(), batch.targets[learnt], reduction="none")
-        said = (weights * errors).sum() / weights.sum()
+        states = next_token_states(self.model, batch.tokens, batch.positions, seen)
+        judges = torch.from_numpy(padded([one.judges[1:] for one in conversations], fill=-1))
+        rows, columns = (judges >= 0).nonzero(as_tuple=True)
         known = [torch.from_numpy(facts_of(window, self._teacher.action_names)) for window in windows]
-        judged = zip(rows.tolist(), batch.judges[rows, columns].tolist(), strict=True)
+        judged = zip(rows.tolist(), judges[rows, columns].tolist(), strict=True)
         facts = torch.stack([known[row][place] for row, place in judged])
-        return said + FACTS_WEIGHT * self.action_heads.loss(states[rows, columns], facts)
+        judging = FACTS_WEIGHT * self.action_heads.loss(states[rows, columns], facts)
+        return answer_loss(self.model, states, batch) + judging
 
-    def _conversation(self, mode: str, window: TiledWindow, effects: list[int]) -> Conversation:
+    def _conversation(self, mode: str, window: TiledWindow, effects: list[int]) -> WindowConversation:
         if mode == "one_score":
             return self._questions.one_score(window, int(self._rng.integers(len(window.actions))), effects)
         return getattr(self._questions, mode)(window, effects)
@@ -211,12 +218,6 @@ class WindowTrainer:
         images = np.stack([picture(frames, self._pixels) for frames in codes])
         contents = self._contents[np.stack(codes)]
         return torch.from_numpy(images), torch.from_numpy(contents), torch.from_numpy(np.stack(places))
-
-    def _steps(
-        self, phase: str, parameters: list[Tensor], num_steps: int, peak: float
-    ) -> Iterator[Callable[[Tensor], None]]:
-        decay, on_step = self._plan.weight_decay, lambda *done: self._on_step(phase, *done)
-        return steps(parameters, num_steps, peak, decay, on_step, self._peers)
 
 
 def _weights(trajectories: list[TiledTrajectory], contents: np.ndarray) -> Tensor:

@@ -2,14 +2,14 @@
 
 import pytest
 
-from actors.pocket.training import TrainingPlan
-from orchestrator.pocket.frames import PocketRecipe, report, train
+from actors.pocket.frames.training import FramePlan
+from orchestrator.pocket.frames import FrameRecipe, report, train
 
-TINY = PocketRecipe(
+TINY = FrameRecipe(
     num_frames=60,
     num_held_out=40,
     num_two_turn=8,
-    plan=TrainingPlan(
+    plan=FramePlan(
         vision_steps=2, vision_batch=8, text_steps=2, text_batch=8, joint_steps=2, joint_batch=8, learning_rate=1e-3
     ),
 )

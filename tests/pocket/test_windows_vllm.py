@@ -56,7 +56,7 @@ def test_vllm_scores_windows_well_and_as_transformers_does(server, windows, mode
     answers = ray.get(server.rate.remote(asked))
     said = [answer.scores if isinstance(answer, Scores) else None for answer in answers]
     judged = judging.judgement(mode, windows, said)
-    model, tokenizer = checkpoint.load_windows(POCKET_WINDOWS_FOLDER)
+    model, tokenizer = checkpoint.load(POCKET_WINDOWS_FOLDER)
     (ours,) = [one for one in judging.judge(model, WindowQuestions(tokenizer), windows, pixels) if one.mode == mode]
     print(f"\nvLLM {judged}\ntransformers {ours}")
     assert judged.num_windows >= 200

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import ray
 
-from actors.pocket import IMAGE_PX, checkpoint
-from actors.pocket.evaluation import analyses_of, answer_only_levels, features_of, two_turn_levels
-from actors.pocket.questions import Questions, request
+from actors.pocket import checkpoint
+from actors.pocket.frames import IMAGE_PX
+from actors.pocket.frames.evaluation import analyses_of, answer_only_levels, features_of, two_turn_levels
+from actors.pocket.frames.questions import FrameQuestions, request
 from actors.rating.models import POCKET_FOLDER
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
@@ -47,7 +48,7 @@ def server():
 def test_vllm_and_transformers_choose_the_same_level(server, frames, mode: AskingMode):
     model, tokenizer = checkpoint.load(POCKET_FOLDER)
     tasks = tuple(pocket_task(packaged_task(name)) for name in frames)
-    questions = Questions(tasks, tokenizer)
+    questions = FrameQuestions(tasks, tokenizer)
     ours, theirs = [], []
     for task in tasks:
         asked = request(task, 3, True, mode)

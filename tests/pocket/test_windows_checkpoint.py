@@ -17,7 +17,7 @@ from orchestrator.pocket.windows import BABYAI, draw_chains, windows_to_judge
 
 @pytest.fixture(scope="module")
 def loaded():
-    return checkpoint.load_windows(POCKET_WINDOWS_FOLDER)
+    return checkpoint.load(POCKET_WINDOWS_FOLDER)
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from actors.pocket import IMAGE_PX, checkpoint
-from actors.pocket.evaluation import analyses_of, balanced_accuracy, confusion
-from actors.pocket.model import IMAGE_TOKENS, image_features, new_model, next_token_states, patches
-from actors.pocket.questions import PocketTask, Questions, all_texts, analyses, token_batch
+from actors.pocket import checkpoint
+from actors.pocket.frames import IMAGE_PX
+from actors.pocket.frames.data import TaskFrames
+from actors.pocket.frames.evaluation import analyses_of, balanced_accuracy, confusion
+from actors.pocket.frames.model import LAYOUT, image_features, new_model
+from actors.pocket.frames.questions import FrameQuestions, PocketTask, all_texts, analyses
+from actors.pocket.frames.training import FramePlan, FrameTrainer
+from actors.pocket.frames.words import TaskWords
+from actors.pocket.model import next_token_states
+from actors.pocket.questions import joined
 from actors.pocket.tokenizer import END_OF_TURN, train_tokenizer
-from actors.pocket.training import TaskFrames, Trainer, TrainingPlan
-from actors.pocket.words import TaskWords
 from actors.rating.precision import processor_dtype
 from actors.rating.settings import RaterSettings
 from algorithms.ratings import TaskText
@@ -40,7 +44,7 @@ def model(tokenizer):
 
 @pytest.fixture(scope="module")
 def questions(tokenizer):
-    return Questions((TASK,), tokenizer)
+    return FrameQuestions((TASK,), tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,7 @@ def images():
 
 def transformers_inputs(images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Pixels as Qwen2-VL's processor lays them out: both frames of a temporal patch show the still picture."""
-    cut = patches(images).view(len(images), -1, 3, 1, 14, 14).expand(-1, -1, -1, 2, -1, -1)
+    cut = LAYOUT.patches(images).view(len(images), -1, 3, 1, 14, 14).expand(-1, -1, -1, 2, -1, -1)
     return {"pixel_values": cut.reshape(-1, 3 * 2 * 14 * 14), "image_grid_thw": torch.tensor([[1, 8, 8]] * len(images))}
 
 
@@ -63,8 +67,7 @@ def test_patches_equal_those_of_transformers_processor(images):
 
 
 def test_many_pictures_at_once_give_what_transformers_gives(model, questions, images):
-    row = (questions.answer_only(TASK, 5, True).prompt, (7,))
-    batch = token_batch([row] * 3, model.config.image_token_id)
+    batch = questions.batch_of([questions.answer_only(TASK, 5, True).answered(3)] * 3)
     with torch.inference_mode():
         ours = model.lm_head(next_token_states(model, batch.tokens, batch.positions, image_features(model, images)))
         kinds = (batch.tokens == model.config.image_token_id).int()
@@ -74,10 +77,8 @@ def test_many_pictures_at_once_give_what_transformers_gives(model, questions, im
 
 def test_padding_changes_no_answer(model, questions):
     short, long = questions.rating(TASK, 2, False, "Dark."), questions.rating(TASK, 5, True, "Dark.")
-    alone = token_batch([(short.prompt, short.answers[0])], model.config.image_token_id)
-    padded = token_batch(
-        [(short.prompt, short.answers[0]), (long.prompt, long.answers[0])], model.config.image_token_id
-    )
+    alone = questions.batch_of([short.answered(0)])
+    padded = questions.batch_of([short.answered(0), long.answered(0)])
     at = len(short.prompt) - 1
     with torch.inference_mode():
         one = next_token_states(model, alone.tokens, alone.positions, None)[0, at]
@@ -99,15 +100,17 @@ def test_levels_are_single_tokens_and_any_text_survives(tokenizer):
 
 
 def test_a_picture_takes_its_place_in_the_prompt(questions, model):
-    assert questions.analysis(TASK).prompt.count(model.config.image_token_id) == IMAGE_TOKENS
+    assert questions.analysis(TASK).prompt.count(model.config.image_token_id) == LAYOUT.num_tokens == 16
     assert questions.rating(TASK, 3, True, "Dim.").prompt.count(model.config.image_token_id) == 0
     assert len(questions.analysis(TASK).answers) == len(analyses(TASK)) == 8
 
 
-def test_answers_alone_are_learnt():
-    batch = token_batch([((5, 6, 7), (8, 9)), ((5, 6), (8, 9))], image_token=99)
+def test_answers_alone_are_learnt(questions):
+    asked = [joined([(question, False), ([8, 9], True)]) for question in ([5, 6, 7], [5, 6])]
+    batch = questions.batch_of(asked)
     assert batch.tokens.tolist() == [[5, 6, 7, 8], [5, 6, 8, 0]]
-    assert batch.targets.tolist() == [[-100, -100, 8, 9], [-100, 8, 9, -100]]
+    assert batch.targets.tolist() == [[6, 7, 8, 9], [6, 8, 9, 0]]
+    assert batch.weights.tolist() == [[0, 0, 1, 1], [0, 1, 1, 0]]
 
 
 def toy_frames(count: int, seed: int) -> TaskFrames:
@@ -119,15 +122,15 @@ def toy_frames(count: int, seed: int) -> TaskFrames:
     return TaskFrames(images, stages, (stages > 0).astype(np.int64), things, measures)
 
 
-def trained(tokenizer, plan: TrainingPlan, losses: list[float] | None = None):
+def trained(tokenizer, plan: FramePlan, losses: list[float] | None = None):
     torch.manual_seed(1)
     model = new_model(tokenizer)
     on_step = lambda phase, step, total, loss: None if losses is None else losses.append(loss)  # noqa: E731
-    Trainer(model, Questions((TASK,), tokenizer), [toy_frames(40, 0)], plan, 0, on_step).fit()
+    FrameTrainer(model, FrameQuestions((TASK,), tokenizer), [toy_frames(40, 0)], plan, 0, on_step).fit()
     return model
 
 
-SHORT = TrainingPlan(
+SHORT = FramePlan(
     vision_steps=2, vision_batch=8, text_steps=2, text_batch=8, joint_steps=2, joint_batch=8, learning_rate=1e-3
 )
 
@@ -148,7 +151,7 @@ def test_every_phase_lowers_its_loss(tokenizer):
 
 
 def test_a_checkpoint_keeps_the_weights(tokenizer, model, images, questions, tmp_path):
-    checkpoint.save(model, tokenizer, tmp_path)
+    checkpoint.save(model, tokenizer, tmp_path, IMAGE_PX)
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".jinja"}
     loaded, loaded_tokenizer = checkpoint.load(tmp_path)
     assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {torch.bfloat16}

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from actors.pocket import IMAGE_PX, checkpoint
-from actors.pocket.evaluation import (
+from actors.pocket import checkpoint
+from actors.pocket.frames import IMAGE_PX
+from actors.pocket.frames.evaluation import (
     analyses_of,
     answer_only_levels,
     balanced_accuracy,
@@ -12,7 +13,7 @@ from actors.pocket.evaluation import (
     features_of,
     two_turn_levels,
 )
-from actors.pocket.questions import Questions, all_texts, analyses
+from actors.pocket.frames.questions import FrameQuestions, all_texts, analyses
 from actors.rating.models import POCKET_FOLDER
 from actors.rating.vllm_engine import label_tokens
 from actors.rollout import stages
@@ -29,7 +30,7 @@ def loaded():
 
 @pytest.fixture(scope="module")
 def questions(loaded):
-    return Questions(tuple(pocket_task(packaged_task(name)) for name in NAMES), loaded[1])
+    return FrameQuestions(tuple(pocket_task(packaged_task(name)) for name in NAMES), loaded[1])
 
 
 @pytest.fixture(scope="module", params=NAMES)

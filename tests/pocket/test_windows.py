@@ -11,24 +11,15 @@ from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.expert import Demonstration, demonstrate
 from actors.babyai.settings import ACTION_NAMES, BabyAISettings
 from actors.babyai.skills import skills_of
+from actors.pocket.model import apply_rotary_pos_emb_vision
+from actors.pocket.pictures import MERGE
 from actors.pocket.tokenizer import train_tokenizer
 from actors.pocket.windows import PICTURE_PX
 from actors.pocket.windows import evaluation as judging
 from actors.pocket.windows.data import SETTINGS, Levels, picture, windows_in
-from actors.pocket.windows.model import (
-    FULL_BLOCK,
-    GRID,
-    IMAGE_TOKENS,
-    apply_rotary_pos_emb_vision,
-    image_features,
-    in_reading_order,
-    new_model,
-    patch_positions,
-    patch_states,
-    patches,
-)
+from actors.pocket.windows.model import FULL_BLOCK, LAYOUT, image_features, in_reading_order, new_model, patch_states
 from actors.pocket.windows.pointing import point_heads
-from actors.pocket.windows.questions import DECISION_WEIGHT, WindowQuestions, all_texts, batch_of
+from actors.pocket.windows.questions import DECISION_WEIGHT, WindowQuestions, all_texts
 from actors.pocket.windows.teacher import ABSENT, NEIGHBOURS, Teacher, facts_of
 from actors.pocket.windows.training import WindowPlan, WindowTrainer
 from actors.pocket.windows.words import (
@@ -55,6 +46,8 @@ from orchestrator.pocket.windows import (
 )
 
 TILES = tiles.tiles(BABYAI.tile_px)
+GRID = LAYOUT.side * MERGE
+"""Patches on a side of the picture."""
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +142,7 @@ def test_tokens_of_a_conversation_are_those_of_its_text(questions, tokenizer, wi
         asked = [token for token in talk.tokens.tolist() if token != questions.image_token]
         # All but the place holders of the picture, and the answer at the end.
         assert asked[: len(said) - 1] == [token for token in said if token != questions.image_token]
-        assert (talk.tokens == questions.image_token).sum() == IMAGE_TOKENS
+        assert (talk.tokens == questions.image_token).sum() == LAYOUT.num_tokens
         first, second = _answers(talk, questions)
         assert first == analysis
         assert parse_scores(second, len(window.actions)) == tuple(SCORE_OF[effect] for effect in window.effects)
@@ -250,9 +243,9 @@ def test_many_pictures_at_once_give_what_transformers_gives(model, questions, wi
     some = windows[:3]
     images = torch.from_numpy(np.stack([picture(window.frames, TILES.pixels) for window in some]))
     # Transformers wants the patches of merged windows row by row of the whole picture.
-    rows, columns = patch_positions().T
+    rows, columns = LAYOUT.patch_positions().T
     order = np.lexsort((columns % 2, rows % 2, columns // 2, rows // 2))
-    cut = patches(images)[:, order].view(len(some), -1, 3, 1, 14, 14).expand(-1, -1, -1, 2, -1, -1)
+    cut = LAYOUT.patches(images)[:, order].view(len(some), -1, 3, 1, 14, 14).expand(-1, -1, -1, 2, -1, -1)
     pixels = cut.reshape(-1, 3 * 2 * 14 * 14)
     grid = torch.tensor([[1, GRID, GRID]] * len(some))
     with torch.inference_mode():
@@ -260,7 +253,7 @@ def test_many_pictures_at_once_give_what_transformers_gives(model, questions, wi
         theirs = model.model.visual(pixels, grid_thw=grid).pooler_output
         torch.testing.assert_close(ours, theirs.view_as(ours), atol=1e-5, rtol=1e-4)
         talk = questions.two_turns(some[0], some[0].effects)
-        batch = batch_of([talk], questions.image_token)
+        batch = questions.batch_of([talk])
         kinds = (batch.tokens == questions.image_token).int()
         positions, _ = model.model.get_rope_index(
             batch.tokens, mm_token_type_ids=kinds, image_grid_thw=grid[:1], attention_mask=torch.ones_like(batch.tokens)
@@ -273,7 +266,7 @@ def test_heads_begin_by_looking_at_the_next_frame_and_at_the_word_before(tokeniz
     model = new_model(tokenizer).eval()
     point_heads(model)
     images = torch.from_numpy(np.stack([picture(windows[0].frames, TILES.pixels)]))
-    places = patch_positions()
+    places = LAYOUT.patch_positions()
     numbers = {tuple(place): number for number, place in enumerate(places.tolist())}
     frame = GRID // 3
     with torch.inference_mode():
