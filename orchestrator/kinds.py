@@ -8,6 +8,7 @@ needs, and knows none by name.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from orchestrator.errors import SettingsError
 from orchestrator.offline.kind import OfflineKind
 from orchestrator.online.kind import OnlineKind
 from orchestrator.runs import reading
@@ -86,8 +87,18 @@ def run_experiment(experiment: Experiment) -> None:
 def write_report(folders: Sequence[Path | RemotePath], out: Path) -> list[Path]:
     """Write the tables and figures of the runs in `folders` into `out`, those of each kind; return their paths.
 
-    Raises SettingsError if a folder holds no run, or no run of a kind has been evaluated.
+    Raises SettingsError if a folder holds no run, or, once the rest is written, if no run of a kind has been evaluated.
     """
     runs = find_runs(folders)
-    by_kind = {name: [run for run in runs if run.experiment.kind == name] for name in KINDS}
-    return [path for name, found in by_kind.items() if found for path in KINDS[name].report(found, out)]
+    paths: list[Path] = []
+    errors = []
+    for name, kind in KINDS.items():
+        try:
+            found = [run for run in runs if run.experiment.kind == name]
+            paths += kind.report(found, out) if found else []
+        except SettingsError as error:
+            errors.append(str(error))
+    if errors:
+        # What the other kinds have to say is written all the same.
+        raise SettingsError("; ".join([*errors, *([f"the other runs are in {out}"] if paths else [])]))
+    return paths

@@ -10,6 +10,7 @@ from orchestrator import kinds
 from orchestrator.cli.main import app
 from orchestrator.errors import SettingsError
 from tests.fakes.toy_kind import ClimbExperiment, ClimbKind
+from tests.offline.test_report import write_run
 
 
 @pytest.fixture
@@ -65,6 +66,17 @@ def test_a_third_kind_runs_resumes_under_its_own_rules_and_is_reported(climb, fi
     reported = likert("report", tmp_path / "runs", "--out", tmp_path / "out")
     assert reported.exit_code == 0, reported.output
     assert (tmp_path / "out/climb.md").read_text().splitlines()[-1] == "| hill | 0.60 |"
+
+
+def test_a_kind_without_an_evaluation_keeps_no_other_from_its_table(make_run, tmp_path):
+    make_run("online", successes=(), random=None)
+    write_run(tmp_path / "runs", "offline", 0, 0.5, 0.25)
+    with pytest.raises(SettingsError, match=r"none of these runs has been evaluated yet.*the other runs are in"):
+        kinds.write_report([tmp_path / "runs"], tmp_path / "out")
+    assert "| offline |" in (tmp_path / "out/chains.md").read_text()
+    make_run("online", 1)
+    names = {path.name for path in kinds.write_report([tmp_path / "runs"], tmp_path / "out")}
+    assert {"results.md", "chains.md"} <= names
 
 
 def test_a_third_kind_is_swept_and_summed_up(climb, file, tmp_path):

@@ -70,7 +70,7 @@ def set_field(tree: Tree, keys: Sequence[Any], value: Any, folder: Path) -> None
 def kind_in(tree: Tree, title: str, kinds: Kinds) -> type[Experiment]:
     """The settings class of the kind that a tree names, or of the first. Raises SettingsError under `title`."""
     kind = tree.get("kind", next(iter(kinds)))
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise SettingsError(f"{title}:\n  kind = {kind!r}: must be one of {', '.join(kinds)}")
     return kinds[kind]
 

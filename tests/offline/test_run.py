@@ -85,6 +85,7 @@ def test_the_kind_of_a_file_decides_what_it_is(file, tmp_path):
     ("override", "message"),
     [
         ("kind=ofline", "kind = 'ofline': must be one of online, offline"),
+        ("kind=[offline]", r"kind = \['offline'\]: must be one of online, offline"),
         ("data.reward.sparse=sum", "joins the sparse reward to itself"),
         ("evaluation.chain_lengths=[1, 7]", "6"),
         ("evaluation.num_tasks=1", "below the 2 chain_lengths"),
