@@ -14,7 +14,6 @@ from actors.rollout.settings import TaskSettings
 from algorithms.ratings import RatingRequest
 from orchestrator.runs.same_run import check_same_run
 from orchestrator.settings.experiment import Experiment
-from orchestrator.settings.preflight import check_writable
 from orchestrator.storage.locations import RemotePath
 
 if TYPE_CHECKING:
@@ -56,9 +55,8 @@ class Kind(ABC):
 
     def check(self, experiment: Any) -> None:
         """Raise SettingsError, with the remedy, if this experiment cannot be run, or not in its folder."""
-        check_writable("runs_folder", experiment.runs_folder)
-        self.check_same_run(experiment)
         self.check_machine([experiment])
+        self.check_same_run(experiment)
 
     def check_same_run(self, experiment: Any) -> None:
         """Raise SettingsError if its folder holds a run with other settings."""

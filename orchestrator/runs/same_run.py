@@ -19,7 +19,8 @@ def check_same_run(experiment: Experiment, changeable: Sequence[str]) -> None:
     if not path.exists():
         return
     stored = read_stored(path)
-    named = stored.get("kind", type(experiment).model_fields["kind"].get_default())
+    field = type(experiment).model_fields["kind"]
+    named = stored.get("kind", None if field.is_required() else field.default)
     if named != experiment.kind:
         found = [("kind", named, experiment.kind)]
     else:

@@ -128,6 +128,16 @@ def test_a_resumed_run_may_move_and_lengthen_its_work_and_change_no_result(file,
             check(load_experiment(file, [override]))
 
 
+def test_a_folder_of_another_kind_is_refused(file, tmp_path):
+    experiment = load_experiment(file)
+    experiment.run_folder.mkdir(parents=True)
+    # Online runs of old name no kind.
+    for stored, was in (("kind: online\n", "'online'"), ("name: tiny\n", "None")):
+        (experiment.run_folder / "settings.yaml").write_text(stored)
+        with pytest.raises(SettingsError, match=rf"other settings \(kind was {was} and is 'offline'\)"):
+            kind_of(experiment).check_same_run(experiment)
+
+
 # ------------------------------------------------------------------------------------------------ the loop
 
 
