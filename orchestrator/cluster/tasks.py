@@ -21,15 +21,20 @@ def spread(function: Callable[[A], R], arguments: Iterable[A]) -> Iterator[R]:
     here; another error comes as Ray's own.
     """
     with connected([]):
-        call = ray.remote(function).options(runtime_env={"env_vars": ONE_THREAD})
+        # Ray takes functions by name only, not what `functools.partial` makes.
+        call = ray.remote(_call).options(runtime_env={"env_vars": ONE_THREAD})
         under_way: deque[Any] = deque()
         for argument in arguments:
-            under_way.append(call.remote(argument))
+            under_way.append(call.remote(function, argument))
             # Nodes may come and go meanwhile.
             if len(under_way) > 2 * int(ray.cluster_resources().get("CPU", 1)):
                 yield _result(under_way.popleft())
         while under_way:
             yield _result(under_way.popleft())
+
+
+def _call(function: Callable[[A], R], argument: A) -> R:
+    return function(argument)
 
 
 def _result(reference: Any) -> Any:
