@@ -1,4 +1,7 @@
-"""What the drivers of mortal actors share: which errors mean a death, and waiting for successors without silence."""
+"""Replacing actors that died: which errors mean a death, when to give up, and waiting for successors without silence.
+
+`online/rollouts.py` replaces rollout workers by it, `online/reward_training.py` the reward learner.
+"""
 
 import logging
 import time

@@ -122,7 +122,7 @@ def rows_of(trajectory: Trajectory, info: DatasetInfo) -> pa.Table:
 
 
 def trajectory_of(rows: pa.Table, info: DatasetInfo) -> Trajectory:
-    """The trajectory of one episode's rows, which `check.problems_of` has nothing against.
+    """The trajectory of one episode's rows, which `check.structure_problems` has nothing against.
 
     Columns that were not read are left empty.
     """

@@ -1,4 +1,4 @@
-"""The actors of an online run: what they ask of the cluster, and making them."""
+"""Making the actors of an online run; `demands` says what they ask of the cluster."""
 
 from typing import Any
 

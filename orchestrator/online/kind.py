@@ -27,6 +27,7 @@ class OnlineKind(Kind):
     name = "online"
     settings = OnlineExperiment
     changeable = preflight.ONLINE_CHANGEABLE
+    taken_over = preflight.ONLINE_TAKEN_OVER
     # The pocket rater and a packaged task, folders of the default names.
     example: ClassVar = {"task": "drawer_close", "reward_model": {"network": "small", "image_px": 56}}
 
@@ -62,6 +63,13 @@ class OnlineKind(Kind):
         if schedule.due(last):
             schedule.begin(last)
         return Work(env_steps=experiment.total_env_steps, ratings=schedule.num_asked)
+
+    def intervals(self, experiment: OnlineExperiment) -> dict[str, int]:
+        """Environment steps."""
+        return {
+            "checkpoint.interval_env_steps": experiment.checkpoint.interval_env_steps,
+            "evaluation.interval_env_steps": experiment.evaluation.interval_env_steps,
+        }
 
     def folders(self, experiment: OnlineExperiment) -> dict[str, Path | RemotePath]:
         """Runs and ratings."""

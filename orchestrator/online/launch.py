@@ -1,4 +1,4 @@
-"""Starting a run: everything it needs is made here, handed to the loop, and put away again."""
+"""Starting an online run: everything it needs is made here, handed to the loop, and put away again."""
 
 from functools import partial
 

@@ -56,6 +56,21 @@ ONLINE_CHANGEABLE = (
 """Settings, or blocks of them, that a resumed run may change: they move the work or lengthen it, and change no result
 that is there already."""
 
+ONLINE_TAKEN_OVER = tuple(
+    f"policy.{name}"
+    for name in (
+        "actor_learning_rate", "critic_learning_rate", "temperature_learning_rate", "discount", "tau", "batch_size",
+        "target_update_interval", "updates_per_agent_step",
+    )
+) + tuple(
+    f"reward_model.{name}"
+    for name in (
+        "loss", "label_smoothing", "sharpness", "class_weights", "stratified", "learning_rate", "batch_size",
+        "max_epochs", "min_epochs", "target_accuracy",
+    )
+)  # fmt: skip
+"""Fields that a run can change when it goes on from a checkpoint; others shape networks or data."""
+
 
 def check_online(experiments: Sequence[OnlineExperiment]) -> None:
     """Raise SettingsError, with the remedy, if this machine cannot run these, which share their folders."""

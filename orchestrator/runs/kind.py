@@ -45,6 +45,9 @@ class Kind(ABC):
     """What its steps are, for people."""
     changeable: ClassVar[Sequence[str]] = ("runs_folder", "checkpoint", "tracking")
     """Settings, or blocks of them, that a resumed run may change: they change no result that is there already."""
+    taken_over: ClassVar[Sequence[str]] = ()
+    """Fields that may have other values when a run goes on from another one's checkpoint, as population-based training
+    has it; none: its runs cannot."""
     example: ClassVar[Mapping[str, Any]] = {}
     """Settings of a small one, but for its name: what is looked at where no file is given."""
     reuses_process: ClassVar[bool] = False
@@ -90,6 +93,10 @@ class Kind(ABC):
     @abstractmethod
     def work(self, experiment: Any) -> Work:
         """What it does."""
+
+    def intervals(self, experiment: Any) -> dict[str, int]:
+        """Steps between its checkpoints and between its evaluations, by setting; where its runs are `taken_over`."""
+        return {}
 
     # ------------------------------------------------------------------------------------------------ what it uses
 

@@ -3,23 +3,8 @@
 from collections.abc import Mapping
 
 from orchestrator.errors import SettingsError
-from orchestrator.settings.experiment import Experiment
+from orchestrator.kinds import KINDS, kind_of
 from orchestrator.sweeps.search import SEED, SweepPlan
-
-CHANGEABLE = tuple(
-    f"policy.{name}"
-    for name in (
-        "actor_learning_rate", "critic_learning_rate", "temperature_learning_rate", "discount", "tau", "batch_size",
-        "target_update_interval", "updates_per_agent_step",
-    )
-) + tuple(
-    f"reward_model.{name}"
-    for name in (
-        "loss", "label_smoothing", "sharpness", "class_weights", "stratified", "learning_rate", "batch_size",
-        "max_epochs", "min_epochs", "target_accuracy",
-    )
-)  # fmt: skip
-"""Fields that a trial can change when it goes on from a checkpoint; others shape networks or data."""
 
 
 def check_scheduler(plan: SweepPlan) -> list[str]:
@@ -46,25 +31,27 @@ def _check_population(plan: SweepPlan) -> None:
             "sweep.scheduler = 'pbt': nothing in `search` is drawn, so there is nothing to change; give a field "
             "choice, uniform, loguniform or integers, or use scheduler none or asha"
         )
+    kinds = [kind_of(trial.experiment) for trial in plan.trials]
+    if not all(kind.taken_over for kind in kinds):
+        names = " and ".join(name for name, kind in KINDS.items() if kind.taken_over)
+        raise SettingsError(
+            f"sweep.scheduler = 'pbt': only {names} experiments can take over one another; use none or asha"
+        )
+    free = [field for field in kinds[0].taken_over if all(field in kind.taken_over for kind in kinds)]
     for name, entry in drawn.items():
         options = entry.choice if isinstance(entry.choice, Mapping) else {}
         fields = [field for option in options.values() for field in option] or [name]
-        fixed = [field for field in fields if field not in CHANGEABLE]
+        fixed = [field for field in fields if field not in free]
         if fixed:
             raise SettingsError(
                 f"sweep.scheduler = 'pbt': {fixed[0]} cannot change when a trial takes over another one's checkpoint; "
-                f"give it a grid, or draw one of {', '.join(CHANGEABLE)}"
+                f"give it a grid, or draw one of {', '.join(free)}"
             )
-    if not all(isinstance(trial.experiment, Experiment) for trial in plan.trials):
-        raise SettingsError(
-            "sweep.scheduler = 'pbt': only online experiments can take over one another; use none or asha"
-        )
     interval = plan.settings.pbt.interval_env_steps
-    for trial in plan.trials:
-        for block in ("checkpoint", "evaluation"):
-            own = getattr(trial.experiment, block).interval_env_steps
+    for kind, trial in zip(kinds, plan.trials, strict=True):
+        for setting, own in kind.intervals(trial.experiment).items():
             if own > interval:
                 raise SettingsError(
-                    f"sweep.pbt.interval_env_steps {interval} is below {block}.interval_env_steps {own}: there would "
+                    f"sweep.pbt.interval_env_steps {interval} is below {setting} {own}: there would "
                     "be nothing new to compare or to take over; raise the first or lower the second"
                 )

@@ -9,8 +9,9 @@ import pytest
 
 from orchestrator.errors import SettingsError
 from orchestrator.kinds import kind_of, load_experiment
+from orchestrator.online.preflight import ONLINE_TAKEN_OVER
 from orchestrator.sweeps.estimate import estimate_sweep, local_concurrency
-from orchestrator.sweeps.scheduler_rules import CHANGEABLE, check_scheduler
+from orchestrator.sweeps.scheduler_rules import check_scheduler
 from orchestrator.sweeps.search import load_sweep, with_values
 
 REPOSITORY = Path(__file__).parents[2]
@@ -242,9 +243,18 @@ def test_population_based_training_is_refused_where_it_cannot_work(sweep, search
         check_scheduler(sweep(search, "sweep.scheduler=pbt", *overrides))
 
 
+def test_population_based_training_is_of_kinds_that_can_take_over(tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        "name: s\nkind: offline\ndata: {path: set}\nsearch: {policy.batch_size: {integers: [32, 64]}}\n"
+    )
+    plan = load_sweep(tmp_path / "s.yaml", ["sweep.scheduler=pbt", "sweep.num_samples=4"])
+    with pytest.raises(SettingsError, match="only online experiments can take over one another"):
+        check_scheduler(plan)
+
+
 def test_what_population_based_training_may_change_are_settings(sweep):
     (trial,) = sweep("search: {seed: {grid: [0]}}\n").trials
-    for name in CHANGEABLE:
+    for name in ONLINE_TAKEN_OVER:
         block, _, field = name.partition(".")
         assert hasattr(getattr(trial.experiment, block), field)
 
