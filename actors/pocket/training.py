@@ -1,5 +1,6 @@
 """What the trainings of both pocket raters share: the loop of a phase's steps, and the loss of an answer."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -13,7 +14,7 @@ from actors.pocket.together import OnStep, Peers
 from actors.rating.precision import has_bfloat16
 
 
-class Trainer:
+class Trainer(ABC):
     """Trains one model, phase by phase, alone or as one of `peers`."""
 
     def __init__(
@@ -31,9 +32,9 @@ class Trainer:
         self._weight_decay, self._on_step, self._peers = weight_decay, on_step, peers
         peers.start_equal([model, *heads])
 
+    @abstractmethod
     def fit(self) -> None:
         """All phases."""
-        raise NotImplementedError
 
     def _learn(
         self, phase: str, modules: Iterable[nn.Module], num_steps: int, peak: float, loss: Callable[[], Tensor]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,13 @@ class FedAlgorithm(Algorithm):
             self.learner_group.set_state(rest.pop(COMPONENT_LEARNER_GROUP))
         super().set_state(rest)
 
+    def save_to_path(self, path: Any = None, *args: Any, **kwargs: Any) -> str:
+        """Write a checkpoint for `restore_from_path`."""
+        return super().save_to_path(_from_root(path), *args, **kwargs)
+
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """Restore a checkpoint of `save_to_path`. Checkpoints hold pickles: restore only what you wrote yourself."""
+        path = _from_root(path)
         if self.env_runner_group is None:
             # As in `set_state`: there are no env runners to synchronise.
             Checkpointable.restore_from_path(self, path, *args, **kwargs)
@@ -69,6 +75,11 @@ class FedAlgorithm(Algorithm):
         """Under Tune the trial's folder; else none, where RLlib would leave an empty one in the home directory."""
         if self._storage:
             super()._setup_logdir()
+
+
+def _from_root(path: Any) -> Any:
+    """RLlib takes a path that does not begin at the root for an address without a scheme."""
+    return path.resolve() if isinstance(path, Path) else path
 
 
 def shares(total: int, largest: int) -> list[int]:

@@ -1,5 +1,7 @@
 """What our RLlib modules share: networks from a seed, and target critics that follow."""
 
+from abc import abstractmethod
+
 import torch
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 
@@ -17,8 +19,9 @@ class SeededModule(TorchRLModule):
                 torch.default_generator.manual_seed(seed)
             self._build_networks()
 
+    @abstractmethod
     def _build_networks(self) -> None:
-        raise NotImplementedError
+        """Make the networks; torch's generator has the seed."""
 
     @torch.no_grad()
     def update_targets(self, tau: float) -> None:

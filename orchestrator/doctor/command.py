@@ -91,8 +91,9 @@ def checks(patient: Patient, load_model: bool) -> Iterator[tuple[str, Callable[[
     yield "resources", partial(ray_cluster.check_room, patient.demands, len(patient.experiments))
     if os.environ.get("RAY_ADDRESS"):
         yield "node clocks", ray_cluster.check_node_clocks
-    if load_model and rater is not None and drawn is not None:
-        yield "model", partial(model.check_rating, rater, drawn[0], partial(kind.example_request, experiment))
+    ask = kind.asks_of_a_frame(experiment)
+    if load_model and rater is not None and drawn is not None and ask is not None:
+        yield "model", partial(model.check_rating, rater, drawn[0], ask)
 
 
 def show(console: Console, finding: Finding) -> None:

@@ -93,14 +93,13 @@ class OfflineLoop:
 
     def save(self, folder: Path) -> None:
         """Write all that the run depends on into a folder."""
-        # RLlib takes a path that does not begin at the root for an address without a scheme.
-        self._policy.save_to_path(folder.resolve() / _POLICY_FOLDER)
+        self._policy.save_to_path(folder / _POLICY_FOLDER)
         write_json(folder / _STATE_FILE, asdict(self.progress))
 
     def restore(self, folder: Path) -> None:
         """Go back to what `save` wrote."""
         progress = OfflineProgress(**json.loads((folder / _STATE_FILE).read_text()))
-        self._policy.restore_from_path(folder.resolve() / _POLICY_FOLDER)
+        self._policy.restore_from_path(folder / _POLICY_FOLDER)
         self.progress = progress
 
     # ---------------------------------------------------------------------------------------------- inside

@@ -1,6 +1,6 @@
 """ERL-VLM as a kind of experiment: the online loop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -83,12 +83,13 @@ class OnlineKind(Kind):
         """Its block `task`, and the environments of a rollout worker."""
         return experiment.task, experiment.rollout.envs_per_worker
 
-    def example_request(self, experiment: OnlineExperiment, frame: bytes) -> RatingRequest:
-        """A segment that shows the one frame again and again."""
+    def asks_of_a_frame(self, experiment: OnlineExperiment) -> Callable[[bytes], RatingRequest]:
+        """About a segment that shows the one frame again and again."""
         from orchestrator.online.questions import QuestionMaker
 
         maker = QuestionMaker(experiment.task, experiment.feedback, experiment.rater.mode)
-        return maker.question([frame] * experiment.feedback.segment.num_frames, 0, False).request
+        num_frames = experiment.feedback.segment.num_frames
+        return lambda frame: maker.question([frame] * num_frames, 0, False).request
 
     def score(self, experiment: OnlineExperiment) -> str:
         """Share of evaluation episodes with success."""

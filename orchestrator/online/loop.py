@@ -380,7 +380,7 @@ class OnlineLoop:
 
         def write(folder: Path) -> None:
             # RLlib takes a relative path for an address without a scheme.
-            self.policy.save_to_path(str(folder.resolve() / "policy"))
+            self.policy.save_to_path(folder / "policy")
             # Through memory, because torch tells of a full disk in words of its own.
             buffer = io.BytesIO()
             torch.save(learner_state, buffer)
@@ -405,7 +405,7 @@ class OnlineLoop:
         state = json.loads((folder / "loop.json").read_text())
         observations = read_arrays(folder / "labels.npz")["observations"]
         learner_state = torch.load(folder / "reward_model.pt", weights_only=True)
-        self.policy.restore_from_path(str(folder.resolve() / "policy"))
+        self.policy.restore_from_path(folder / "policy")
         self.progress = Progress(**state["progress"])
         self._updates_owed = state["updates_owed"]
         self._entropy.set_state(state["entropy"])

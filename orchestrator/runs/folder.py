@@ -1,4 +1,4 @@
-"""A run's folder: what a run writes besides ratings, and what it shows while it goes on."""
+"""A run's folder as the online loop fills it: what it writes besides ratings, and what it shows while it goes on."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ FRAMES_PER_LEVEL = 2
 
 
 class RunFolder:
-    """Everything that a run writes goes through here; what it shows, too."""
+    """Everything that an online run writes goes through here; what it shows, too."""
 
     def __init__(
         self, experiment: Experiment, tracker: Tracker, progress: RunProgress, checkpoints: Checkpoints

@@ -4,7 +4,7 @@ Nothing here is heavy to import: the settings of a file are checked before torch
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -112,9 +112,9 @@ class Kind(ABC):
         """The task whose frames it draws, and environments that one process draws in turn; None where it draws none."""
         return None
 
-    def example_request(self, experiment: Any, frame: bytes) -> RatingRequest:
-        """What its rater would be asked of a frame, a PNG file. Only where there is a rater and a task."""
-        raise NotImplementedError
+    def asks_of_a_frame(self, experiment: Any) -> Callable[[bytes], RatingRequest] | None:
+        """What words the request about a frame, a PNG file, to its rater; None where nobody is asked about frames."""
+        return None
 
     # ------------------------------------------------------------------------------------------------ what it reached
 

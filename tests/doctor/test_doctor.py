@@ -4,7 +4,6 @@ import dataclasses
 import io
 import sqlite3
 import time
-from functools import partial
 
 import numpy as np
 import pytest
@@ -38,7 +37,7 @@ def check_folders(one):
 
 
 def check_rating(one, server, frame):
-    return model.check_rating(one.rater, one.task, partial(kind_of(one).example_request, one), server, frame)
+    return model.check_rating(one.rater, one.task, kind_of(one).asks_of_a_frame(one), server, frame)
 
 
 # ------------------------------------------------------------------------------------------------ packages
