@@ -119,7 +119,7 @@ class ScoreService(RatingService):
 
     def _ask_again(self, under_way: "_UnderWay") -> None:
         """After the server's front was lost: join anew, and ask all that has no answer."""
-        self._do(self._find_again())
+        self._do(self._meet_again())
         self._do(self._join())
         answered = {outcome.key for outcome in under_way.ready}
         self._submit([key for key in under_way.windows if key not in answered], under_way)
@@ -130,7 +130,7 @@ class ScoreService(RatingService):
                 self._client = await self._front.join(self._run, self._settings.server_weight)
                 return
             except FrontLost:
-                await self._find_again()
+                await self._meet_again()
 
     def _score_key(self, window: AskedWindow) -> str:
         return request_key(window.request, self._known_identity(), self._sampling)

@@ -184,8 +184,7 @@ class RatingService:
                     yield answers
             except (FrontLost, UnknownClient):
                 # What it had is lost; what was taken is not asked again.
-                await asyncio.sleep(REJOIN_S)
-                await self._meet()
+                await self._meet_again()
 
     async def _take_all(self, client: str, waiting: dict[str, Question]) -> AsyncIterator[list[Delivery]]:
         """Ask what is `waiting`, and yield answers as they come; what was taken is removed."""
@@ -215,6 +214,11 @@ class RatingService:
         pairs = [(key, question.request) for key, question in questions.items()]
         for start in range(0, len(pairs), SUBMIT_QUESTIONS):
             await self._front.submit(client, pairs[start : start + SUBMIT_QUESTIONS])
+
+    async def _meet_again(self) -> None:
+        """After the front was lost: give it a moment first."""
+        await asyncio.sleep(REJOIN_S)
+        await self._meet()
 
     async def _meet(self) -> None:
         """Make sure that the front is there, and that the same weights answer."""

@@ -37,7 +37,10 @@ class MortalFront:
 
     async def submit(self, client, questions):
         self.asked += [key for key, _ in questions]
-        self._box += [Delivery(Rating(key, 1, (0.0, 1.0, 0.0), "", 1, 1, 0.1), shared=False) for key, _ in questions]
+        self._box += [Delivery(self.answer(key), shared=False) for key, _ in questions]
+
+    def answer(self, key):
+        return Rating(key, 1, (0.0, 1.0, 0.0), "", 1, 1, 0.1)
 
     async def take(self, client, timeout_s=1.0):
         await asyncio.sleep(0.001)
