@@ -2,13 +2,24 @@
 
 import functools
 import io
+import struct
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+LARGEST_PICTURE = 2**26
+"""Pixels, such as 8192 x 8192. A PNG file of a few kilobytes can promise more than memory holds."""
+
 _GAP_PX = 4
 _NUMBER_PX = 16
+_BEGINNING = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+"""A PNG file's signature, and the length and name of its first chunk."""
+_SIZES = struct.Struct(">IIB")
+"""How that chunk begins: width, height, bits a channel."""
+_DAMAGE = (struct.error, zlib.error)
+"""What Pillow lets through of damaged chunks."""
 
 
 def encode_png(frame: np.ndarray) -> bytes:
@@ -18,10 +29,55 @@ def encode_png(frame: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def rgb_picture(png: bytes) -> Image.Image:
+    """What a rater sees of a PNG file: a picture in mode RGB, by one rule for all that look at frames.
+
+    - Grey, palettes and black-and-white become the colours that they mean.
+    - Transparency, whether a channel, a palette's or one transparent colour, lies on white.
+    - Sixteen bits a channel are refused. Whether 65535 is white, or 4000 is a far wall in millimetres, does not stand
+      in the file: taken as grey values, distances would be nearly black, and cut off at 255 they are white.
+    - An animation is refused, as several pictures in one; so is a picture of more than LARGEST_PICTURE pixels, before
+      its pixels are unpacked. The orientation of a photograph (EXIF) and colour profiles are not applied.
+
+    Raises:
+        ValueError: what is wrong with the file, as the end of a sentence that begins with its name.
+    """
+    _check_header(png)
+    try:
+        image = Image.open(io.BytesIO(png), formats=["PNG"])
+        animated, plain = image.is_animated, image.mode == "RGB" and not image.has_transparency_data
+        if not animated:
+            image.load()
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError, *_DAMAGE) as error:
+        raise ValueError(f"is no readable PNG file: {error}") from error
+    if animated:
+        raise ValueError(f"is an animation of {image.n_frames} pictures; give each as a file of its own")
+    if plain:
+        return image
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    shown = image.convert("RGBA")
+    white = Image.new("RGB", shown.size, "white")
+    white.paste(shown, mask=shown.getchannel("A"))
+    return white
+
+
+def _check_header(png: bytes) -> None:
+    if png[: len(_BEGINNING)] != _BEGINNING or len(png) < len(_BEGINNING) + _SIZES.size:
+        raise ValueError("is no readable PNG file: it does not begin as one")
+    width, height, bit_depth = _SIZES.unpack_from(png, len(_BEGINNING))
+    if width * height > LARGEST_PICTURE:
+        raise ValueError(f"is too large: {width} x {height} pixels, and at most {LARGEST_PICTURE} are read; reduce it")
+    if bit_depth == 16:
+        raise ValueError(
+            "has 16 bits a channel, and what their range means does not stand in the file: convert it to 8 bits by the "
+            "range that you know, such as that of the camera or of the depths"
+        )
+
+
 def decode_png(png: bytes) -> np.ndarray:
-    """The picture uint8 [H, W, 3] of a PNG file."""
-    with Image.open(io.BytesIO(png)) as image:
-        return np.array(image.convert("RGB"))
+    """The picture uint8 [H, W, 3] of a PNG file, as `rgb_picture` sees it. Raises ValueError as it does."""
+    return np.array(rgb_picture(png))
 
 
 def reduce_image(images: np.ndarray, px: int) -> np.ndarray:

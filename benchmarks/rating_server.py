@@ -26,7 +26,7 @@ import ray
 from PIL import Image
 
 from actors.rating.images import prepare_images
-from actors.rating.models import load_revision, resolve_model, vision_patch_size
+from actors.rating.models import load_revision, resolve_model, token_px
 from actors.rating.server import RatingServer
 from actors.rating.settings import POCKET, RaterSettings
 from actors.rating.vllm_engine import (
@@ -71,7 +71,7 @@ class OfflineEngine:
 
         checkpoint, revision = resolve_model(settings), load_revision(settings)
         self._settings = settings
-        self._patch_size = vision_patch_size(checkpoint, revision)
+        self._token_px = token_px(checkpoint, revision)
         self._llm = LLM(**engine_arguments(settings, str(checkpoint), revision, on_cpu))
         self._tokenizer = self._llm.get_tokenizer()
         self._tokens = list(label_tokens(self._tokenizer, answer_labels(SCALE)).values())
@@ -95,7 +95,7 @@ class OfflineEngine:
         for prompt, images in questions:
             inputs.append({"prompt": chat_text(self._tokenizer, prompt, len(images))})
             if images:
-                inputs[-1]["multi_modal_data"] = {"image": prepare_images(images, *limits, self._patch_size)}
+                inputs[-1]["multi_modal_data"] = {"image": prepare_images(images, *limits, self._token_px)}
         return self._llm.generate(inputs, sampling_parameters(self._settings, tokens), use_tqdm=False)
 
 

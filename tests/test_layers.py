@@ -255,7 +255,6 @@ def test_actors_do_not_know_one_another(actor):
     ("library", "owners"),
     [
         ("vllm", ["actors.rating"]),
-        ("qwen_vl_utils", ["actors.rating"]),
         ("metaworld", ["actors.rollout"]),
         ("mujoco", ["actors.rollout"]),
         ("minigrid", ["actors.babyai"]),

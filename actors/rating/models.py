@@ -79,13 +79,14 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def vision_patch_size(checkpoint: Checkpoint, revision: str | None) -> int:
-    """Side in pixels of the patches that the model's vision tower cuts an image into."""
+def token_px(checkpoint: Checkpoint, revision: str | None) -> int:
+    """Side in pixels of what becomes a token: some patches of the vision tower, merged."""
     if isinstance(checkpoint, Path):
         config = json.loads((checkpoint / "config.json").read_text())
     else:
         config = _hub_model(RaterSettings(model=checkpoint, revision=revision)).config
-    return int(config.get("vision_config", {}).get("patch_size", 14))
+    vision = config.get("vision_config", {})
+    return int(vision.get("patch_size", 14)) * int(vision.get("spatial_merge_size", 2))
 
 
 def _check_folder(model: str, folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from actors.rating.backend import EngineDead, Refused, Reply, ServerError, Unparsable
 from actors.rating.engine_site.likert_engine_hooks import mend_torchvision
 from actors.rating.images import prepare_images
-from actors.rating.models import load_revision, rater_identity, resolve_model, vision_patch_size
+from actors.rating.models import load_revision, rater_identity, resolve_model, token_px
 from actors.rating.settings import RaterSettings
 from algorithms.prompts import Prompt, answer_labels
 from algorithms.ratings import RaterIdentity
@@ -76,7 +76,7 @@ class VllmEngine:
         self._llm: AsyncLLM | None = None
         self._tokenizer: Any = None
         self._label_tokens: dict[str, int] = {}
-        self._patch_size = 0
+        self._token_px = 0
         self._request_numbers = itertools.count()
         # The kernel ends the engine's processes with the thread that started them (`die_with_parent`), so that thread
         # lives as long as this object.
@@ -167,7 +167,7 @@ class VllmEngine:
 
         One question after the other. If all advanced together, the engine would wait until nearly all were ready.
         """
-        arguments = images, self._settings.min_pixels, self._settings.max_pixels, self._patch_size
+        arguments = images, self._settings.min_pixels, self._settings.max_pixels, self._token_px
         large = sum(map(len, images)) > SMALL_IMAGE_BYTES
         pictures = await asyncio.to_thread(prepare_images, *arguments) if large else []
         async with self._preparing:
@@ -199,7 +199,7 @@ class VllmEngine:
     def _build(self) -> "AsyncLLM":
         checkpoint = resolve_model(self._settings)
         revision = load_revision(self._settings)
-        self._patch_size = vision_patch_size(checkpoint, revision)
+        self._token_px = token_px(checkpoint, revision)
         self._others = set(multiprocessing.active_children())
         on_cpu = prepare_process(self._settings)
         from vllm import AsyncEngineArgs

@@ -1,9 +1,17 @@
 """Pictures: lossless files, and averages worked by hand."""
 
+import io
+import struct
+import zlib
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
 from algorithms.images import decode_png, encode_png, join_frames, reduce_image
+from tests.fakes.fuzz import A_HUNDRED, TEN_THOUSAND
 
 
 def grey(rows):
@@ -67,3 +75,123 @@ def test_joined_picture_keeps_frames_under_different_numbers():
     assert all(number.min() < 100 for number in numbers)
     assert not np.array_equal(numbers[0], numbers[1])
     assert not np.array_equal(numbers[1], numbers[2])
+
+
+# ------------------------------------------------------------------------------------------------ kinds of PNG files
+
+RED = np.array([[[255, 0, 0], [0, 0, 0]]], dtype=np.uint8)
+
+
+def saved(image, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", **options)
+    return buffer.getvalue()
+
+
+def palette(*colours):
+    """One pixel of each colour."""
+    image = Image.new("P", (len(colours), 1))
+    image.putpalette([value for colour in colours for value in colour])
+    image.putdata(range(len(colours)))
+    return image
+
+
+def pixels(png):
+    return decode_png(png)[0].tolist()
+
+
+def test_kinds_of_colour_become_the_colours_that_they_mean():
+    assert pixels(saved(Image.fromarray(np.array([[0, 255, 77]], dtype=np.uint8)))) == [[0] * 3, [255] * 3, [77] * 3]
+    assert pixels(saved(Image.fromarray(np.array([[True, False]])))) == [[255] * 3, [0] * 3]
+    assert pixels(saved(palette((1, 2, 3), (250, 0, 9)))) == [[1, 2, 3], [250, 0, 9]]
+    # Two bits a pixel: the levels 0 to 3 are a third of the range apart.
+    assert pixels(saved(palette((0, 0, 0), (9, 9, 9), (7, 7, 7), (5, 5, 5)), bits=2))[3] == [5, 5, 5]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_is_transparent_lies_on_white(mode):
+    grey = Image.new(mode, (3, 1), (0, 0, 0, 0) if mode == "RGBA" else (0, 0))
+    grey.putpixel((1, 0), (0, 0, 0, 255) if mode == "RGBA" else (0, 255))
+    grey.putpixel((2, 0), (0, 0, 0, 51) if mode == "RGBA" else (0, 51))
+    # A fifth of black on white is 204.
+    assert pixels(saved(grey)) == [[255] * 3, [0] * 3, [204] * 3]
+
+
+def test_colours_that_are_declared_transparent_lie_on_white():
+    assert pixels(saved(palette((1, 2, 3), (250, 0, 9)), transparency=0)) == [[255] * 3, [250, 0, 9]]
+    assert pixels(saved(palette((1, 2, 3), (0, 0, 0)), transparency=bytes([255, 51]))) == [[1, 2, 3], [204] * 3]
+    assert pixels(saved(Image.fromarray(RED), transparency=(0, 0, 0))) == [[255, 0, 0], [255] * 3]
+    assert pixels(saved(Image.fromarray(RED[:, :, 0]), transparency=0)) == [[255] * 3, [255] * 3]
+    assert pixels(saved(Image.fromarray(RED[:, :, 0] > 0), transparency=0)) == [[255] * 3, [255] * 3]
+
+
+def of_chunks(chunks):
+    body = [struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def chunks_of(png):
+    place = 8
+    while place < len(png):
+        (length,) = struct.unpack_from(">I", png, place)
+        yield png[place + 4 : place + 8], png[place + 8 : place + 8 + length]
+        place += length + 12
+
+
+def deep(channels):
+    """A PNG file of one pixel with 16 bits a channel; Pillow writes only the grey ones."""
+    header = struct.pack(">IIBBBBB", 1, 1, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    return of_chunks([(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + b"\x0f\xa0" * channels)), (b"IEND", b"")])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sixteen_bits_a_channel_are_refused(channels):
+    with pytest.raises(ValueError, match=r"has 16 bits a channel.*convert it to 8 bits"):
+        decode_png(deep(channels))
+    with pytest.raises(ValueError, match="has 16 bits a channel"):
+        decode_png(saved(Image.fromarray(np.full((2, 2), 4000, dtype=np.uint16))))
+
+
+def test_animations_and_other_formats_are_refused():
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    with pytest.raises(ValueError, match="is an animation of 2 pictures"):
+        decode_png(saved(frames[0], save_all=True, append_images=frames[1:]))
+    jpeg = io.BytesIO()
+    Image.new("CMYK", (4, 4)).save(jpeg, format="JPEG")
+    for data in (jpeg.getvalue(), b"", b"\x89PNG no picture", saved(frames[0])[:30]):
+        with pytest.raises(ValueError, match="is no readable PNG file"):
+            decode_png(data)
+
+
+def test_a_picture_bomb_is_refused_before_it_is_unpacked():
+    bomb = bytearray(saved(Image.new("RGB", (8, 8))))
+    bomb[16:24] = struct.pack(">II", 60_000, 60_000)
+    with pytest.raises(ValueError, match="is too large: 60000 x 60000 pixels"):
+        decode_png(bytes(bomb))
+
+
+def decoded_or_refused(kind, damage, cut):
+    """Bytes written over others, with sums made right again, so that the damage is read; and an end that is missing."""
+    chunks = [(name, bytearray(data)) for name, data in chunks_of(KINDS[kind % len(KINDS)])]
+    for which, place, value in damage:
+        data = chunks[which % len(chunks)][1]
+        data[place % (len(data) + 1) : place % (len(data) + 1) + 1] = bytes([value])
+    png = of_chunks(chunks)
+    try:
+        picture = decode_png(png[: len(png) - cut])
+    except ValueError as error:
+        assert str(error).startswith(("is ", "has "))
+    else:
+        assert picture.dtype == np.uint8 and picture.ndim == 3
+
+
+KINDS = [
+    saved(Image.fromarray(RED)),
+    saved(palette((1, 2, 3), (0, 0, 0)), transparency=0),
+    saved(Image.new("RGBA", (5, 3))),
+    saved(Image.new("RGB", (4, 4)), save_all=True, append_images=[Image.new("RGB", (4, 4), "red")]),
+]
+DAMAGE = st.tuples(st.integers(0, 9), st.integers(0, 60), st.integers(0, 255))
+DAMAGED = given(st.integers(0, 3), st.lists(DAMAGE, max_size=5), st.integers(0, 9))
+test_damaged_files = A_HUNDRED(DAMAGED(decoded_or_refused))
+test_many_damaged_files = pytest.mark.slow(TEN_THOUSAND(DAMAGED(decoded_or_refused)))

@@ -182,7 +182,7 @@ def test_everything_that_is_wrong_is_told_with_its_row(tmp_path):
     damage(tmp_path / "set")
     told = [str(problem) for problem in TrajectoryDataset(tmp_path / "set").problems()]
     for row, (name, text) in {
-        5: ("e001", "broken PNG"),
+        5: ("e001", "no readable PNG"),
         8: ("e002", "instruction is missing"),
         12: ("e003", "action 9 is unknown: there are 0 to 1"),
         17: ("e004", "t is 5, but must be 1"),

@@ -109,7 +109,7 @@ def test_damage_is_named_and_stepped_around(tmp_path):
     counts = label_trajectories(
         dataset.folder, tmp_path / "store", probabilities, lambda problem: told.append(str(problem)), **settings
     )
-    assert counts.problems == 2 and any("e001" in line and "broken PNG" in line for line in told)
+    assert counts.problems == 2 and any("e001" in line and "no readable PNG" in line for line in told)
     assert any("e002" in line and "instruction is missing" in line for line in told)
     found = {}
     for row in pq.read_table(dataset.folder / part).to_pylist():

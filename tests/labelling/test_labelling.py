@@ -235,7 +235,7 @@ def test_damage_is_named_and_the_rest_is_labelled(tmp_path):
     (dataset.folder / "part-00001.parquet").write_bytes(content[: len(content) // 2])
     told = []
     counts = label(dataset.folder, tmp_path / "store", tell=lambda problem: told.append(str(problem)))
-    for text in ("episode e001: the frame is a broken PNG", "episode e002: action 7 is unknown",
+    for text in ("episode e001: the frame is no readable PNG", "episode e002: action 7 is unknown",
                  "episode e003: the instruction is missing", "episode e004: note: the episode has one action only",
                  "part-00001.parquet: the file cannot be read"):  # fmt: skip
         assert sum(text in line for line in told) == 1, (text, told)

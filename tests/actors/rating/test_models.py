@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import HTTPError
 
-from actors.rating.models import folder_digest, load_revision, rater_identity, resolve_model, vision_patch_size
+from actors.rating.models import folder_digest, load_revision, rater_identity, resolve_model, token_px
 from actors.rating.settings import RaterSettings
 from algorithms.ratings import RaterIdentity
 
@@ -31,7 +31,7 @@ def settings(model) -> RaterSettings:
 def test_a_local_folder_is_itself(folder):
     assert resolve_model(settings(folder)) == folder
     assert load_revision(settings(folder)) is None
-    assert vision_patch_size(folder, None) == 16
+    assert token_px(folder, None) == 32
 
 
 def test_a_folder_is_named_by_its_contents_wherever_it_lies(folder, tmp_path):
