@@ -34,6 +34,8 @@ from orchestrator.sweeps.trial_folder import read_record
 from tests.online.test_run_for_real import Endpoint, last_checkpoint
 
 MADE = Path(__file__).parent / "made_before"
+TOLD_SINCE = ("eval/done", "eval/done_last_step")
+"""Metrics that the old code did not write."""
 
 
 @pytest.fixture
@@ -131,7 +133,8 @@ def assert_went_on_as_before(run, kept):
     before = rows_of(MADE / "went_on" / f"{run.name}.jsonl")
     assert len(now) == kept + len(before)
     for row, expected in zip(now[kept:], before, strict=True):
-        assert row == pytest.approx(expected, rel=1e-2, abs=1e-3)
+        told = {name: value for name, value in row.items() if name not in TOLD_SINCE}
+        assert told == pytest.approx(expected, rel=1e-2, abs=1e-3)
 
 
 def arrays(path):

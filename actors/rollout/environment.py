@@ -10,7 +10,7 @@ from metaworld.policies import ENV_POLICY_MAP
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from actors.rollout import frame_state
-from actors.rollout.settings import TaskSettings, check_env_id
+from actors.rollout.settings import OBSERVATION_SIZE, TaskSettings, check_env_id
 from algorithms.episodes import Scene
 
 _MAX_DRAWS = 10
@@ -49,6 +49,9 @@ class TaskEnvironment:
         self.info: dict[str, float] = {}
         """The simulator's facts after the last step: success, near_object, grasp_success, obj_to_target (metres) and
         unscaled_reward. Empty after a reset."""
+        self.repeated_observations = np.empty((0, OBSERVATION_SIZE))
+        """What was seen after each repeated action of the last step, float64 [action_repeat, 39]. Empty after a
+        reset."""
         self._env = metaworld.ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task.env_id}-goal-observable"](seed=0)
         hand = None if task.randomised_starts else task.fixed_start.hand
         self._hand_start = np.array(self._env.hand_init_pos if hand is None else hand, dtype=np.float64)
@@ -65,6 +68,7 @@ class TaskEnvironment:
         """
         self._place(self._random_start(seed) if self.task.randomised_starts else self._fixed_start())
         self.info = {}
+        self.repeated_observations = np.empty((0, OBSERVATION_SIZE))
         self._env_steps = 0
         return self._first_observation()
 
@@ -73,13 +77,15 @@ class TaskEnvironment:
         if self._env_steps >= self.task.episode_env_steps:
             raise RuntimeError("the episode has ended: call reset() before the next step")
         clipped = np.clip(np.asarray(action, dtype=np.float32), -1.0, 1.0)
-        env_reward, success = 0.0, False
+        env_reward, success, observations = 0.0, False, []
         for _ in range(self.task.action_repeat):
             observation, reward, _, _, info = self._env.step(clipped)
             env_reward += float(reward)
             success |= bool(info["success"])
+            observations.append(observation)
         self._env_steps += self.task.action_repeat
         self.info = {key: float(info[key]) for key in _INFO_KEYS}
+        self.repeated_observations = np.stack(observations)
         truncated = self._env_steps >= self.task.episode_env_steps
         return EnvStep(observation.astype(np.float32), env_reward, success, False, truncated)
 

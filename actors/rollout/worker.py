@@ -8,6 +8,7 @@ import torch
 from actors.rollout.environment import TaskEnvironment
 from actors.rollout.renderer import FrameRenderer
 from actors.rollout.settings import ACTION_SIZE, RolloutSettings, TaskSettings
+from actors.rollout.stages import can_tell_done, is_done
 from algorithms.actor_network import SquashedGaussianActor
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.images import encode_png, reduce_image
@@ -21,14 +22,18 @@ _STARTS, _ACTIONS, _EVALUATION = range(3)
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """How one evaluation episode went, by the simulator's own judgement."""
+    """How one evaluation episode went: for people to read, never for a learner."""
 
     success_any: bool
-    """Success at any step: the measure that MetaWorld and the papers use."""
+    """The simulator's success flag at any step: the measure that MetaWorld and the papers use."""
     success_last: bool
-    """Success at the last step."""
+    """The flag at the last step. Two packaged tasks take it back while the thing is done; see `stages`."""
     env_return: float
     """Sum of the simulator's own rewards."""
+    done_any: bool | None = None
+    """Whether the thing was done, which is the last stage of `stages`, at any step; None where that is not known."""
+    done_last: bool | None = None
+    """Whether it was done at the last step."""
 
 
 class RolloutWorker:
@@ -182,7 +187,7 @@ class RolloutWorker:
 
 def _play(env: TaskEnvironment, actor: SquashedGaussianActor | None, generator: np.random.Generator) -> EpisodeResult:
     observation = env.reset(int(generator.integers(2**31)))
-    successes, env_return, truncated = [], 0.0, False
+    successes, seen, env_return, truncated = [], [], 0.0, False
     while not truncated:
         if actor is None:
             action = generator.uniform(-1.0, 1.0, ACTION_SIZE)
@@ -190,8 +195,13 @@ def _play(env: TaskEnvironment, actor: SquashedGaussianActor | None, generator: 
             action = actor.act(torch.from_numpy(observation[None]))[0].numpy()
         observation, env_reward, success, _, truncated = env.step(action)
         successes.append(success)
+        seen.append(env.repeated_observations)
         env_return += env_reward
-    return EpisodeResult(any(successes), successes[-1], env_return)
+    done_any, done_last = None, None
+    if can_tell_done(env.task.env_id):
+        done = is_done(env.task.env_id, np.concatenate(seen))
+        done_any, done_last = bool(done.any()), bool(done[-1])
+    return EpisodeResult(any(successes), successes[-1], env_return, done_any, done_last)
 
 
 def _column(rows: list, index: int, dtype: type) -> np.ndarray:

@@ -20,6 +20,8 @@ from orchestrator.reports.figures import (
 from orchestrator.reports.intervals import CONFIDENCE, bootstrap_interval
 from orchestrator.runs.layout import (
     ACCURACIES,
+    EVAL_DONE,
+    EVAL_DONE_LAST_STEP,
     EVAL_SUCCESS,
     EVAL_SUCCESS_LAST_STEP,
     FIGURES_FOLDER,
@@ -28,6 +30,14 @@ from orchestrator.runs.layout import (
 from orchestrator.runs.reading import RunData, Series
 
 CONTROL_STYLES = {"random": ("random policy", ":"), "untrained": ("untrained policy", "--")}
+DONE_LABEL = "done at the last step"
+EVALUATION_STYLES = {
+    EVAL_SUCCESS: ("success at any step", "-o", COLOURS[0]),
+    EVAL_SUCCESS_LAST_STEP: ("success at the last step", "-s", COLOURS[1]),
+    EVAL_DONE: ("done at any step", "-.^", COLOURS[2]),
+    EVAL_DONE_LAST_STEP: (DONE_LABEL, "-.v", COLOURS[3]),
+}
+"""What a run's figure shows of its evaluations: label, style and colour. Done is told of some tasks only."""
 NUM_BINS = 10
 STEPS = "environment steps"
 
@@ -49,15 +59,14 @@ def draw_run_figures(run: RunData) -> list[Path]:
 
 
 def success_figure(run: RunData) -> Figure | None:
-    """Success at any step and at the last step over environment steps, with the controls as lines."""
-    any_step, last_step = run.series(EVAL_SUCCESS), run.series(EVAL_SUCCESS_LAST_STEP)
-    if not len(any_step):
+    """Success and, where it is known, done at any step and at the last step, with the controls as lines."""
+    if not len(run.series(EVAL_SUCCESS)):
         return None
     num_episodes = run.experiment.evaluation.num_episodes
     figure, axes = _over_steps(f"{_title(run)}: success in {num_episodes} evaluation episodes")
-    axes.plot(any_step.env_steps, any_step.values, "-o", color=COLOURS[0], markersize=4, label="at any step")
-    if len(last_step):
-        axes.plot(last_step.env_steps, last_step.values, "-s", color=COLOURS[1], markersize=4, label="at the last step")
+    for metric, (label, style, colour) in EVALUATION_STYLES.items():
+        if len(series := run.series(metric)):
+            axes.plot(series.env_steps, series.values, style, color=colour, markersize=4, label=label)
     _control_lines(axes, run.controls())
     _success_axes(axes)
     return figure
@@ -144,6 +153,9 @@ def _compare(axes: Axes, groups: dict[str, list[RunData]]) -> None:
         axes.plot(steps, [one.mean for one in intervals], "-o", color=colour, markersize=4, label=label)
         low, high = [one.low for one in intervals], [one.high for one in intervals]
         axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        if all(len(run.series(EVAL_DONE_LAST_STEP)) for run in runs):
+            steps, scores = _common(runs, EVAL_DONE_LAST_STEP)
+            axes.plot(steps, scores.mean(axis=0), "-.", color=colour, linewidth=1.2, label=f"{name}: {DONE_LABEL}")
     controls = [run.controls() for runs in groups.values() for run in runs]
     names = {name for one in controls for name in one}
     _control_lines(axes, {name: float(np.mean([one[name] for one in controls if name in one])) for name in names})

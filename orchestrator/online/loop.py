@@ -317,6 +317,9 @@ class OnlineLoop:
             "success_last_step": float(np.mean([result.success_last for result in results])),
             "env_return": float(np.mean([result.env_return for result in results])),
         }
+        if all(result.done_any is not None for result in results):
+            metrics["done"] = float(np.mean([result.done_any for result in results]))
+            metrics["done_last_step"] = float(np.mean([result.done_last for result in results]))
         self.folder.log({prefix + name: value for name, value in metrics.items()}, self.progress.env_steps)
         if prefix == "eval/":
             self.folder.show(success=metrics["success"])
@@ -429,11 +432,11 @@ class OnlineLoop:
 
     def _audit_progress(self) -> None:
         """Learned rewards beside true progress, over the whole replay: for the figure."""
-        task, replay = self.experiment.task.name, self.policy.replay
-        if self.progress.reward_version and has_stages(task):
+        task, replay = self.experiment.task, self.policy.replay
+        if self.progress.reward_version and has_stages(task.name, task.env_id):
             indices = replay.indices[:: max(1, len(replay) // AUDITED_STEPS)]
-            progress = progress_of(task, replay.next_observations(indices))
-            env_steps = (indices + 1) * self.experiment.task.action_repeat
+            progress = progress_of(task.name, replay.next_observations(indices))
+            env_steps = (indices + 1) * task.action_repeat
             self.folder.save_progress_audit(env_steps, replay.learned_rewards(indices), progress)
 
 

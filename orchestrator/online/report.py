@@ -11,9 +11,22 @@ from orchestrator.online.figures import CONTROL_STYLES, comparison_figure, draw_
 from orchestrator.reports.figures import save_figure
 from orchestrator.reports.intervals import CONFIDENCE, LAST_EVALUATIONS, Interval, bootstrap_interval, last_mean
 from orchestrator.reports.tables import csv_table, grouped, markdown_table
-from orchestrator.runs.layout import CONTROLS, EVAL_SUCCESS, EVAL_SUCCESS_LAST_STEP, RATINGS_ASKED
+from orchestrator.runs.layout import (
+    CONTROLS,
+    EVAL_DONE,
+    EVAL_DONE_LAST_STEP,
+    EVAL_SUCCESS,
+    EVAL_SUCCESS_LAST_STEP,
+    RATINGS_ASKED,
+)
 from orchestrator.runs.reading import RunData
 from orchestrator.storage.writing import write_text
+
+DONE_HEADER = ("done at any step", "done at the last step")
+ABOUT_DONE = (
+    " Success is the simulator's own flag, which some tasks take back while the thing is done; done is the task's last "
+    "true stage, left empty where it is not known of every run."
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,10 @@ class Line:
     """The lowest of the scores behind `success`."""
     success_last_step: Interval | None
     """The same for success at the last step."""
+    done: Interval | None = None
+    """The same for the thing being done at any step; None unless it is known of every run."""
+    done_last_step: Interval | None = None
+    """The same for the thing being done at the last step."""
     ratings: float | None = None
     """Questions asked, mean over seeds."""
     env_steps: int | None = None
@@ -49,7 +66,7 @@ def write_online_report(runs: Sequence[RunData], out: Path) -> list[Path]:
     groups = grouped(evaluated)
     lines = [result_line(name, group) for name, group in groups.items()] + control_lines(evaluated)
     write_text(out / "results.md", markdown(lines))
-    write_text(out / "results.csv", csv_table([_record(line) for line in lines]))
+    write_text(out / "results.csv", csv_table([_record(line, _tells_done(lines)) for line in lines]))
     save_figure(comparison_figure(groups), out / "success.png")
     return [*paths, *(out / name for name in ("results.md", "results.csv", "success.png"))]
 
@@ -90,12 +107,15 @@ def control_lines(runs: Sequence[RunData]) -> list[Line]:
 
 def markdown(lines: Sequence[Line]) -> str:
     """The table for people, with what its columns mean."""
+    tells_done = _tells_done(lines)
     header = ["experiment", "task", "seeds", "success at any step", "worst seed", "success at the last step"]
-    table = markdown_table([*header, "ratings", "env steps"], [_cells(line) for line in lines])
+    header += [*(DONE_HEADER if tells_done else ()), "ratings", "env steps"]
+    table = markdown_table(header, [_cells(line, tells_done) for line in lines])
     return (
         f"{table}\n\nSuccess is the share of evaluation episodes, the mean of the last {LAST_EVALUATIONS} evaluations "
         f"of each run; a control is evaluated once. In brackets the {CONFIDENCE:.0%} interval of a stratified "
-        "bootstrap over seeds. An asterisk marks runs that have not come to their end.\n"
+        "bootstrap over seeds. An asterisk marks runs that have not come to their end."
+        f"{ABOUT_DONE if tells_done else ''}\n"
     )
 
 
@@ -118,6 +138,10 @@ def _line(group: str, runs: Sequence[RunData], score: Score, **rest: object) -> 
         ]
         return [values for values in found if len(values)]
 
+    def of_every_run(metric: str) -> Interval | None:
+        values = [score(run, metric) for run in runs]
+        return None if None in values else bootstrap_interval(scores(metric))
+
     any_step, last_step = scores(EVAL_SUCCESS), scores(EVAL_SUCCESS_LAST_STEP)
     return Line(
         group=group,
@@ -126,16 +150,25 @@ def _line(group: str, runs: Sequence[RunData], score: Score, **rest: object) -> 
         success=bootstrap_interval(any_step),
         worst_seed=float(min(values.min() for values in any_step)),
         success_last_step=bootstrap_interval(last_step) if last_step else None,
+        done=of_every_run(EVAL_DONE),
+        done_last_step=of_every_run(EVAL_DONE_LAST_STEP),
         **rest,
     )
 
 
 def _last_mean(run: RunData, metric: str) -> float | None:
-    values = run.series(metric).values
-    return last_mean(values) if len(values) else None
+    """The mean over a run's last evaluations; None unless the metric stands in all of them."""
+    series, evaluations = run.series(metric), run.series(EVAL_SUCCESS).env_steps
+    if not len(series) or not np.isin(evaluations[-LAST_EVALUATIONS:], series.env_steps).all():
+        return None
+    return last_mean(series.values)
 
 
-def _cells(line: Line) -> list[str]:
+def _tells_done(lines: Sequence[Line]) -> bool:
+    return any(line.done is not None for line in lines)
+
+
+def _cells(line: Line, tells_done: bool) -> list[str]:
     unfinished = "" if line.complete else "*"
     return [
         line.group + unfinished,
@@ -144,13 +177,15 @@ def _cells(line: Line) -> list[str]:
         str(line.success),
         f"{line.worst_seed:.2f}",
         str(line.success_last_step or ""),
+        *((str(line.done or ""), str(line.done_last_step or "")) if tells_done else ()),
         "" if line.ratings is None else f"{line.ratings:,.0f}",
         "" if line.env_steps is None else f"{line.env_steps:,}",
     ]
 
 
-def _record(line: Line) -> dict[str, object]:
-    last = line.success_last_step
+def _record(line: Line, tells_done: bool) -> dict[str, object]:
+    done = {"done": line.done, "done_last_step": line.done_last_step} if tells_done else {}
+    intervals = {"success_last_step": line.success_last_step} | done
     return {
         "experiment": line.group,
         "task": line.task,
@@ -159,9 +194,11 @@ def _record(line: Line) -> dict[str, object]:
         "success_low": line.success.low,
         "success_high": line.success.high,
         "worst_seed": line.worst_seed,
-        "success_last_step": last and last.mean,
-        "success_last_step_low": last and last.low,
-        "success_last_step_high": last and last.high,
+        **{
+            name + ending: interval and getattr(interval, end)
+            for name, interval in intervals.items()
+            for ending, end in (("", "mean"), ("_low", "low"), ("_high", "high"))
+        },
         "ratings": line.ratings,
         "env_steps": line.env_steps,
         "complete": line.complete,

@@ -125,9 +125,9 @@ class FeedbackSessions:
         ratings = np.array([rating for rating, _, _ in pairs])
         top = ratings == self.experiment.feedback.num_ratings - 1
         metrics = {"reward/success_accuracy": float(np.mean(top == np.array([success for _, success, _ in pairs])))}
-        task = self.experiment.task.name
-        if has_stages(task):
-            stages = stage_of(task, np.stack([observation for _, _, observation in pairs]))
+        task = self.experiment.task
+        if has_stages(task.name, task.env_id):
+            stages = stage_of(task.name, np.stack([observation for _, _, observation in pairs]))
             levels = level_of(stages, self.experiment.feedback.num_ratings)
             metrics["rating/stage_accuracy"] = float(np.mean(ratings == levels))
         return metrics

@@ -72,7 +72,7 @@ def train(
     Equal arguments give equal weights on equal machines. With the default recipe it takes half an hour on two cores.
     """
     recipe = recipe or FrameRecipe()
-    names = tasks or tuple(name for name in packaged_tasks() if stages.has_stages(name))
+    names = tasks or tuple(name for name in packaged_tasks() if name in stages.RULES)
     settings = [packaged_task(name) for name in names]
     pocket_tasks = tuple(pocket_task(task) for task in settings)
     with Phases() as phases:

@@ -9,9 +9,11 @@ from orchestrator.storage.writing import append_json_line, write_text
 
 @pytest.fixture
 def make_run(tmp_path):
-    """Makes the folder of a run whose evaluations at 1,000, 2,000, ... had these successes."""
+    """Makes the folder of a run whose evaluations at 1,000, 2,000, ... had these successes, and told these done."""
 
-    def make(name="demo", seed=0, successes=(0.0, 0.5, 1.0), random=0.2, task="drawer_close", total=3000, *more):
+    def make(
+        name="demo", seed=0, successes=(0.0, 0.5, 1.0), random=0.2, task="drawer_close", total=3000, *more, done=()
+    ):
         (tmp_path / "e.yaml").write_text(f"name: {name}\ntask: {task}\nreward_model: {{image_px: 56}}")
         overrides = [f"seed={seed}", f"runs_folder={tmp_path / 'runs'}", f"total_env_steps={total}", *more]
         experiment = load_experiment(tmp_path / "e.yaml", ["feedback.first_env_steps=1000", *overrides])
@@ -32,6 +34,8 @@ def make_run(tmp_path):
                 "rating/level_3": 5 + index,
                 "reward/accuracy": 0.9,
             }
+            if index < len(done) and done[index] is not None:
+                row |= {"eval/done": done[index], "eval/done_last_step": done[index] - 0.1}
             append_json_line(folder / "metrics.jsonl", row)
         return read_run(folder)
 

@@ -29,6 +29,8 @@ class EpisodeResult:
     success_any: bool
     success_last: bool
     env_return: float
+    done_any: None = None
+    done_last: None = None
 
 
 def actor_of(weights):

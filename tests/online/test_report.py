@@ -63,6 +63,33 @@ def test_report(make_run, tmp_path):
     assert Image.open(tmp_path / "out" / "success.png").size[0] > 800
 
 
+def test_done_stands_beside_both_successes_where_every_run_tells_it(make_run, tmp_path):
+    make_run("told", 0, done=(0.2, 0.8, 0.8))
+    make_run("told", 1, done=(0.4, 1.0, 1.0))
+    make_run("half", 0, done=(0.2, 0.8, 0.8))
+    make_run("half", 1)
+    # Went on with a version that tells it: of its last three evaluations only two do.
+    make_run("late", 0, done=(None, 0.8, 0.8))
+    write_report([tmp_path / "runs"], tmp_path / "out")
+    header, _, half, late, told, control = (tmp_path / "out" / "results.md").read_text().splitlines()[:6]
+    columns = [name.strip() for name in header.split("|")]
+    assert columns[6:9] == ["success at the last step", "done at any step", "done at the last step"]
+    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")] for line in (half, late, told)}
+    # Means of 0.6 and 0.8; at the last step, the tests' runs have a tenth less.
+    assert cells["told"][7].startswith("0.70 [") and cells["told"][8].startswith("0.60 [")
+    assert cells["half"][7:9] == cells["late"][7:9] == ["", ""] and "| random policy |" in control
+    assert "some tasks take back while the thing is done" in (tmp_path / "out" / "results.md").read_text()
+    rows = {row["experiment"]: row for row in csv.DictReader((tmp_path / "out" / "results.csv").open())}
+    assert float(rows["told"]["done"]) == pytest.approx(0.7) and rows["half"]["done"] == ""
+
+
+def test_no_column_of_done_where_no_run_tells_it(make_run, tmp_path):
+    make_run("demo", 0)
+    write_report([tmp_path / "runs"], tmp_path / "out")
+    assert "done" not in (tmp_path / "out" / "results.md").read_text()
+    assert "done" not in (tmp_path / "out" / "results.csv").read_text()
+
+
 def test_report_marks_unfinished_runs_and_leaves_out_unevaluated_ones(make_run, tmp_path):
     make_run("demo", 0, successes=(0.5,))
     make_run("demo", 1, successes=())
@@ -89,10 +116,22 @@ def drawn(figure):
 
 def test_success_figure_shows_curves_and_controls(make_run):
     figure = success_figure(make_run())
-    assert drawn(figure) == ["at any step", "at the last step", "random policy"]
+    assert drawn(figure) == ["success at any step", "success at the last step", "random policy"]
     (axes,) = figure.axes
     assert axes.lines[0].get_ydata().tolist() == [0.0, 0.5, 1.0]
     assert axes.lines[1].get_ydata().tolist() == [0.0, 0.25, 0.5]
+
+
+def test_figures_show_done_where_it_is_told(make_run):
+    run = make_run(done=(0.2, 0.8, 0.9))
+    figure = success_figure(run)
+    assert drawn(figure)[:4] == [
+        "success at any step", "success at the last step", "done at any step", "done at the last step",
+    ]  # fmt: skip
+    assert figure.axes[0].lines[2].get_ydata().tolist() == [0.2, 0.8, 0.9]
+    several = comparison_figure(grouped([run, make_run(seed=1, done=(0.4, 0.6, 0.7))]))
+    assert "demo: done at the last step" in drawn(several)
+    assert several.axes[0].lines[1].get_ydata() == pytest.approx([0.2, 0.6, 0.7])
 
 
 def test_ratings_figure_stacks_the_levels(make_run):

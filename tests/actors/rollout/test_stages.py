@@ -7,6 +7,7 @@ import pytest
 
 from actors.pocket.frames.words import WORDS
 from actors.rollout import stages
+from actors.rollout.environment import TaskEnvironment, scripted_policy
 from orchestrator.pocket.frames import packaged_task
 from orchestrator.settings.loading import packaged_tasks
 
@@ -29,7 +30,7 @@ def test_a_drawer_passes_through_all_five_stages():
     assert stages.travel_of("drawer_close", np.array(rows)) == pytest.approx([0.0, 0.0, 0.2, 0.5, 0.75])
 
 
-def test_the_last_stage_is_the_simulators_success():
+def test_the_last_stage_begins_where_the_simulators_success_does():
     # Success is 6.5 cm from the goal; 5 of them are height: sqrt(6.5^2 - 5^2) = 4.153 cm along the rail.
     rows = [observation([0, 0, 1], [0, -y, 0.05], [0, 0, 0]) for y in (0.0425, 0.0410)]
     assert stages.stage_of("drawer_close", np.array(rows)).tolist() == [3, 4]
@@ -73,13 +74,17 @@ def test_unknown_tasks_and_scales_are_named():
         stages.stage_of("juggle", np.zeros((1, 39)))
     with pytest.raises(ValueError, match="num_ratings 6"):
         stages.level_of(np.array([0]), 6)
-    assert not stages.has_stages("juggle")
+    assert not stages.has_stages("juggle", "soccer-v3")
+    assert stages.has_stages("soccer", "soccer-v3") and not stages.has_stages("soccer", "push-v3")
+    assert stages.can_tell_done("soccer-v3") and not stages.can_tell_done("push-v3")
+    with pytest.raises(ValueError, match="when 'push-v3' is done is unknown"):
+        stages.is_done("push-v3", np.zeros((1, 39)))
 
 
 @pytest.mark.parametrize("name", packaged_tasks())
 def test_every_packaged_task_has_stages_rubrics_and_words(name):
     task, rule, words = packaged_task(name), stages.RULES[name], WORDS[name]
-    assert task.name == name
+    assert task.name == name and task.env_id == rule.env_id
     assert set(task.rubrics) == {2, 3, 4, 5}
     assert bool(rule.reach_m) == task.robot_visible
     assert len(words.hand) == (len(rule.reach_m) + 1 if rule.reach_m else 0)
@@ -95,3 +100,31 @@ def test_a_description_means_the_stage_it_was_made_from(name):
     task, rule = pocket_task(packaged_task(name)), stages.RULES[name]
     for hand, thing in itertools.product(range(len(rule.reach_m) + 1), range(len(rule.travel) + 1)):
         assert task.stage(hand, thing) == (len(rule.reach_m) + thing if thing else hand)
+
+
+def expert_episode(name):
+    """Success flags and observations of the scripted expert at every environment step."""
+    task = packaged_task(name).model_copy(update={"action_repeat": 1, "episode_env_steps": 200})
+    environment, expert = TaskEnvironment(task), scripted_policy(task.env_id)
+    observation, successes, seen = environment.reset(3), [], []
+    for _ in range(task.episode_env_steps):
+        step = environment.step(expert.get_action(observation))
+        observation = step.observation
+        successes.append(step.success)
+        seen.append(environment.repeated_observations[-1])
+    environment.close()
+    return np.array(successes), stages.is_done(task.env_id, np.stack(seen))
+
+
+@pytest.mark.parametrize("name", ["handle_press", "sweep_into"])
+def test_success_is_taken_back_while_the_thing_is_done(name):
+    successes, done = expert_episode(name)
+    assert successes.any() and not successes[-1]
+    assert done[np.argmax(successes) :].all() and not done[: np.argmax(successes)].any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(packaged_tasks()) - {"handle_press", "sweep_into"}))
+def test_elsewhere_done_is_the_simulators_success_at_every_step(name):
+    successes, done = expert_episode(name)
+    assert successes.any() and np.array_equal(successes, done)

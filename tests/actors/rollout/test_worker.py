@@ -178,35 +178,48 @@ def test_evaluation_leaves_collection_alone(workers, actor_weights):
 
 
 class ScriptedEnv:
-    """Succeeds at given steps, pays one a step, and remembers the actions."""
+    """Succeeds and is done at given steps, pays one a step, and remembers the actions."""
 
-    def __init__(self, successes, task):
-        self.successes, self.actions, self.task = successes, [], task
+    def __init__(self, task, successes, done):
+        self.task, self.successes, self.done, self.actions = task, successes, done, []
 
     def reset(self, seed):
         return np.zeros(39, dtype=np.float32)
 
     def step(self, action):
         self.actions.append(action)
-        done = len(self.actions) == len(self.successes)
-        success = self.successes[len(self.actions) - 1]
-        return EnvStep(np.zeros(39, dtype=np.float32), 1.0, success, False, done)
+        now = len(self.actions) - 1
+        # Of each step two observations, and the thing is done in the first of them only, but for the last step.
+        self.repeated_observations = np.zeros((2, 39))
+        self.repeated_observations[:, 5] = 0.15  # So far the drawer has to come yet.
+        if self.done[now]:
+            self.repeated_observations[: 2 if now == len(self.done) - 1 else 1, 5] = 0.0
+        last = len(self.actions) == len(self.successes)
+        return EnvStep(np.zeros(39, dtype=np.float32), 1.0, self.successes[now], False, last)
 
 
 @pytest.mark.parametrize(
-    ("successes", "result"),
+    ("successes", "done", "result"),
     [
-        ((False, True, False), EpisodeResult(True, False, 3.0)),
-        ((False, False, True), EpisodeResult(True, True, 3.0)),
-        ((False, False, False), EpisodeResult(False, False, 3.0)),
+        ((False, True, False), (False, True, True), EpisodeResult(True, False, 3.0, True, True)),
+        ((False, False, True), (False, True, False), EpisodeResult(True, True, 3.0, True, False)),
+        ((False, False, False), (False, False, False), EpisodeResult(False, False, 3.0, False, False)),
     ],
 )
-def test_success_at_any_step_and_at_the_last(workers, actor_weights, monkeypatch, successes, result):
-    env = ScriptedEnv(successes, TASK)
+def test_success_and_done_at_any_step_and_at_the_last(workers, actor_weights, monkeypatch, successes, done, result):
+    env = ScriptedEnv(TASK, successes, done)
     monkeypatch.setattr(workers[0], "_evaluation_env", env)
     assert workers[0].evaluate(actor_weights, num_episodes=1, seed=0) == [result]
     # The most likely action, so the same for the same observation.
     np.testing.assert_array_equal(env.actions[0], env.actions[1])
+
+
+def test_done_is_not_made_up_where_a_task_has_no_stages(workers, actor_weights, monkeypatch):
+    # It is called as a packaged task, but is another environment.
+    other = TASK.model_copy(update={"env_id": "push-v3"})
+    monkeypatch.setattr(workers[0], "_task", other)
+    monkeypatch.setattr(workers[0], "_evaluation_env", ScriptedEnv(other, (True,), (True,)))
+    assert workers[0].evaluate(actor_weights, num_episodes=1, seed=0) == [EpisodeResult(True, True, 1.0, None, None)]
 
 
 def test_an_evaluation_may_draw_starts_where_the_task_has_a_fixed_one():
