@@ -1,8 +1,10 @@
 """How many actions a sub-task still needs, where nothing has to be moved out of the way."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from minigrid.core.constants import DIR_TO_VEC
-from minigrid.envs.babyai.core.verifier import ActionInstr, GoToInstr, OpenInstr, PickupInstr, PutNextInstr
+from minigrid.envs.babyai.core.verifier import ActionInstr, GoToInstr, ObjDesc, OpenInstr, PickupInstr, PutNextInstr
 
 from actors.babyai.level import ChainLevel
 
@@ -28,7 +30,8 @@ class DistanceTable:
     def _fill(self, level: ChainLevel, instr: ActionInstr) -> np.ndarray:
         if isinstance(instr, GoToInstr):
             # The action that ends the way is the last turn or step, so standing there costs nothing more.
-            return self._spread(self._at(self._facing(_places(level, instr.desc.obj_set)), 0))
+            goals = self._at(self._facing(_places(level, instr.desc.obj_set)), 0)
+            return self._spread(np.minimum(goals, self._put_down(level, instr.desc, 1)))
         if isinstance(instr, OpenInstr):
             goals = self._nowhere()
             for door in instr.desc.obj_set:
@@ -37,19 +40,43 @@ class DistanceTable:
                 goals = np.minimum(goals, cost)
             return self._spread(goals)
         if isinstance(instr, PickupInstr):
-            return self._pick_up(level, _places(level, instr.desc.obj_set), self._nowhere(1))
+            others = self._pick_up(level, _places(level, instr.desc.obj_set), self._nowhere(1))
+            return np.minimum(others, self._spread(self._put_down(level, instr.desc, 2)))
         return self._put_next(level, instr)
 
+    def _put_down(self, level: ChainLevel, desc: ObjDesc, cost: int) -> np.ndarray:
+        """Costs where what is in hand can be put down, if it is what is named."""
+        named = any(level.carrying is thing for thing in desc.obj_set)
+        return self._at(self._facing(list(map(tuple, self._floor.tolist()))), cost) if named else self._nowhere()
+
     def _put_next(self, level: ChainLevel, instr: PutNextInstr) -> np.ndarray:
-        floor = set(map(tuple, self._floor.tolist()))
-        beside = {(x + dx, y + dy) for x, y in _places(level, instr.desc_fixed.obj_set) for dx, dy in DIR_TO_VEC}
-        carrying_it = self._spread(self._at(self._facing(sorted(beside & floor)), 1))
+        fixed = _places(level, instr.desc_fixed.obj_set)
+        if any(level.carrying is thing for thing in instr.desc_fixed.obj_set):
+            # It is put down first, and where that is decides where the other one goes.
+            carrying_it = np.stack([self._beside([*fixed, tuple(place)], place) for place in self._floor.tolist()])
+        else:
+            carrying_it = self._beside(fixed)
         if any(level.carrying is thing for thing in instr.desc_move.obj_set):
             return carrying_it
         return self._pick_up(level, _places(level, instr.desc_move.obj_set), carrying_it + 1)
 
+    def _beside(self, fixed: Cells, blocked: Sequence[int] | None = None) -> np.ndarray:
+        """Costs of putting what is in hand next to one of `fixed`, while something lies in the cell `blocked`."""
+        floor = set(map(tuple, self._floor.tolist()))
+        enter = self._enter_cost.copy()
+        if blocked is not None:
+            floor -= {tuple(blocked)}
+            enter[*blocked] = UNREACHABLE
+        beside = {(x + dx, y + dy) for x, y in fixed for dx, dy in DIR_TO_VEC}
+        goals = self._at(self._facing(sorted(beside & floor)), 1)
+        goals[:, enter == UNREACHABLE] = UNREACHABLE
+        return self._spread(goals, enter)
+
     def _pick_up(self, level: ChainLevel, targets: Cells, after: np.ndarray) -> np.ndarray:
-        """Costs of picking up one of `targets`, which leaves `after` [4, W, H] to go, the picking up included."""
+        """Costs of picking up one of `targets`, which leaves `after` to go, the picking up included.
+
+        `after` is [4, W, H], or [F, 4, W, H] if it depends on where what is in hand is put down.
+        """
         goals = np.where(self._facing(targets), after, UNREACHABLE)
         if level.carrying is None:
             return self._spread(goals)
@@ -57,7 +84,7 @@ class DistanceTable:
         num_places = np.arange(len(self._floor))
         blocked = np.repeat(self._enter_cost[None], len(self._floor), axis=0)
         blocked[num_places, self._floor[:, 0], self._floor[:, 1]] = UNREACHABLE
-        goals = np.repeat(goals[None], len(self._floor), axis=0)
+        goals = np.broadcast_to(goals, (len(self._floor), *goals.shape[-3:])).copy()
         goals[num_places, :, self._floor[:, 0], self._floor[:, 1]] = UNREACHABLE
         dropped = self._spread(goals, blocked)
         first = self._nowhere()

@@ -116,7 +116,7 @@ class ChainEnvironment(gymnasium.Env):
         before, changeable = (self._distance(), level.changeable()) if self.measures else (0, ())
         level.move(int(action))
         self._num_steps += 1
-        completed = level.instrs.verify(level.actions(int(action))) == "success"
+        completed = level.completes(int(action))
         if not self.measures or level.changeable() != changeable:
             self._table = None
         contribution = 1 if completed or not self.measures else int(np.sign(before - self._distance()))
@@ -143,11 +143,7 @@ class ChainEnvironment(gymnasium.Env):
         return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=key))
 
     def _begin_subtask(self) -> None:
-        level = self.level
-        level.instrs = level.chain[self._num_completed]
-        level.instrs.reset_verifier(level)
-        # BabyAI's verifiers believe that hands are empty at their start.
-        level.instrs.preCarrying = level.carrying
+        self.level.begin_subtask(self._num_completed)
         self._table = None
 
     def _distance(self) -> int:

@@ -1,6 +1,6 @@
 """Demonstrations: BabyAI's bot does each sub-task in turn, now and then interrupted by random actions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,8 @@ class Demonstration:
     task: ChainTask
     random_share: float
     """Share of actions that are drawn evenly instead of the bot's."""
+    start_seed: int | None = None
+    """Draws the agent's start; None: the task's own."""
 
 
 class EndlessPlan(Exception):
@@ -79,7 +81,8 @@ def demonstrate(environment: ChainEnvironment, seed: int, demonstration: Demonst
     task = demonstration.task
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_EXPERT, task.index, task.chain_length)))
     max_steps = MAX_STEPS_PER_SUBTASK * task.chain_length
-    observation, info = environment.reset(options={"task": task, "max_steps": max_steps})
+    options = {"task": task, "max_steps": max_steps, "start_seed": demonstration.start_seed}
+    observation, info = environment.reset(options=options)
     recorder = _Recorder(observation)
     expert, last_action = ChainExpert(environment), None
     for _ in range(max_steps):
@@ -125,6 +128,26 @@ def solvable_tasks(
         shown = demonstrate(environment, seed, Demonstration(task, 0.0))
         if shown is not None:
             found.append((task, len(shown)))
+    return found
+
+
+def solvable_starts(
+    settings: BabyAISettings, seed: int, tasks: Sequence[ChainTask], tries: int = 20
+) -> list[tuple[int, int]]:
+    """For each task the seed of a start from which the bot completes it, and how many actions it takes from there.
+
+    Raises ValueError if for a task none of `tries` starts will do.
+    """
+    environment = ChainEnvironment(settings, seed, with_frames=False, measures=False)
+    found: list[tuple[int, int]] = []
+    for number, task in enumerate(tasks):
+        for start_seed in range(number, number + tries * len(tasks), len(tasks)):
+            shown = demonstrate(environment, seed, Demonstration(task, 0.0, start_seed))
+            if shown is not None:
+                found.append((start_seed, len(shown)))
+                break
+        else:
+            raise ValueError(f"from none of {tries} starts is {task.name} completed")
     return found
 
 

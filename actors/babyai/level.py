@@ -3,6 +3,7 @@
 import numpy as np
 from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 from minigrid.core.grid import Grid
+from minigrid.core.world_object import WorldObj
 from minigrid.envs.babyai.core.roomgrid_level import RejectSampling, RoomGridLevel
 from minigrid.envs.babyai.core.verifier import (
     ActionInstr,
@@ -88,8 +89,37 @@ class ChainLevel(RoomGridLevel):
             MiniGridEnv.step(self, action)
         finally:
             self._blind = False
-        if action == self.actions.drop:
-            self.update_objs_poss()
+        self.update_objs_poss()
+
+    def begin_subtask(self, number: int) -> None:
+        """Make a sub-task of the chain the current one; what is in hand is among the things that it may name."""
+        self.instrs = self.chain[number]
+        self.instrs.reset_verifier(self)
+        for desc in descriptions(self.instrs):
+            # BabyAI looks in the grid alone, and what is carried lies nowhere in it.
+            if self.carrying is not None and matches(desc, self.carrying):
+                desc.obj_set.append(self.carrying)
+        self.update_objs_poss()
+        # BabyAI's verifiers believe that hands are empty at their start.
+        self.instrs.preCarrying = self.carrying
+
+    def completes(self, action: int) -> bool:
+        """Whether the action just taken ended the current sub-task."""
+        # Not `verify`, which waits for "done" if BABYAI_DONE_ACTIONS stands in the environment.
+        return self.instrs.verify_action(self.actions(action)) == "success"
+
+    def update_objs_poss(self, instr: ActionInstr | None = None) -> None:
+        """Note where the things that a sub-task names are now; those that are gone, such as opened boxes, are dropped.
+
+        BabyAI's own does so after a drop only, and then no longer in the order of the things, which its bot relies on.
+        What is carried has its place outside the grid, (-1, -1).
+        """
+        for desc in descriptions(instr or self.instrs):
+            desc.obj_set = [thing for thing in desc.obj_set if self._is_there(thing)]
+            desc.obj_poss = [tuple(int(number) for number in thing.cur_pos) for thing in desc.obj_set]
+
+    def _is_there(self, thing: WorldObj) -> bool:
+        return thing is self.carrying or self.grid.get(*thing.cur_pos) is thing
 
     def gen_obs(self) -> dict:
         """BabyAI's own observation; not while `move` is at work, because nobody would look at it."""
@@ -176,6 +206,11 @@ class ChainLevel(RoomGridLevel):
     def _names_held_out(self, instr: ActionInstr) -> bool:
         held_out = set(self._settings.held_out_pairs)
         return any((desc.color, desc.type) in held_out for desc in descriptions(instr))
+
+
+def matches(desc: ObjDesc, thing: WorldObj) -> bool:
+    """Whether a thing, wherever it is, is of the kind and colour that is named."""
+    return desc.type in (None, thing.type) and desc.color in (None, thing.color)
 
 
 def descriptions(instr: ActionInstr) -> list[ObjDesc]:

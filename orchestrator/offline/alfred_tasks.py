@@ -40,7 +40,9 @@ def plan_thor_tasks(source: Path, settings: ChainEvaluationSettings) -> ChainTas
         for trial in trials
         for text in ([trial.task.instruction] if whole else [one.instruction for one in trial.task.subtasks])
     )
-    return ChainTasks(tuple(trials), tuple(dict.fromkeys(texts)))
+    # From another place the expert's steps are not known, so the budget stays.
+    elsewhere = (Trial(trial.task, number, trial.max_steps) for number, trial in enumerate(trials))
+    return ChainTasks(tuple(trials), tuple(elsewhere), tuple(dict.fromkeys(texts)))
 
 
 def demonstration_files(source: Path) -> list[Path]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from actors.babyai.environment import ChainEnvironment, ChainTask
-from actors.babyai.expert import solvable_tasks
+from actors.babyai.expert import solvable_starts, solvable_tasks
 from actors.babyai.level import THEN
 from actors.chain_evaluation import Trial
 from orchestrator.data.babyai import BabyAIDataSettings, task_of
 from orchestrator.data.schema import DatasetInfo
 from orchestrator.errors import SettingsError
-from orchestrator.offline.settings import ChainEvaluationSettings
+from orchestrator.offline.settings import ChainEvaluationSettings, Start
 
 TASK_STREAM = 5
 """Sets the tasks that are drawn anew apart from whatever else is drawn."""
@@ -22,18 +22,17 @@ TASK_STREAM = 5
 
 @dataclass(frozen=True)
 class ChainTasks:
-    """Tasks with a fixed start, and what a policy will read in them."""
+    """Tasks from each kind of start, and what a policy will read in them."""
 
     trials: tuple[Trial, ...]
+    """With the starts as recorded."""
+    randomised: tuple[Trial, ...]
+    """The same tasks with starts drawn anew."""
     texts: tuple[str, ...]
 
-    def trials_from(self, start: str) -> list[Trial]:
-        """The trials with the starts as recorded, or with randomised ones."""
-        if start == "fixed":
-            return list(self.trials)
-        return [
-            Trial(trial.task, start_seed=number, max_steps=trial.max_steps) for number, trial in enumerate(self.trials)
-        ]
+    def trials_from(self, start: Start) -> list[Trial]:
+        """The trials from a kind of start."""
+        return list(self.trials if start == "fixed" else self.randomised)
 
 
 def babyai_settings(info: DatasetInfo) -> BabyAIDataSettings:
@@ -47,7 +46,7 @@ def babyai_settings(info: DatasetInfo) -> BabyAIDataSettings:
 
 
 def plan_tasks(made: BabyAIDataSettings, episode_ids: tuple[str, ...], settings: ChainEvaluationSettings) -> ChainTasks:
-    """Draw the tasks and let BabyAI's bot do each, for its number of steps.
+    """Draw the tasks and let BabyAI's bot do each, from each of its starts, for its number of steps from there.
 
     Raises SettingsError if the data set does not have enough chains of a length.
     """
@@ -60,7 +59,23 @@ def plan_tasks(made: BabyAIDataSettings, episode_ids: tuple[str, ...], settings:
         except StopIteration:
             raise _too_few(settings, length, count) from None
         trials += [Trial(task, None, math.ceil(settings.step_budget * steps)) for task, steps in found]
-    return ChainTasks(tuple(trials), tuple(_texts(made, trials, settings)))
+    return ChainTasks(tuple(trials), _from_elsewhere(made, trials, settings), tuple(_texts(made, trials, settings)))
+
+
+def _from_elsewhere(
+    made: BabyAIDataSettings, trials: list[Trial], settings: ChainEvaluationSettings
+) -> tuple[Trial, ...]:
+    if "randomised" not in settings.starts:
+        return ()
+    tasks = [trial.task for trial in trials]
+    try:
+        starts = solvable_starts(made.babyai, made.seed, tasks)
+    except ValueError as error:
+        raise SettingsError(f"evaluation.starts has randomised: {error}; leave it out, or set another seed") from None
+    return tuple(
+        Trial(task, start_seed, math.ceil(settings.step_budget * steps))
+        for task, (start_seed, steps) in zip(tasks, starts, strict=True)
+    )
 
 
 def _candidates(

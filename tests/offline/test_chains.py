@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from actors.babyai import expert
 from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.expert import Demonstration, demonstrate
 from actors.babyai.settings import NOTHING, BabyAISettings
@@ -188,6 +189,14 @@ def test_tasks_are_those_of_the_data_the_same_for_all(episode_ids):
     assert [trial.task for trial in moved] == [trial.task for trial in tasks.trials]
     assert [trial.start_seed for trial in moved] == [0, 1, 2, 3, 4] and tasks.trials[0].start_seed is None
     assert tasks.trials_from("fixed") == list(tasks.trials)
+    # From another place the expert needs another number of steps, and the budget is a multiple of these.
+    for trial in moved:
+        there = demonstrate(
+            ChainEnvironment(ROOM, 0, with_frames=False), 0, Demonstration(trial.task, 0.0, trial.start_seed)
+        )
+        assert trial.max_steps == 2 * len(there)
+    assert [trial.max_steps for trial in moved] != [trial.max_steps for trial in tasks.trials]
+    assert plan_tasks(MADE, episode_ids, settings.model_copy(update={"starts": ("fixed",)})).trials == tasks.trials
     # All words that will be read: those of sub-tasks, none of them a whole chain.
     assert not any(", then " in text for text in tasks.texts) and 5 <= len(tasks.texts) <= 7
     other = plan_tasks(MADE, episode_ids, settings.model_copy(update={"seed": 1, "instruction": "whole"}))
@@ -197,6 +206,27 @@ def test_tasks_are_those_of_the_data_the_same_for_all(episode_ids):
 def test_held_out_tasks_are_none_of_the_data(episode_ids):
     settings = ChainEvaluationSettings(num_tasks=4, chain_lengths=(1, 2), split="held_out")
     assert {trial.task.split for trial in plan_tasks(MADE, episode_ids, settings).trials} == {"held_out"}
+
+
+def test_a_start_from_which_the_expert_does_not_get_there_is_drawn_again(monkeypatch):
+    shown = expert.demonstrate
+    monkeypatch.setattr(
+        expert, "demonstrate", lambda env, seed, one: None if one.start_seed == 1 else shown(env, seed, one)
+    )
+    tasks = solvable(1, 3)
+    assert [start for start, _ in expert.solvable_starts(ROOM, 0, tasks)] == [0, 4, 2]
+    monkeypatch.setattr(expert, "demonstrate", lambda *_: None)
+    with pytest.raises(ValueError, match="from none of 20 starts"):
+        expert.solvable_starts(ROOM, 0, tasks)
+
+
+def test_no_task_is_done_before_it_begins():
+    environment = ChainEnvironment(BabyAISettings(), 0, with_frames=False)
+    for index in range(30):
+        for start_seed in (None, 0, 1):
+            task = ChainTask("held_out", index, 1 + index % 6)
+            _, info = environment.reset(options={"task": task, "start_seed": start_seed})
+            assert info["num_completed"] == 0 and not environment.step(NOTHING)[4]["subtask_completed"]
 
 
 def test_too_few_chains_are_named(episode_ids):
