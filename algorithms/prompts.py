@@ -37,10 +37,13 @@ class Prompt:
     with_images: bool
     """Whether the request's pictures precede the first user turn."""
     system: str = SYSTEM
+    """Empty for none: a model's template may then put its own."""
     earlier: tuple[tuple[str, str], ...] = ()
     """Turns of the same conversation before this one: what the user said and what the model answered."""
     schema: str = ""
     """JSON schema that the answer must obey; empty for free text, or where choices are given."""
+    max_tokens: int | None = None
+    """Length limit of an answer that is not a choice; None for the rater's own."""
 
 
 def analysis_prompt(request: RatingRequest) -> Prompt:

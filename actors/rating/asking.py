@@ -16,7 +16,7 @@ from algorithms.progress_prompts import (
     verdict_analysis_prompt,
     verdict_prompt,
 )
-from algorithms.prompts import PROMPT_VERSION, analysis_prompt, answer_labels, answer_only_prompt, rating_prompt
+from algorithms.prompts import PROMPT_VERSION, Prompt, analysis_prompt, answer_labels, answer_only_prompt, rating_prompt
 from algorithms.ratings import (
     FailureCause,
     RaterIdentity,
@@ -39,6 +39,16 @@ from algorithms.scoring_prompts import (
 
 Request = RatingRequest | ScoreRequest | ProgressRequest
 Answer = Rating | Scores
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What became of a prompt that somebody else wrote."""
+
+    reply: Reply
+    prompt_tokens: int
+    completion_tokens: int
+    latency_s: float
 
 
 def request_key(request: Request, identity: RaterIdentity, sampling: Sampling) -> str:
@@ -73,7 +83,7 @@ class Question(ABC):
     last_error: str = field(default="", init=False)
 
     @abstractmethod
-    async def attempt(self, backend: Backend) -> Answer:
+    async def attempt(self, backend: Backend) -> Answer | Completion:
         """Ask once, all turns. Raises RaterError."""
 
     def failure(self, cause: FailureCause, detail: str) -> RatingFailure:
@@ -90,6 +100,23 @@ class Question(ABC):
             "completion_tokens": self.completion_tokens,
             "latency_s": time.perf_counter() - self.started,
         }
+
+
+@dataclass
+class PromptQuestion(Question):
+    """Puts a prompt as it is."""
+
+    prompt: Prompt
+    images: tuple[bytes, ...]
+    choices: tuple[str, ...]
+
+    async def attempt(self, backend: Backend) -> Completion:
+        """The reply; with choices one of them."""
+        reply = await backend.generate(self.prompt, self.images, self.choices)
+        self._count(reply)
+        if self.choices and reply.text not in self.choices:
+            raise Unparsable(f"the answer {reply.text[:80]!r} is none of {', '.join(self.choices)}")
+        return Completion(reply, **self._costs())
 
 
 @dataclass

@@ -63,6 +63,8 @@ class Reply:
     """With choices: the probability of each, renormalised over them, sum 1; None where the server tells none."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cut_short: bool = False
+    """The answer reached its length limit before its end."""
 
 
 class Backend(Protocol):

@@ -8,10 +8,19 @@ from typing import Any
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from actors.rating.answer_box import AnswerBox
-from actors.rating.asking import Answer, Question, Request, question_about, request_key
+from actors.rating.asking import (
+    Answer,
+    Completion,
+    PromptQuestion,
+    Question,
+    Request,
+    question_about,
+    request_key,
+)
 from actors.rating.backend import Backend, RaterError, TransientError
 from actors.rating.settings import RaterSettings
 from actors.rating.statistics import StatisticsRecorder
+from algorithms.prompts import Prompt
 from algorithms.ratings import RaterIdentity, RatingFailure
 
 log = logging.getLogger(__name__)
@@ -106,14 +115,14 @@ class RatingServer:
         """Rate one segment, or score one window's actions."""
         await self.start()
         key = request_key(request, await self.identity(), self._settings.sampling)
-        async with self._places:
-            outcome = None
-            self._recorder.begin()
-            try:
-                outcome = await self._ask_within_deadline(question_about(request, key))
-            finally:
-                self._recorder.end(outcome)
-            return outcome
+        return await self._in_a_place(question_about(request, key))
+
+    async def complete(
+        self, prompt: Prompt, images: tuple[bytes, ...], choices: tuple[str, ...]
+    ) -> Completion | RatingFailure:
+        """Answer a prompt that somebody else wrote, with choices by one of them."""
+        await self.start()
+        return await self._in_a_place(PromptQuestion("", prompt, images, choices))
 
     async def identity(self) -> RaterIdentity:
         """Which weights answer. Starts the server if that was not done."""
@@ -151,7 +160,18 @@ class RatingServer:
             outcome = RatingFailure(key, "engine_dead", f"{type(error).__name__}: {error}", 1)
         box.put(outcome)
 
-    async def _ask_within_deadline(self, question: Question) -> Answer | RatingFailure:
+    async def _in_a_place(self, question: Question) -> Any:
+        """Ask once there is room. What it brings is an answer to this kind of question, or a RatingFailure."""
+        async with self._places:
+            outcome = None
+            self._recorder.begin()
+            try:
+                outcome = await self._ask_within_deadline(question)
+            finally:
+                self._recorder.end(outcome)
+            return outcome
+
+    async def _ask_within_deadline(self, question: Question) -> Answer | Completion | RatingFailure:
         deadline = asyncio.timeout(self._settings.deadline_s)
         try:
             async with deadline:
@@ -166,7 +186,7 @@ class RatingServer:
         except Exception as error:  # noqa: BLE001 - one question's fault must not take the others' answers with it
             return _unexpected(question, error)
 
-    async def _ask_with_retries(self, question: Question) -> Answer:
+    async def _ask_with_retries(self, question: Question) -> Answer | Completion:
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
             stop=stop_after_attempt(self._settings.max_attempts),

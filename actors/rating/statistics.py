@@ -5,8 +5,8 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from algorithms.ratings import Rating, RatingFailure
-from algorithms.scores import Scores
+from actors.rating.asking import Answer, Completion
+from algorithms.ratings import RatingFailure
 
 LATENCY_WINDOW = 10_000
 """Latest answers that the latency percentiles are taken over."""
@@ -55,18 +55,18 @@ class StatisticsRecorder:
             self._busy_since = time.perf_counter()
         self._num_in_flight += 1
 
-    def end(self, outcome: Rating | Scores | RatingFailure | None) -> None:
+    def end(self, outcome: Answer | Completion | RatingFailure | None) -> None:
         """It is answered, has failed, or (None) was dropped by whoever asked."""
         self._num_in_flight -= 1
         if self._num_in_flight == 0:
             self._busy_s += time.perf_counter() - self._busy_since
-        if isinstance(outcome, Rating | Scores):
+        if isinstance(outcome, RatingFailure):
+            self._failures[outcome.cause] += 1
+        elif outcome is not None:
             self._num_rated += 1
             self._prompt_tokens += outcome.prompt_tokens
             self._completion_tokens += outcome.completion_tokens
             self._latencies_s.append(outcome.latency_s)
-        elif isinstance(outcome, RatingFailure):
-            self._failures[outcome.cause] += 1
 
     def read(self, num_restarts: int) -> RatingStatistics:
         """The counters now."""

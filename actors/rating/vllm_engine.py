@@ -115,7 +115,7 @@ class VllmEngine:
             raise ServerError(f"the engine gave a question up: {answer.finish_reason}")
         num_tokens = len(output.prompt_token_ids), len(answer.token_ids)
         if not choices:
-            return Reply(answer.text, None, *num_tokens)
+            return Reply(answer.text, None, *num_tokens, cut_short=answer.finish_reason == "length")
         # The engine reports log probabilities over the whole vocabulary, taken before the mask.
         probabilities = renormalised([answer.logprobs[0][token].logprob for token in tokens])
         return Reply(choices[tokens.index(answer.token_ids[0])], probabilities, *num_tokens)
@@ -155,7 +155,7 @@ class VllmEngine:
     ) -> "RequestOutput":
         question = await self._prepare(llm, prompt, images)
         latest: RequestOutput | None = None
-        sampling = sampling_parameters(self._settings, tokens, prompt.schema)
+        sampling = sampling_parameters(self._settings, tokens, prompt.schema, prompt.max_tokens)
         async for output in llm.generate(question, sampling, str(next(self._request_numbers))):
             self.num_outputs += 1
             latest = output
@@ -245,17 +245,23 @@ def prepare_process(settings: RaterSettings) -> bool:
     return current_platform.is_cpu()
 
 
-def sampling_parameters(settings: RaterSettings, tokens: Sequence[int], schema: str = "") -> "SamplingParams":
-    """How to decode: free text, with `tokens` one of them and the probability of each, or JSON that obeys `schema`."""
+def sampling_parameters(
+    settings: RaterSettings, tokens: Sequence[int], schema: str = "", max_tokens: int | None = None
+) -> "SamplingParams":
+    """How to decode: free text, with `tokens` one of them and the probability of each, or JSON that obeys `schema`.
+
+    `max_tokens` takes the place of our own limits of a text or of JSON.
+    """
     from vllm import SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
     common = {"temperature": settings.temperature, "seed": settings.seed if settings.temperature else None}
     if schema:
         constraint = StructuredOutputsParams(json=schema)
-        return SamplingParams(**common, max_tokens=MAX_JSON_TOKENS, structured_outputs=constraint)
+        return SamplingParams(**common, max_tokens=max_tokens or MAX_JSON_TOKENS, structured_outputs=constraint)
     if not tokens:
-        return SamplingParams(**common, max_tokens=settings.max_analysis_tokens, stream_interval=REPORT_EVERY_TOKENS)
+        length = max_tokens or settings.max_analysis_tokens
+        return SamplingParams(**common, max_tokens=length, stream_interval=REPORT_EVERY_TOKENS)
     # Every choice is one token, so the choice is enforced by a mask over one step, without a grammar.
     return SamplingParams(**common, max_tokens=1, allowed_token_ids=list(tokens), logprob_token_ids=list(tokens))
 
@@ -305,7 +311,7 @@ def engine_dtype(settings: RaterSettings, on_cpu: bool) -> str:
 
 def chat_text(tokenizer: Any, prompt: Prompt, num_images: int) -> str:
     """The prompt in the model's own chat format, up to where its answer begins. Pictures precede the first turn."""
-    messages: list[dict[str, Any]] = [{"role": "system", "content": prompt.system}]
+    messages: list[dict[str, Any]] = [{"role": "system", "content": prompt.system}] if prompt.system else []
     pictures = [{"type": "image"}] * num_images
     for said, answered in prompt.earlier:
         messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": said}]})

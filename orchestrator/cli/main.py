@@ -1,11 +1,13 @@
 """The command `likert`. Heavy imports stand inside the commands, so that `--help` answers at once."""
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli.data import data
+from orchestrator.cli.plain_command import INTERRUPTED
 from orchestrator.cli.plain_command import plain as _plain
 from orchestrator.cli.pocket import pocket
 from orchestrator.cli.rater import rater
@@ -150,20 +152,27 @@ def serve(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Settings of the rater, such as model=Qwen/Qwen2-VL-7B-Instruct."),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; there is no authentication.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8300,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; other than loopback, it needs a key in LIKERT_SERVE_KEY.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8300,
 ) -> None:
-    """Serve ratings over HTTP to other programs, without a run."""
+    """Serve ratings over HTTP to other programs, without a run: OpenAI's chat completions, and /v1/ratings.
+
+    Exit codes: 2 bad settings, or an address or a model that cannot be served, 130 stopped by Ctrl-C.
+    """
     from orchestrator.settings.loading import load_rater
 
     rater = load_rater(settings or [])
-    from actors.rating.http import serve as serve_ratings
+    from actors.rating.serving import listening
 
-    typer.echo(f"rating server: {rater.model} at http://{host}:{port}/v1, once it is loaded", err=True)
     try:
-        serve_ratings(rater, host, port)
-    except ValueError as error:
+        listening.serve(rater, host, port, tell=functools.partial(typer.echo, err=True))
+    except listening.CannotServe as error:
         raise SettingsError(str(error)) from None
+    except KeyboardInterrupt:
+        typer.echo("rating server: stopped", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command()

@@ -9,6 +9,7 @@ import types
 import pytest
 from typer.testing import CliRunner
 
+from actors.rating.serving import listening
 from orchestrator import kinds
 from orchestrator.cli.main import app
 from orchestrator.errors import RatingsFailing, SettingsError
@@ -173,20 +174,35 @@ def test_report_of_a_folder_without_runs(likert, tmp_path):
 
 def test_serve_passes_settings_and_address_on(likert, monkeypatch):
     served = []
-    module = types.SimpleNamespace(serve=lambda settings, host, port: served.append((settings.model, host, port)))
-    monkeypatch.setitem(sys.modules, "actors.rating.http", module)
-    assert likert("serve", "model=my/model", "--port", "9000").exit_code == 0
+
+    def serve(settings, host, port, tell):
+        served.append((settings.model, host, port))
+        tell("it listens")
+
+    monkeypatch.setattr(listening, "serve", serve)
+    done = likert("serve", "model=my/model", "--port", "9000")
+    assert done.exit_code == 0 and "it listens" in done.stderr
     assert served == [("my/model", "127.0.0.1", 9000)]
     assert likert("serve", "modle=my/model").exit_code == 2
+    assert likert("serve", "--port", "70000").exit_code == 2
 
 
 def test_serve_reports_what_the_server_refuses(likert, monkeypatch):
-    def refuse(*_):
-        raise ValueError("rater.num_replicas 2: one `likert serve` holds one engine")
-
-    monkeypatch.setitem(sys.modules, "actors.rating.http", types.SimpleNamespace(serve=refuse))
     done = likert("serve", "num_replicas=2")
     assert done.exit_code == 2 and "holds one engine" in done.stderr
+    monkeypatch.delenv("LIKERT_SERVE_KEY", raising=False)
+    done = likert("serve", "--host", "0.0.0.0")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("likert: --host 0.0.0.0 can be reached from other machines, so a key is needed")
+
+
+def test_serve_ends_with_ctrl_c(likert, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(listening, "serve", interrupted)
+    done = likert("serve")
+    assert (done.exit_code, done.stderr) == (130, "rating server: stopped\n")
 
 
 def test_pocket_train_passes_its_options_on(likert, monkeypatch, tmp_path):

@@ -1,47 +1,19 @@
-"""`likert serve`: ratings over HTTP."""
+"""`POST /v1/ratings`, and what every address has in common."""
 
-import asyncio
 import base64
-import io
 import re
 
-import httpx
 import pytest
-from PIL import Image
 
 from actors.rating.backend import Refused, Reply
-from actors.rating.fake import FunctionBackend
-from actors.rating.http import application, serve
-from actors.rating.server import RatingServer
-from actors.rating.settings import RaterSettings
-
-
-def png() -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(file, format="PNG")
-    return file.getvalue()
-
+from tests.actors.rating.serving.asking import call, chat, likely, picture
 
 QUESTION = {
-    "images": [base64.b64encode(png()).decode()],
+    "images": [base64.b64encode(picture()).decode()],
     "instruction": "close the drawer",
     "focus": "the drawer",
     "mode": "answer_only",
 }
-
-
-def call(function, *requests, settings: RaterSettings | None = None):
-    """Responses to (method, path, body) requests, from a server whose backend is `function`."""
-    settings = settings or RaterSettings()
-
-    async def run():
-        server = RatingServer(settings, FunctionBackend(function))
-        app = application(server, settings)
-        transport = httpx.ASGITransport(app)
-        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as web:
-            return [await web.request(method, path, json=body) for method, path, body in requests]
-
-    return asyncio.run(run())
 
 
 def test_a_question_is_rated():
@@ -62,7 +34,7 @@ def test_the_question_reaches_the_model_as_asked():
     body = QUESTION | {"num_ratings": 2, "rubric": ["it is open", "it is shut"], "mode": "two_turn"}
     (response,) = call(answer, ("POST", "/v1/ratings", body))
     assert (response.json()["word"], response.json()["analysis"]) == ("Bad", "open")
-    assert asked[0][1] == (png(),) and asked[1][2] == ("1", "2")
+    assert asked[0][1] == (picture(),) and asked[1][2] == ("1", "2")
     assert "1 = Bad (it is open); 2 = Good (it is shut)" in asked[1][0]
 
 
@@ -109,13 +81,54 @@ def test_statistics_say_who_answers():
     assert (counted["num_rated"], counted["num_failed"], counted["model"]) == (1, 0, "function")
 
 
-def test_one_process_holds_one_engine():
-    with pytest.raises(ValueError, match="start another one on another port"):
-        serve(RaterSettings(num_replicas=2))
-    with pytest.raises(ValueError, match="`likert rater start`"):
-        serve(RaterSettings(server="shared"))
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "not JSON"),
+        (b"", "not JSON"),
+        (b"[" * 100_000, "recursion limit"),
+        (b'{"instruction": "\\ud800"}', "not JSON"),
+        (b'{"seed": NaN}', "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b'{"seed": ' + b"9" * 5_000 + b"}", "out of range"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/ratings", "/v1/chat/completions"])
+def test_a_body_that_is_no_json_is_a_message(path, content, message):
+    (response,) = call(likely, ("POST", path, content), headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert message in response.json()["error"]["message"]
 
 
-def test_a_model_that_does_not_exist_is_told_before_anything_starts():
-    with pytest.raises(ValueError, match=r"rater\.model 'nowhere': there is no such folder"):
-        serve(RaterSettings(model="nowhere"))
+def test_a_body_of_another_type_is_a_message():
+    (response,) = call(likely, ("POST", "/v1/ratings", b"{}"), headers={"Content-Type": "text/plain"})
+    assert response.status_code == 415 and "send it with Content-Type: application/json" in response.text
+
+
+def test_addresses_and_methods_that_there_are_not():
+    unknown, wrong = call(likely, ("GET", "/v1/nothing", None), ("GET", "/v1/ratings", None))
+    assert (unknown.status_code, wrong.status_code) == (404, 405)
+    assert unknown.json()["error"]["message"] == "GET /v1/nothing: Not Found"
+    assert wrong.headers["allow"] == "POST"
+
+
+def test_an_error_of_our_own_is_told_in_the_same_form(caplog):
+    def broken(*_):
+        raise ZeroDivisionError("secret")
+
+    (response,) = call(broken, ("POST", "/v1/chat/completions", chat()))
+    assert response.status_code == 502 and response.json()["error"]["type"] == "server_error"
+
+
+def test_a_text_that_fits_no_model_is_not_taken_apart():
+    def never(*_):
+        raise AssertionError("must not be asked")
+
+    long = "very " * 20_000
+    first, second = call(
+        never,
+        ("POST", "/v1/ratings", QUESTION | {"instruction": long}),
+        ("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": long}]}),
+    )
+    assert (first.status_code, second.status_code) == (400, 400)
+    assert "the text has 100000 characters, which do not fit the model's 4096 tokens" in second.text

@@ -1,0 +1,1 @@
+"""`likert serve`: the rating server over HTTP, for programs outside the cluster."""
