@@ -8,19 +8,17 @@ import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from typing import TYPE_CHECKING
 
+from PIL import Image, ImageOps
+
+from actors.rating.images import LONGEST_RATIO
 from actors.rating.serving.limits import Limits
 from actors.rating.serving.problems import Problem
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from algorithms.images import rgb_picture
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 DATA_URL = re.compile(r"data:image/(png|jpeg|jpg);base64,", re.ASCII | re.IGNORECASE)
-LONGEST_SHAPE = 200
-"""A side may be so many times the other one: more does not fit the models."""
 DECODERS = 2
 """Threads that look into pictures: a flood of large ones must not take the others' threads."""
 
@@ -90,19 +88,14 @@ def _checked(pictures: Sequence[tuple[str, bytes]], limits: Limits) -> tuple[byt
 
 
 def _size(field: str, file: bytes, limits: Limits) -> tuple[int, int]:
-    """Width and height as the header says; nothing is decoded."""
+    """Width and height as the file says; nothing is decoded."""
     if file.startswith(PNG_SIGNATURE):
-        if len(file) < 33 or file[12:16] != b"IHDR":
-            raise Problem(422, f"{field} is not a readable picture: its header is cut short", field)
-        width, height, depth = struct.unpack(">IIB", file[16:25])
-        if depth == 16:
-            raise Problem(
-                422, f"{field} is a PNG file of 16 bits a channel: what is shown then is a guess; send 8 bits", field
-            )
-        _check_size(field, width, height, limits)
+        if len(file) < 24 or file[12:16] != b"IHDR":
+            raise Problem(422, f"{field} is no readable picture: its header is cut short", field)
+        _check_size(field, *struct.unpack(">II", file[16:24]), limits)
     elif not file.startswith(JPEG_SIGNATURE):
         raise Problem(422, f"{field} is not a PNG file, nor a JPEG file; encode frames as lossless PNG", field)
-    # A file may hold more headers than one, so its reader is asked as well.
+    # A file may hold more headers than one, and its reader believes the last.
     with _opened(field, file) as picture:
         width, height = picture.size
     _check_size(field, width, height, limits)
@@ -114,23 +107,27 @@ def _check_size(field: str, width: int, height: int, limits: Limits) -> None:
         raise Problem(
             413, f"{field} has {width} x {height} pixels; a picture may have {limits.picture_pixels} in all", field
         )
-    if not width or not height or max(width, height) > LONGEST_SHAPE * min(width, height):
+    if max(width, height) >= LONGEST_RATIO * min(width, height):
         raise Problem(
-            422, f"{field} has {width} x {height} pixels: a side may be {LONGEST_SHAPE} times the other", field
+            422,
+            f"{field} has {width} x {height} pixels: a side must be less than {LONGEST_RATIO} times the other",
+            field,
         )
 
 
 def _png(field: str, file: bytes) -> bytes:
     """A PNG file of what a checked file shows. Decodes it, so that one which is cut short is found here."""
-    from PIL import ImageOps
-
+    if file.startswith(PNG_SIGNATURE):
+        try:
+            rgb_picture(file)
+        except ValueError as error:
+            raise Problem(422, f"{field} {_plain(error)}", field) from None
+        return file
     with _opened(field, file) as picture:
         try:
             picture.load()
         except Exception as error:  # noqa: BLE001 - what is wrong with a file shows as errors of many types
             raise _unreadable(field, error) from None
-        if picture.format == "PNG":
-            return file
         if picture.mode not in ("RGB", "L"):
             raise Problem(422, f"{field} is a JPEG file in {picture.mode}; send RGB, or PNG", field)
         turned = BytesIO()
@@ -139,20 +136,18 @@ def _png(field: str, file: bytes) -> bytes:
         return turned.getvalue()
 
 
-def _opened(field: str, file: bytes) -> "Image":
-    from PIL import Image
-
+def _opened(field: str, file: bytes) -> Image.Image:
     try:
-        picture = Image.open(BytesIO(file), formats=["PNG", "JPEG"])
+        return Image.open(BytesIO(file), formats=["PNG", "JPEG"])
     except Exception as error:  # noqa: BLE001 - as above
         raise _unreadable(field, error) from None
-    if getattr(picture, "is_animated", False):
-        raise Problem(422, f"{field} is {picture.n_frames} pictures in one file; send each as its own", field)
-    return picture
 
 
 def _unreadable(field: str, error: Exception) -> Problem:
+    return Problem(422, f"{field} is no readable picture: {_plain(error)}", field)
+
+
+def _plain(error: Exception) -> str:
+    """What an error says, without naming objects of this process."""
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    # Objects of this process are nobody's business.
-    said = re.sub(r"<_io\.BytesIO[^>]*>", "it", said)
-    return Problem(422, f"{field} is not a readable picture: {said}", field)
+    return re.sub(r"<_io\.BytesIO[^>]*>", "it", said)
