@@ -299,7 +299,7 @@ def write_many(folder, first, number):
 
 
 def test_several_processes_write_at_once(tmp_path):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=write_many, args=(tmp_path, first, 40)) for first in (0, 20, 1000)]
     for writer in writers:
         writer.start()
@@ -314,7 +314,7 @@ def test_several_processes_write_at_once(tmp_path):
 
 
 def test_a_writer_killed_at_any_moment_leaves_whole_parts(tmp_path, caplog):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     for first in (0, 10_000, 20_000):
         writer = context.Process(target=write_many, args=(tmp_path, first, 4_000))
         writer.start()
