@@ -80,6 +80,12 @@ def decode_png(png: bytes) -> np.ndarray:
     return np.array(rgb_picture(png))
 
 
+def png_size(png: bytes) -> tuple[int, int]:
+    """Height and width of a PNG file in pixels, without decoding it."""
+    with Image.open(io.BytesIO(png)) as image:
+        return image.height, image.width
+
+
 def reduce_image(images: np.ndarray, px: int) -> np.ndarray:
     """Square pictures uint8 [N, H, H, 3] made smaller, to uint8 [N, px, px, 3], by averaging over areas.
 

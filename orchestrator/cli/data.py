@@ -1,5 +1,7 @@
 """`likert data ...`: trajectory data sets. Heavy imports stand inside the commands."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,8 +38,8 @@ def babyai(out: Out, settings: Overrides = None) -> None:
     from orchestrator.data.babyai import BabyAIDataSettings, generate
     from orchestrator.data.telling import tell_made
 
-    chosen = _settings(BabyAIDataSettings, settings, "These settings of BabyAI data cannot be used", out)
-    tell_made(out, generate(chosen, out, spread))
+    with _written_to(out):
+        tell_made(out, generate(_settings(BabyAIDataSettings, settings, "of BabyAI data"), out, spread))
 
 
 @data.command()
@@ -47,12 +49,15 @@ def alfred(
     out: Out,
     settings: Overrides = None,
 ) -> None:
-    """Import ALFRED demonstrations: a trajectory for each skill and annotator, navigation at its front."""
+    """Import ALFRED demonstrations: a trajectory for each skill and annotator, navigation at its front.
+
+    Exit code 1 if something was left out.
+    """
     from orchestrator.data.alfred import AlfredSettings, import_alfred
     from orchestrator.data.telling import tell_made
 
-    chosen = _settings(AlfredSettings, settings, "These settings of the import cannot be used", out)
-    tell_made(out, *import_alfred(source, out, chosen))
+    with _written_to(out):
+        tell_made(out, *import_alfred(source, out, _settings(AlfredSettings, settings, "of the import")))
 
 
 @data.command()
@@ -62,19 +67,33 @@ def lerobot(
     out: Out,
     settings: Overrides = None,
 ) -> None:
-    """Import a LeRobotDataset of version 3, such as `likert data lerobot SOURCE data/robot every=10`."""
+    """Import a LeRobotDataset of version 3, such as `likert data lerobot SOURCE data/robot every=10`.
+
+    Exit code 1 if something was left out.
+    """
     from orchestrator.data.lerobot import LeRobotSettings, import_lerobot
     from orchestrator.data.telling import tell_made
 
-    chosen = _settings(LeRobotSettings, settings, "These settings of the import cannot be used", out)
-    tell_made(out, *import_lerobot(source, out, chosen))
+    with _written_to(out):
+        tell_made(out, *import_lerobot(source, out, _settings(LeRobotSettings, settings, "of the import")))
 
 
-def _settings(model: Any, overrides: list[str] | None, title: str, out: Path) -> Any:
-    """Settings of class `model`, once the data set's folder can be written to. Raises SettingsError."""
+def _settings(model: Any, overrides: list[str] | None, what: str) -> Any:
+    """Settings of class `model`. Raises SettingsError."""
     from orchestrator.settings.loading import load_overrides
-    from orchestrator.settings.preflight import check_writable
 
-    settings = load_overrides(model, overrides or [], title)
-    check_writable("folder", out)
-    return settings
+    return load_overrides(model, overrides or [], f"These settings {what} cannot be used")
+
+
+@contextmanager
+def _written_to(out: Path) -> Iterator[None]:
+    """For work that writes a set into `out`; a folder in which nothing was written is not left behind.
+
+    Raises SettingsError if it cannot be written to.
+    """
+    from orchestrator.settings.preflight import check_writable
+    from orchestrator.storage.writing import no_empty_folder
+
+    with no_empty_folder(out):
+        check_writable("folder", out)
+        yield

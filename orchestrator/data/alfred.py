@@ -15,14 +15,17 @@ import numpy as np
 
 from actors.thor.settings import ACTIONS
 from algorithms.trajectories import Trajectory
-from orchestrator.data.importing import ImportProblem, ImportSettings, stored_frame, write_imported
-from orchestrator.data.schema import ActionSpace, DatasetInfo
+from orchestrator.data.importing import ImportProblem, ImportSettings, digest_of, write_imported
+from orchestrator.data.pictures import stored_frame
+from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
 
 TRAJECTORY_FILE = "traj_data.json"
 IMAGE_FOLDERS = ("raw_images", "high_res_images")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 NAVIGATION = "GotoLocation"
+RULE = 1
+"""Of `schema.Origin`: raised whenever the same demonstrations would give other episodes."""
 _NUMBERS = {name: number for number, name in enumerate(ACTIONS)}
 
 
@@ -52,7 +55,8 @@ def import_alfred(source: Path, folder: Path, settings: AlfredSettings) -> tuple
         raise SettingsError(f"{source} has no {TRAJECTORY_FILE} in it or below; name ALFRED's folder, such as train/")
     actions = ActionSpace(kind="discrete", names=tuple(ACTIONS))
     episodes = (episode for file in files for episode in demonstration(file, source, settings))
-    return write_imported(folder, "alfred", actions, settings, episodes, len(files), has_action_objects=True)
+    origin = Origin(name=source.resolve().name, digest=digest_of(source, files), rule=RULE)
+    return write_imported(folder, "alfred", actions, settings, episodes, len(files), origin, has_action_objects=True)
 
 
 def demonstration(file: Path, source: Path, settings: AlfredSettings) -> Iterator[Trajectory | ImportProblem]:

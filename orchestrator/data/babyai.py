@@ -14,12 +14,14 @@ from actors.babyai.skills import skills_of
 from algorithms.settings import Fraction, PositiveInt, Settings
 from algorithms.trajectories import Trajectory
 from orchestrator.data.datasets import DatasetWriter
-from orchestrator.data.schema import ActionSpace, DatasetInfo
+from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
 from orchestrator.screen.work_progress import WorkProgress
 
 ATTEMPTS = 100
 """Levels that are tried for one episode; the expert fails in one of ten at most."""
+RULE = 1
+"""Of `schema.Origin`: raised whenever the same settings would give other episodes."""
 EPISODES_PER_TASK = 4
 """Episodes that one call to a worker makes."""
 
@@ -58,12 +60,12 @@ class BabyAIDataSettings(Settings):
 def generate(settings: BabyAIDataSettings, folder: Path, spread: Spread = map) -> DatasetInfo:
     """Write the set into `folder`, or go on with it. The same settings make the same files, however it is spread."""
     with DatasetWriter(folder, dataset_info(settings, folder.name)) as writer:
-        chain, skip = _place(settings, writer.info.num_episodes)
+        # The last chain that is held may lack sub-tasks.
+        chain = max((_number_of(settings, name) for name in writer.held), default=0)
         with WorkProgress(folder.name, settings.num_episodes, "chains") as progress:
             for done, trajectories in enumerate(_chains(settings, chain, spread), start=chain + 1):
-                for trajectory in trajectories[skip:]:
+                for trajectory in trajectories:
                     writer.write(trajectory)
-                skip = 0
                 progress.update(done, free=chain)
     return writer.info
 
@@ -78,6 +80,7 @@ def dataset_info(settings: BabyAIDataSettings, name: str) -> DatasetInfo:
         symbolic_shape=settings.babyai.symbolic_shape,
         audits=AUDITS,
         settings=settings.model_dump(mode="json"),
+        origin=Origin(rule=RULE),
     )
 
 
@@ -112,21 +115,14 @@ def task_of(settings: BabyAIDataSettings, episode_id: str) -> ChainTask:
     return ChainTask(settings.split, index, _length_of(settings, index // ATTEMPTS))
 
 
+def _number_of(settings: BabyAIDataSettings, episode_id: str) -> int:
+    """Number of the chain that an episode shows, or shows a part of."""
+    return task_of(settings, episode_id).index // ATTEMPTS
+
+
 def _length_of(settings: BabyAIDataSettings, number: int) -> int:
     """Sub-tasks of the chain of that number."""
     return settings.chain_lengths[number % len(settings.chain_lengths)]
-
-
-def _place(settings: BabyAIDataSettings, num_written: int) -> tuple[int, int]:
-    """The chain to go on with, and how many of its trajectories are written."""
-    if settings.unit == "chain":
-        return num_written, 0
-    rounds, left = divmod(num_written, sum(settings.chain_lengths))
-    number = rounds * len(settings.chain_lengths)
-    while left >= _length_of(settings, number):
-        left -= _length_of(settings, number)
-        number += 1
-    return number, left
 
 
 def _chains(settings: BabyAIDataSettings, first: int, spread: Spread) -> Iterator[list[Trajectory]]:

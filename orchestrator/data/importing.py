@@ -1,20 +1,21 @@
 """What importers of recorded trajectories share: a stream of episodes and problems into a data set."""
 
-import io
+import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from algorithms.images import decode_png, encode_png
+from algorithms.images import png_size
 from algorithms.settings import PositiveInt, Settings
 from algorithms.trajectories import Trajectory
 from orchestrator.data.datasets import DatasetWriter
-from orchestrator.data.schema import ActionSpace, DatasetInfo
+from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
 from orchestrator.screen.work_progress import WorkProgress
+
+WHOLE_BYTES = 4 * 2**20
+"""Files up to this size count with all their bytes towards a digest, larger ones with their size and both ends."""
+END_BYTES = 2**20
 
 
 class ImportSettings(Settings):
@@ -27,7 +28,19 @@ class ImportSettings(Settings):
 
 
 class ImportProblem(Exception):
-    """An episode, or a file, that cannot be imported; the message names both."""
+    """An episode, or a file, that cannot be imported, or a word on the recording; the message names both."""
+
+    def __init__(self, message: str, num_episodes: int = 1, is_note: bool = False) -> None:
+        super().__init__(message)
+        self.num_episodes = 0 if is_note else num_episodes
+        """Episodes that it costs."""
+        self.is_note = is_note
+        """Worth knowing, but nothing is wrong."""
+
+    @property
+    def told(self) -> str:
+        """The line that the user sees."""
+        return f"{'note' if self.is_note else 'left out' if self.num_episodes else 'problem'}: {self}"
 
 
 def write_imported(
@@ -37,51 +50,95 @@ def write_imported(
     settings: ImportSettings,
     episodes: Iterator[Trajectory | ImportProblem],
     total: int,
+    origin: Origin,
     has_action_objects: bool = False,
 ) -> tuple[DatasetInfo, int]:
-    """Write episodes into a data set, name the problems among them, and return the set's metadata and their number.
+    """Write episodes into a data set, tell the problems among them, and return the set's metadata and their number.
 
-    `total` is the number of episodes, for progress. Raises SettingsError if there is none at all.
+    `total` is the number of episodes, for progress. Raises SettingsError if there is none at all, or if `folder` holds
+    a set already, or the beginning of one from another origin.
     """
-    num_problems = 0
+    num_problems = num_left_out = 0
     with WorkProgress(f"import of {source}", total, "episodes") as progress:
 
         def whole() -> Iterator[Trajectory]:
-            nonlocal num_problems
-            for done, episode in enumerate(episodes, start=1):
+            nonlocal num_problems, num_left_out
+            num_whole = 0
+            for episode in _fitting(episodes):
                 if isinstance(episode, ImportProblem):
-                    num_problems += 1
-                    progress.note(f"left out: {episode}")
+                    num_problems += not episode.is_note
+                    num_left_out += episode.num_episodes
+                    progress.note(episode.told)
                 else:
                     yield episode
-                progress.update(done, f"{num_problems} left out")
+                    num_whole += 1
+                progress.update(num_whole + num_left_out, f"{num_left_out} left out")
 
         stream = itertools.islice(whole(), settings.max_episodes)
         first = next(stream, None)
         if first is None:
-            raise SettingsError(f"nothing could be imported as {source}: {num_problems} problems, no whole episode")
+            raise SettingsError(f"nothing could be imported as {source}: {num_left_out} left out, no whole episode")
         info = DatasetInfo(
             name=folder.name,
             source=source,
             actions=actions,
-            frame_px=decode_png(first.frames[0]).shape[:2],
+            frame_px=png_size(first.frames[0]),
             has_action_objects=has_action_objects,
             settings=settings.model_dump(mode="json"),
+            origin=origin,
         )
         with DatasetWriter(folder, info) as writer:
-            # A writer that was stopped has the first episodes already.
-            for episode in itertools.islice(itertools.chain([first], stream), writer.info.num_episodes, None):
+            for episode in itertools.chain([first], stream):
                 writer.write(episode)
     return writer.info, num_problems
 
 
-def stored_frame(image: Image.Image | bytes | Path, height: int | None) -> bytes:
-    """A picture as lossless PNG file, reduced or enlarged to `height` if given. Raises OSError if it cannot be read."""
-    if not isinstance(image, Image.Image):
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
-            opened.load()
-            image = opened.convert("RGB")
-    if height is not None and image.height != height:
-        size = max(1, round(image.width * height / image.height)), height
-        image = image.resize(size, Image.Resampling.BOX if height < image.height else Image.Resampling.BICUBIC)
-    return encode_png(np.asarray(image.convert("RGB")))
+def digest_of(root: Path, files: Iterable[Path]) -> str:
+    """sha256 of the names below `root`, the sizes and the contents of files, as text; of large files both ends count.
+
+    A file that is not there, or cannot be read, counts as such.
+    """
+    total = hashlib.sha256()
+    for file in sorted(set(files)):
+        name = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.as_posix()
+        total.update(f"{name}\0{_fingerprint(file)}\n".encode(errors="surrogateescape"))
+    return f"sha256:{total.hexdigest()}"
+
+
+def _fingerprint(file: Path) -> str:
+    try:
+        if not file.is_file():
+            return "missing"
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            if size <= WHOLE_BYTES:
+                content = opened.read()
+            else:
+                content = opened.read(END_BYTES)
+                opened.seek(-END_BYTES, 2)
+                content += opened.read()
+    except (OSError, ValueError):
+        return "unreadable"
+    return f"{size} {hashlib.sha256(content).hexdigest()}"
+
+
+def _fitting(episodes: Iterator[Trajectory | ImportProblem]) -> Iterator[Trajectory | ImportProblem]:
+    """The stream, with problems in place of episodes that do not fit into one set with the first."""
+    names: set[str] = set()
+    size: tuple[int, int] | None = None
+    for episode in episodes:
+        if isinstance(episode, ImportProblem):
+            yield episode
+            continue
+        size = size or png_size(episode.frames[0])
+        odd = next((found for found in map(png_size, episode.frames) if found != size), None)
+        if episode.episode_id in names:
+            yield ImportProblem(f"episode {episode.episode_id}: it stands there twice; the first counts")
+        elif odd is not None:
+            yield ImportProblem(
+                f"episode {episode.episode_id}: a picture of {odd[1]} x {odd[0]} pixels, where the first episode's are "
+                f"{size[1]} x {size[0]}: a set has one size"
+            )
+        else:
+            names.add(episode.episode_id)
+            yield episode

@@ -1,4 +1,4 @@
-"""Importing a LeRobotDataset of version 3: Parquet tables with several episodes each, and mp4 files or embedded images.
+"""Importing a LeRobotDataset of version 3: Parquet tables with several episodes each, and mp4 files or pictures.
 
     meta/info.json
     meta/tasks.parquet
@@ -6,12 +6,13 @@
     data/chunk-000/file-000.parquet
     videos/<camera>/chunk-000/file-000.mp4
 
-A recording has as many pictures as actions, so what the last action led to was never seen: that action is left out.
+A recording has as many pictures as actions, so what its last action led to was never seen: that action is left out.
 See docs/datasets.md.
 """
 
-import json
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,30 @@ import pyarrow.parquet as pq
 
 from algorithms.settings import PositiveInt
 from algorithms.trajectories import Trajectory
-from orchestrator.data.importing import ImportProblem, ImportSettings, stored_frame, write_imported
-from orchestrator.data.schema import ActionSpace, DatasetInfo
+from orchestrator.data.importing import ImportProblem, ImportSettings, digest_of, write_imported
+from orchestrator.data.lerobot_metadata import (
+    action_entries,
+    choose_camera,
+    episode_files,
+    read_columns,
+    read_episodes,
+    read_info,
+    read_tasks,
+    table_file,
+    value_of,
+    whole_number,
+)
+from orchestrator.data.lerobot_values import flags, numbers, whole_numbers
+from orchestrator.data.pictures import PictureError, file_below, stored_frame, video_frames
+from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
 
-DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
-"""Where files are if `meta/info.json` does not say."""
+RULE = 1
+"""Of `schema.Origin`: raised whenever the same recording would give other episodes."""
+
+
+MAX_GAPS = 10
+"""So many gaps in the list of episodes are told."""
 
 
 class LeRobotSettings(ImportSettings):
@@ -36,211 +54,279 @@ class LeRobotSettings(ImportSettings):
 
     camera: str | None = None
     """Feature that holds the pictures, such as `observation.images.front`; absent: the only one there is."""
+    action_key: str = "action"
+    """Feature that holds the actions."""
     every: PositiveInt = 1
-    """Keep every so many frames: robots are recorded far faster than a model can judge. The action kept is the last
-    before the next frame that is kept."""
+    """Keep every so many frames, counted back from the last: robots are recorded far faster than a model can judge.
+    The action kept is the last before the next frame that is kept."""
 
 
 def import_lerobot(source: Path, folder: Path, settings: LeRobotSettings) -> tuple[DatasetInfo, int]:
     """Import all episodes. Returns the set's metadata and the number of problems. Raises SettingsError."""
     recording = Recording(source, settings)
-    episodes = (recording.episode(row) for row in recording.episode_rows())
-    total = int(recording.info.get("total_episodes", 0))
-    return write_imported(folder, "lerobot", recording.actions, settings, episodes, total)
+    origin = Origin(name=source.resolve().name, digest=digest_of(source, recording.files()), rule=RULE)
+    total = max(len(recording.rows), recording.info.total_episodes or 0)
+    return write_imported(folder, "lerobot", recording.actions, settings, recording.episodes(), total, origin)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive rows of an episode that have one task."""
+
+    name: str
+    """Of the episode that it becomes."""
+    first: int
+    stop: int
+    """The row after its last."""
+    task: int | None
+    """Number of its task; None where rows have none."""
 
 
 class Recording:
     """A LeRobotDataset in a folder."""
 
     def __init__(self, source: Path, settings: LeRobotSettings) -> None:
-        """Open it. Raises SettingsError if it is no LeRobotDataset of version 3, or has no such camera."""
+        """Open it. Raises SettingsError if it is no LeRobotDataset of version 3, or lacks the camera or the actions."""
         self.source = source
         self._settings = settings
-        self.info = _read_info(source)
-        self._features: dict[str, Any] = self.info["features"]
-        self._camera = _camera(source, self._features, settings.camera)
-        if "action" not in self._features:
-            raise SettingsError(f"{source}: its features have no 'action'")
-        self.actions = ActionSpace(kind="continuous", names=_action_names(self._features["action"]))
-        self._tasks = _read_tasks(source)
+        self.info = read_info(source)
+        features = self.info.features
+        try:
+            self._camera = choose_camera(source, features, settings.camera)
+            names, self.is_named = action_entries(source, features, settings.action_key)
+        except RecursionError:
+            raise SettingsError(f"{source}/meta/info.json: its features are nested too deep") from None
+        self._is_video = features[self._camera]["dtype"] == "video"
+        self.actions = ActionSpace(kind="continuous", names=names)
+        self._tasks = read_tasks(source)
+        self.rows = list(read_episodes(source, self._camera))
+        """What `meta/episodes` says of each episode, and what cannot be read of it."""
         self._table: tuple[Path, pa.Table] | None = None
 
-    def episode_rows(self) -> Iterator[Mapping[str, Any] | ImportProblem]:
-        """What `meta/episodes` says of each episode."""
-        files = sorted((self.source / "meta" / "episodes").rglob("*.parquet"))
-        if not files:
-            raise SettingsError(f"{self.source} has no meta/episodes/**/*.parquet")
-        for file in files:
+    def files(self) -> set[Path]:
+        """All files that an import reads, whether they are there or not."""
+        meta = self.source / "meta"
+        files = {meta / "info.json", meta / "tasks.parquet", *episode_files(self.source)}
+        for row in self.rows:
             try:
-                table = pq.read_table(file, partitioning=None)
-            except (pa.ArrowException, OSError) as error:
-                yield ImportProblem(f"{file}: its episodes cannot be read: {error}")
-                continue
-            # Statistics of every feature stand there too.
-            yield from table.select([name for name in table.column_names if not name.startswith("stats/")]).to_pylist()
+                if isinstance(row, ImportProblem):
+                    continue
+                files.add(self._data_file(row))
+                if self._is_video:
+                    files.add(self._video_file(row))
+            except ImportProblem:
+                pass  # Told when the episode's turn comes.
+        return files if self._is_video else files | self._picture_files(files)
 
-    def episode(self, row: Mapping[str, Any] | ImportProblem) -> Trajectory | ImportProblem:
-        """One episode, or what keeps it from being imported."""
-        if isinstance(row, ImportProblem):
-            return row
+    def episodes(self) -> Iterator[Trajectory | ImportProblem]:
+        """Every episode, in pieces of one task each, and what keeps others from being imported."""
+        if not self.is_named:
+            yield ImportProblem(
+                f"{self.source}/meta/info.json: the names of {self._settings.action_key!r} do not fit its "
+                f"{len(self.actions.names)} entries, which are called a0, a1 and so on",
+                is_note=True,
+            )
+        for row in self.rows:
+            yield from [row] if isinstance(row, ImportProblem) else self._episode(row)
+        yield from self._not_listed()
+
+    def _not_listed(self) -> Iterator[ImportProblem]:
+        promised = self.info.total_episodes
+        if promised is None:
+            return
+        rows = [row.get("episode_index") for row in self.rows if not isinstance(row, ImportProblem)]
+        listed = sorted({int(number) for number in rows if _is_whole(number)})
+        beyond = [number for number in listed if number >= promised]
+        edges = [-1, *listed[: len(listed) - len(beyond)], promised]
+        gaps = [(one + 1, other - 1) for one, other in itertools.pairwise(edges) if other - one > 1]
+        promise = f"{self.source}: meta/info.json promises {promised:,} episodes, and meta/episodes"
+        if gaps:
+            told = [f"{first}" if first == last else f"{first} to {last}" for first, last in gaps[:MAX_GAPS]]
+            more = f" and more ({len(gaps):,} gaps)" if len(gaps) > MAX_GAPS else ""
+            yield ImportProblem(
+                f"{promise} lacks {', '.join(told)}{more}", sum(last - first + 1 for first, last in gaps)
+            )
+        if beyond:
+            yield ImportProblem(f"{promise} lists others: {beyond[0]} to {beyond[-1]}", num_episodes=0)
+
+    def _episode(self, row: Mapping[str, Any]) -> Iterator[Trajectory | ImportProblem]:
         try:
-            name = f"episode-{int(row['episode_index']):06d}"
-            rows = self._rows(row, name)
-            kept = list(range(0, rows.num_rows, self._settings.every))
-            if len(kept) < 2:
-                return ImportProblem(f"{self.source}: {name}: {rows.num_rows} frames are too few for one action")
-            return self._trajectory(name, row, rows, kept)
+            number = whole_number(value_of(row, "episode_index"), "episode_index")
+            name = f"episode-{number:06d}"
         except ImportProblem as problem:
-            return problem
-        except (KeyError, ValueError, TypeError, IndexError) as error:
-            return ImportProblem(f"{self.source}: episode {row.get('episode_index')}: {type(error).__name__}: {error}")
+            yield ImportProblem(f"{self.source}: an episode of meta/episodes: {problem}")
+            return
+        try:
+            rows = self._rows_of(row, number)
+            pieces = self._pieces(name, rows)
+        except ImportProblem as problem:
+            yield ImportProblem(f"{self.source}: {name}: {problem}")
+            return
+        for piece in pieces:
+            try:
+                yield self._trajectory(piece, row, rows)
+            except (ImportProblem, PictureError) as problem:
+                yield ImportProblem(f"{self.source}: {piece.name}: {problem}")
 
-    def _trajectory(self, name: str, row: Mapping[str, Any], rows: pa.Table, kept: Sequence[int]) -> Trajectory:
+    def _rows_of(self, row: Mapping[str, Any], number: int) -> pa.Table:
+        """An episode's rows, in the order of its frames."""
+        path = self._data_file(row)
+        length = whole_number(value_of(row, "length"), "length")
+        if self._table is None or self._table[0] != path:
+            # Episodes of one file follow one another, so it is read once.
+            self._table = None
+            self._table = path, self._read(path)
+        table = self._table[1]
+        try:
+            rows = table.filter(pc.equal(table["episode_index"], number))
+        except (pa.ArrowException, KeyError) as error:
+            raise ImportProblem(f"{path}: its column episode_index cannot be read: {error}") from error
+        if rows.num_rows != length:
+            raise ImportProblem(f"{path}: it has {rows.num_rows} rows, but must have {length}")
+        order = whole_numbers(rows, "frame_index")
+        if sorted(order) != list(range(length)):
+            raise ImportProblem(f"{path}: frame_index does not number its {length} rows from 0")
+        return rows if order == list(range(length)) else rows.take(np.argsort(order))
+
+    def _read(self, path: Path) -> pa.Table:
+        columns = ["episode_index", "frame_index", "task_index", "timestamp", "next.success"]
+        camera = [] if self._is_video else [self._camera]
+        try:
+            return read_columns(path, [*columns, self._settings.action_key, *camera])
+        except ImportProblem as problem:
+            raise ImportProblem(f"{path}: {problem}") from problem
+
+    def _pieces(self, name: str, rows: pa.Table) -> list[Piece]:
+        """The episode, cut where its task changes; the rows alone know where that is."""
+        if "task_index" not in rows.column_names:
+            return [Piece(name, 0, rows.num_rows, None)]
+        tasks = whole_numbers(rows, "task_index")
+        edges = [0, *(row for row in range(1, len(tasks)) if tasks[row] != tasks[row - 1]), len(tasks)]
+        if len(edges) == 2:
+            return [Piece(name, 0, rows.num_rows, tasks[0] if tasks else None)]
+        return [
+            Piece(f"{name}/{number}", first, stop, tasks[first])
+            for number, (first, stop) in enumerate(itertools.pairwise(edges))
+        ]
+
+    def _trajectory(self, piece: Piece, row: Mapping[str, Any], rows: pa.Table) -> Trajectory:
+        instruction = self._instruction(piece, row)
+        # What a piece led to is the first picture of the next; behind the last piece there is none.
+        last_frame = min(piece.stop, rows.num_rows - 1)
+        kept = list(range(last_frame, piece.first - 1, -self._settings.every))[::-1]
+        if len(kept) < 2:
+            raise ImportProblem(f"{last_frame - piece.first + 1} frames are too few for one action")
         # The action that leads to the next kept frame, most directly.
-        leading = [index - 1 for index in kept[1:]]
-        actions = np.array(rows["action"].to_pylist(), dtype=np.float32).reshape(rows.num_rows, -1)[leading]
-        last = np.arange(len(leading)) == len(leading) - 1
+        actions = self._actions(rows, [frame - 1 for frame in kept[1:]])
+        last = np.arange(len(actions)) == len(actions) - 1
+        # Without a word on success a recording counts as one, as in the paper.
+        success = flags(rows.slice(piece.first, piece.stop - piece.first), "next.success")
+        succeeded = any(success) if success else True
+        never = np.zeros(len(actions), dtype=bool)
         return Trajectory(
-            episode_id=name,
-            instruction=self._instruction(name, row, rows),
+            episode_id=piece.name,
+            instruction=instruction,
             actions=actions,
             action_names=tuple(self._words(action) for action in actions),
-            sparse_rewards=self._sparse_rewards(rows, leading, last),
-            terminated=last,
-            truncated=np.zeros(len(leading), dtype=bool),
-            frames=tuple(self._frames(name, row, rows, kept)),
+            sparse_rewards=(last & succeeded).astype(np.float32),
+            terminated=last if succeeded else never,
+            truncated=never if succeeded else last,
+            frames=tuple(self._frames(row, rows, kept)),
         )
 
-    def _sparse_rewards(self, rows: pa.Table, leading: Sequence[int], last: np.ndarray) -> np.ndarray:
-        # Without a word on success a recording counts as one, as in the paper.
-        if "next.success" in rows.column_names:
-            success = np.array(rows["next.success"].to_pylist(), dtype=bool).any()
-            return (last & success).astype(np.float32)
-        return last.astype(np.float32)
+    def _instruction(self, piece: Piece, row: Mapping[str, Any]) -> str:
+        """The task of its rows; what the episode's own list says must agree."""
+        listed = row.get("tasks")
+        listed = [listed] if isinstance(listed, str) else list(listed or [])
+        if piece.task is not None and self._tasks:
+            task = self._tasks.get(piece.task)
+            if task is None:
+                raise ImportProblem(f"its task_index {piece.task} has no task in meta/tasks.parquet")
+            if listed and task not in listed:
+                raise ImportProblem(f"its rows have the task {task!r}, but meta/episodes says {listed}")
+        elif len(set(listed)) == 1:
+            task = listed[0]
+        else:
+            raise ImportProblem(f"which of {listed} is its task cannot be told" if listed else "it has no task")
+        if not isinstance(task, str) or not task.strip():
+            raise ImportProblem("its task has no words, so it has no instruction")
+        return " ".join(task.split())
+
+    def _actions(self, rows: pa.Table, leading: Sequence[int]) -> np.ndarray:
+        """[T, entries] float32: the actions in these rows."""
+        actions = numbers(rows.take(leading), self._settings.action_key)
+        if actions.shape[1] != len(self.actions.names):
+            raise ImportProblem(
+                f"its actions have {actions.shape[1]} entries, but meta/info.json says {len(self.actions.names)}"
+            )
+        return actions
 
     def _words(self, action: np.ndarray) -> str:
         return ", ".join(f"{name} {value:+.2f}" for name, value in zip(self.actions.names, action, strict=True))
 
-    def _instruction(self, name: str, row: Mapping[str, Any], rows: pa.Table) -> str:
-        tasks = [task for task in row.get("tasks") or [] if task and task.strip()]
-        if not tasks and "task_index" in rows.column_names:
-            tasks = [self._tasks[index] for index in rows["task_index"].unique().to_pylist() if index in self._tasks]
-        if not tasks:
-            raise ImportProblem(f"{self.source}: {name}: it has no task, so no instruction")
-        return " ".join(tasks[0].split())
-
-    def _rows(self, row: Mapping[str, Any], name: str) -> pa.Table:
-        place = {"chunk_index": row["data/chunk_index"], "file_index": row["data/file_index"]}
-        path = self.source / self.info.get("data_path", DATA_PATH).format(**place)
-        if self._table is None or self._table[0] != path:
-            # Episodes of one file follow one another, so it is read once.
-            self._table = None
-            try:
-                self._table = path, pq.read_table(path, partitioning=None)
-            except (pa.ArrowException, OSError) as error:
-                raise ImportProblem(f"{path}: {name}: the file cannot be read: {error}") from error
-        table = self._table[1]
-        rows = table.filter(pc.equal(table["episode_index"], row["episode_index"]))
-        if rows.num_rows != row["length"]:
-            raise ImportProblem(f"{path}: {name}: it has {rows.num_rows} rows, but must have {row['length']}")
-        return rows.sort_by("frame_index")
-
-    def _frames(self, name: str, row: Mapping[str, Any], rows: pa.Table, kept: Sequence[int]) -> Iterator[bytes]:
-        if self._features[self._camera]["dtype"] == "image":
+    def _frames(self, row: Mapping[str, Any], rows: pa.Table, kept: Sequence[int]) -> Iterator[bytes]:
+        if not self._is_video:
             for index in kept:
-                yield self._embedded(name, rows, index)
+                yield self._picture(rows, index)
             return
-        key = f"videos/{self._camera}"
-        place = {"chunk_index": row[f"{key}/chunk_index"], "file_index": row[f"{key}/file_index"]}
-        path = self.source / (self.info.get("video_path") or VIDEO_PATH).format(video_key=self._camera, **place)
-        start = float(row[f"{key}/from_timestamp"])
-        times = [start + float(rows["timestamp"][index].as_py()) for index in kept]
-        yield from video_frames(path, name, times, float(self.info["fps"]), self._settings.frame_px)
-
-    def _embedded(self, name: str, rows: pa.Table, index: int) -> bytes:
-        image = rows[self._camera][index].as_py()
+        path = self._video_file(row)
+        bounds = (value_of(row, f"videos/{self._camera}/{edge}_timestamp") for edge in ("from", "to"))
+        start, stop = (_seconds(value, "from_timestamp or to_timestamp") for value in bounds)
+        stamps = numbers(rows.take(kept), "timestamp", np.float64).reshape(-1)
+        times = start + stamps
+        tolerance = 0.5 / self.info.fps
+        if len(stamps) != len(kept) or stamps[0] < 0 or (np.diff(times) <= 0).any() or times[-1] > stop - tolerance:
+            raise ImportProblem(f"its timestamps do not rise from {start:.3f} s of the video to before {stop:.3f} s")
+        if not path.is_file():
+            raise ImportProblem(f"{path}: the video cannot be read: there is no such file")
         try:
-            return stored_frame(image["bytes"], self._settings.frame_px)
-        except (OSError, SyntaxError, ValueError, TypeError) as error:
-            raise ImportProblem(f"{self.source}: {name}: picture {index} cannot be read: {error}") from error
+            yield from video_frames(path, times.tolist(), self.info.fps, self._settings.frame_px)
+        except PictureError as error:
+            raise ImportProblem(f"{path}: {error}") from error
+
+    def _picture(self, rows: pa.Table, index: int) -> bytes:
+        """The picture of a row: its bytes, or the file that it names."""
+        try:
+            cell = rows[self._camera][index].as_py()
+            if not isinstance(cell, dict) or (cell.get("bytes") is None and not isinstance(cell.get("path"), str)):
+                raise PictureError("it has neither bytes nor a path")
+            content = cell.get("bytes")
+            picture = file_below(self.source, cell["path"]) if content is None else content
+            if not isinstance(picture, Path | bytes):
+                raise PictureError(f"it is {type(picture).__name__}, and no bytes")
+            return stored_frame(picture, self._settings.frame_px)
+        except (PictureError, KeyError, pa.ArrowException, ValueError) as error:
+            raise ImportProblem(f"picture {index} cannot be read: {error}") from error
+
+    def _data_file(self, row: Mapping[str, Any]) -> Path:
+        return table_file(self.source, self.info.data_path, self._camera, row, "data")
+
+    def _video_file(self, row: Mapping[str, Any]) -> Path:
+        return table_file(self.source, self.info.video_path, self._camera, row, f"videos/{self._camera}")
+
+    def _picture_files(self, tables: set[Path]) -> set[Path]:
+        """Files that the tables name as pictures, as far as they are there."""
+        found = set()
+        for table in tables:
+            try:
+                with pq.ParquetFile(table) as file:
+                    paths = file.read(columns=[f"{self._camera}.path"])[self._camera].combine_chunks().field("path")
+                named = {name for name in paths.to_pylist() if name}
+                found |= {path for path in (file_below(self.source, name) for name in named) if path.is_file()}
+            except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError):
+                continue  # Told when an episode of that table has its turn.
+        return found
 
 
-def video_frames(path: Path, name: str, times: Sequence[float], fps: float, height: int | None) -> Iterator[bytes]:
-    """PNG files of a video's frames at these times in seconds, which rise. Raises ImportProblem, naming the file."""
-    import av
-
-    tolerance_s = 0.5 / fps
-    waiting = list(reversed(times))
+def _is_whole(value: Any) -> bool:
     try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            # Goes back to a frame that can be decoded by itself.
-            container.seek(max(0, int((times[0] - tolerance_s) / stream.time_base)), stream=stream)
-            for frame in container.decode(stream):
-                time_s = float(frame.pts * stream.time_base)
-                if waiting and time_s > waiting[-1] + tolerance_s:
-                    break
-                if waiting and abs(time_s - waiting[-1]) <= tolerance_s:
-                    yield stored_frame(frame.to_image(), height)
-                    waiting.pop()
-                if not waiting:
-                    return
-    except (av.FFmpegError, OSError, IndexError) as error:
-        raise ImportProblem(f"{path}: {name}: the video cannot be read: {error}") from error
-    raise ImportProblem(f"{path}: {name}: the video has no frame at {waiting[-1]:.3f} s")
+        whole_number(value, "")
+    except ImportProblem:
+        return False
+    return True
 
 
-def _read_info(source: Path) -> dict[str, Any]:
-    path = source / "meta" / "info.json"
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"{source} is no LeRobotDataset: it has no meta/info.json") from None
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from None
-    version = str(info.get("codebase_version", "")) if isinstance(info, dict) else ""
-    if not version.startswith("v3"):
-        raise SettingsError(
-            f"{path}: codebase_version is {version!r}, but must be v3.x; convert older recordings with LeRobot's own "
-            "script first"
-        )
-    if not isinstance(info.get("features"), dict) or not info.get("fps"):
-        raise SettingsError(f"{path} has no features or no fps")
-    return info
-
-
-def _camera(source: Path, features: Mapping[str, Any], wanted: str | None) -> str:
-    cameras = [name for name, feature in features.items() if feature.get("dtype") in ("video", "image")]
-    if wanted is None and len(cameras) == 1:
-        return cameras[0]
-    if wanted not in cameras:
-        raise SettingsError(
-            f"camera = {wanted}: must be one of the cameras of {source}: {', '.join(cameras) or 'it has none'}"
-        )
-    return wanted
-
-
-def _action_names(feature: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of an action's entries; LeRobot has a list of them, or lists in a dictionary, or none."""
-    names = feature.get("names")
-    if isinstance(names, Mapping):
-        names = [name for group in names.values() for name in (group if isinstance(group, list) else [group])]
-    size = int(np.prod(feature["shape"]))
-    if isinstance(names, list) and len(names) == size:
-        return tuple(map(str, names))
-    return tuple(f"a{index}" for index in range(size))
-
-
-def _read_tasks(source: Path) -> dict[int, str]:
-    """Task by its number. The text is the table's index, whose column pandas names in several ways."""
-    path = source / "meta" / "tasks.parquet"
-    try:
-        table = pq.read_table(path, partitioning=None)
-    except FileNotFoundError:
-        return {}
-    except (pa.ArrowException, OSError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from None
-    texts = [name for name in table.column_names if name != "task_index"]
-    if not texts:
-        return {}
-    return dict(zip(table["task_index"].to_pylist(), table[texts[0]].to_pylist(), strict=True))
+def _seconds(value: Any, what: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
+        return float(value)
+    raise ImportProblem(f"{what} is {value!r}, but must be a number of seconds from 0")

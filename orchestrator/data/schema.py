@@ -37,6 +37,17 @@ class ActionSpace(Settings):
         return pa.int32() if self.kind == "discrete" else pa.list_(pa.float32())
 
 
+class Origin(Settings):
+    """What a set was made from, so that its making never goes on with something else."""
+
+    name: str = ""
+    """Name of the source's folder; empty where settings alone make the set."""
+    digest: str = ""
+    """sha256 of what is read of the source (`importing.digest_of`); empty where settings alone make the set."""
+    rule: PositiveInt
+    """Raised whenever the same source and settings would give other episodes than before."""
+
+
 class DatasetInfo(Settings):
     """What stands in `metadata.json` beside the parts."""
 
@@ -58,6 +69,8 @@ class DatasetInfo(Settings):
     """Whether there is a column `action_object`."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """What made the set: the generator's or the importer's settings."""
+    origin: Origin | None = None
+    """What the set was made from; null in sets that were made before this was noted, or by programs that do not."""
     num_episodes: Annotated[int, Field(ge=0)] = 0
     """Episodes in all parts."""
     num_transitions: Annotated[int, Field(ge=0)] = 0

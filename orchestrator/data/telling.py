@@ -1,6 +1,5 @@
 """What `likert data` prints."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from orchestrator.errors import LikertError
 
 
 class DataProblems(LikertError):
-    """A data set has something wrong with it."""
+    """A data set, or what it is imported from, has something wrong with it."""
 
 
 def check(folder: Path, limit: int) -> None:
@@ -29,10 +28,12 @@ def check(folder: Path, limit: int) -> None:
 
 
 def tell_made(folder: Path, info: DatasetInfo, num_problems: int = 0) -> None:
-    """Say what was made, or imported but for `num_problems` episodes."""
+    """Say what was made. Raises DataProblems if something of the source could not be imported."""
     print(f"{folder}: {info.num_episodes:,} episodes, {info.num_transitions:,} actions in {info.num_parts} parts")
     if num_problems:
-        print(f"{num_problems:,} could not be imported; each is named above", file=sys.stderr)
+        raise DataProblems(
+            f"the source has {num_problems:,} problems, each named above; all that has none was imported into {folder}"
+        )
 
 
 def tell(problems: Iterable[Problem], limit: int) -> int:

@@ -12,7 +12,7 @@ from algorithms.images import encode_png
 from algorithms.trajectories import Trajectory
 from orchestrator.data.check import PartError
 from orchestrator.data.datasets import METADATA_FILE, DatasetWriter, TrajectoryDataset
-from orchestrator.data.schema import ActionSpace, DatasetInfo
+from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
 
 INFO = DatasetInfo(
@@ -127,21 +127,109 @@ def test_an_episode_that_does_not_fit_is_refused(tmp_path, change, message):
         writer.write(replace(episode(0), **change))
 
 
-def test_a_set_that_was_not_finished_is_not_read_and_goes_on_or_is_written_over(tmp_path):
-    writer = DatasetWriter(tmp_path / "set", INFO, part_bytes=1)
-    writer.write(episode(0))
+def begin(folder, episodes, **changes):
+    """A set whose writer was stopped after these episodes."""
+    writer = DatasetWriter(folder, INFO.model_copy(update=changes), part_bytes=1)
+    for one in episodes:
+        writer.write(one)
+
+
+def ids(folder):
+    return [one.episode_id for one in TrajectoryDataset(folder).episodes()]
+
+
+A, B = Origin(name="a", digest="sha256:a", rule=1), Origin(name="b", digest="sha256:b", rule=1)
+
+
+@pytest.mark.parametrize("origin", [None, A])
+def test_a_set_that_was_not_finished_is_not_read_and_goes_on(tmp_path, origin):
+    begin(tmp_path / "set", [episode(0)], origin=origin)
     with pytest.raises(SettingsError, match="not complete"):
         TrajectoryDataset(tmp_path / "set")
-    follower = DatasetWriter(tmp_path / "set", INFO)
-    assert follower.info.num_episodes == 1
-    follower.write(episode(1))
-    follower.close()
-    assert [one.episode_id for one in TrajectoryDataset(tmp_path / "set").episodes()] == ["e000", "e001"]
-    DatasetWriter(tmp_path / "other", INFO, part_bytes=1).write(episode(0))
-    dataset = write(tmp_path / "other", [episode(7)], INFO.model_copy(update={"settings": {"seed": 1}}))
-    assert [one.episode_id for one in dataset.episodes()] == ["e007"]
+    # The source has been moved since; an episode is known by its name, wherever it comes in the order.
+    moved = origin and origin.model_copy(update={"name": "elsewhere"})
+    with DatasetWriter(tmp_path / "set", INFO.model_copy(update={"origin": moved})) as follower:
+        assert follower.held == {"e000"}
+        for one in (episode(1), episode(0)):
+            follower.write(one)
+    assert ids(tmp_path / "set") == ["e000", "e001"]
     with pytest.raises(SettingsError, match="complete data set already"):
         DatasetWriter(tmp_path / "set", INFO)
+
+
+@pytest.mark.parametrize(
+    ("begun", "wanted", "message"),
+    [
+        ({"origin": A}, {"origin": B}, "from another source, 'a', or from 'b' before that was changed"),
+        ({"origin": A}, {"origin": A.model_copy(update={"rule": 2})}, "by other rules"),
+        ({"origin": A}, {}, "from 'a'"),
+        ({"settings": {"seed": 0}}, {"settings": {"seed": 1}}, "seed was 0, now 1"),
+        ({"origin": A, "settings": {"seed": 0}}, {"origin": A, "settings": {"seed": 1}}, "seed was 0, now 1"),
+        ({"source": "one"}, {"source": "two"}, "otherwise: source"),
+        ({}, {"origin": A, "frame_px": (1, 1)}, "otherwise: frame_px"),
+    ],
+)
+def test_a_beginning_of_another_set_is_neither_mixed_in_nor_deleted(tmp_path, begun, wanted, message):
+    begin(tmp_path / "set", [episode(0)], **begun)
+    before = (tmp_path / "set/part-00000.parquet").read_bytes()
+    with pytest.raises(SettingsError, match=message):
+        DatasetWriter(tmp_path / "set", INFO.model_copy(update=wanted))
+    assert (tmp_path / "set/part-00000.parquet").read_bytes() == before
+    # Where no episode was written yet, nothing is lost.
+    begin(tmp_path / "other", [], **begun)
+    with DatasetWriter(tmp_path / "other", INFO.model_copy(update=wanted)):
+        pass
+
+
+def test_a_set_that_does_not_know_its_origin_goes_on_if_its_episodes_are_those_of_the_source(tmp_path, caplog):
+    begin(tmp_path / "set", [episode(0), episode(1)])
+    with DatasetWriter(tmp_path / "set", INFO.model_copy(update={"origin": A, "settings": {"new": 1}})) as writer:
+        assert "each of its 2 episodes is made again and compared" in caplog.text and not writer.held
+        for number in range(3):
+            writer.write(episode(number))
+    assert ids(tmp_path / "set") == ["e000", "e001", "e002"]
+    assert TrajectoryDataset(tmp_path / "set").info.origin == A
+    assert TrajectoryDataset(tmp_path / "set").info.settings == {"new": 1}
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        ([replace(episode(0), instruction="another")], "its episode e000 is not what the source gives now"),
+        ([replace(episode(0), frames=episode(5).frames)], "its episode e000 is not what"),
+        ([episode(0), episode(2)], "its episode e001 is not what"),
+        ([episode(0)], "holds episode e001, which the source has not"),
+    ],
+)
+def test_otherwise_it_is_refused_in_words_and_kept(tmp_path, now, message):
+    begin(tmp_path / "set", [episode(0), episode(1)])
+    with (
+        pytest.raises(SettingsError, match=message),
+        DatasetWriter(tmp_path / "set", INFO.model_copy(update={"origin": A})) as writer,
+    ):
+        for one in now:
+            writer.write(one)
+    assert json.loads((tmp_path / "set" / METADATA_FILE).read_text())["num_episodes"] == 2
+
+
+def test_a_beginning_that_is_damaged_is_refused(tmp_path):
+    begin(tmp_path / "set", [episode(0), episode(1)])
+    (tmp_path / "set/part-00001.parquet").write_bytes(b"PAR1")
+    with pytest.raises(SettingsError, match=r"part-00001\.parquet, of a set that was not finished: .* cannot be read"):
+        DatasetWriter(tmp_path / "set", INFO)
+    begin(tmp_path / "less", [episode(0), episode(1)])
+    (tmp_path / "less/part-00000.parquet").write_bytes((tmp_path / "less/part-00001.parquet").read_bytes())
+    with pytest.raises(SettingsError, match="e001 twice"):
+        DatasetWriter(tmp_path / "less", INFO)
+    (tmp_path / "less" / METADATA_FILE).unlink()
+    with pytest.raises(SettingsError, match="has parts of a data set, but no metadata"):
+        DatasetWriter(tmp_path / "less", INFO)
+
+
+def test_an_id_is_written_once(tmp_path):
+    with pytest.raises(ValueError, match="written already"), DatasetWriter(tmp_path / "set", INFO) as writer:
+        writer.write(episode(0))
+        writer.write(episode(0))
 
 
 def test_no_data_set_and_newer_ones_are_refused(tmp_path):
