@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+ACTION_LIMIT = 1.0 + 1e-5
+"""Size of a continuous action's entries at most: policies act within [-1, 1], and rounding may pass that a little."""
+
 
 @dataclass(frozen=True)
 class Transitions:
@@ -40,6 +43,9 @@ class Transitions:
             raise ValueError("there is no transition")
         if int(self.state.max()) + 1 >= len(self.observations):
             raise ValueError("the last transition has no state after it")
+        # NaN is not within either.
+        if self.actions.dtype.kind == "f" and not (np.abs(self.actions) <= ACTION_LIMIT).all():
+            raise ValueError("continuous actions must lie in [-1, 1]: no policy can express others")
 
     def __len__(self) -> int:
         return len(self.state)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from algorithms.images import decode_png
 from orchestrator.data.schema import AUDIT, REWARD, SCORE, DatasetInfo, arrow_schema
@@ -73,15 +74,35 @@ def value_problems(part: str, first_row: int, rows: pa.Table, info: DatasetInfo)
     return problems
 
 
+def ending_problems(part: str, first_row: int, rows: pa.Table) -> list[Problem]:
+    """What contradicts itself in how an episode ends, of rows that `structure_problems` has nothing against."""
+    name, last = rows["episode_id"][0].as_py(), rows.num_rows - 2
+    sparse = rows["sparse_reward"].to_pylist()[: last + 1]
+    completing = [index for index, value in enumerate(sparse) if value == 1]
+    terminated, truncated = (rows[column][last].as_py() for column in ("terminated", "truncated"))
+    found = [
+        (index, f"sparse_reward is {value}, but must be 1 for the action that completed the instruction, else 0", False)
+        for index, value in enumerate(sparse)
+        if value not in (0, 1) and np.isfinite(value)
+    ]
+    if len(completing) > 1:
+        found.append(
+            (completing[1], f"{len(completing)} actions completed the instruction, but one can at most", False)
+        )
+    elif completing and completing[0] < last:
+        found.append((completing[0], "the instruction is completed before the last action", True))
+    if terminated and not completing:
+        found.append((last, "it terminated, though nothing completed the instruction: a failure for good", True))
+    if not terminated and not truncated:
+        found.append((last, "it is neither terminated nor truncated where it ends", True))
+    return [Problem(part, text, first_row + index, name, is_note=is_note) for index, text, is_note in found]
+
+
 def unknown_action(action: Any, info: DatasetInfo) -> str | None:
-    """What is wrong with an action, or None."""
+    """What is wrong with an action that is there and whole, or None."""
     number = len(info.actions.names)
-    if action is None:
-        return "the action is missing"
     if info.actions.kind == "discrete":
         return None if 0 <= action < number else f"action {action} is unknown: there are 0 to {number - 1}"
-    if len(action) != number:
-        return f"the action has {len(action)} entries, but must have {number}"
     return None if np.isfinite(np.array(action, dtype=np.float64)).all() else "the action is not finite"
 
 
@@ -112,6 +133,11 @@ def _row_problems(rows: pa.Table, info: DatasetInfo) -> Iterator[tuple[int, str]
         yield from ((int(index), f"{column} is missing") for index in np.flatnonzero(~values[:-1]))
         if values[-1]:
             yield last, f"{column} must be null in the row after the last action; is that row missing?"
+    if info.actions.kind == "continuous":
+        size = len(info.actions.names)
+        lengths = pc.list_value_length(rows["action"]).to_pylist()
+        found = [(index, length) for index, length in enumerate(lengths) if length not in (None, size)]
+        yield from ((index, f"the action has {length} entries, but must have {size}") for index, length in found)
     for column in ("terminated", "truncated"):
         ended = [index for index, value in enumerate(rows[column].to_pylist()[:-2]) if value]
         yield from ((index, f"{column} is true before the last action") for index in ended)
@@ -134,9 +160,8 @@ def _frame_problems(rows: pa.Table, info: DatasetInfo) -> Iterator[tuple[int, st
 def _action_problems(rows: pa.Table, info: DatasetInfo) -> Iterator[tuple[int, str, str]]:
     if "action" in rows.column_names:
         for index, action in enumerate(rows["action"].to_pylist()[:-1]):
-            text = unknown_action(action, info)
-            # A missing action is a problem of structure, told there.
-            if text and action is not None:
+            # One that is missing, or lacks entries, is a problem of structure, told there.
+            if action is not None and (text := unknown_action(action, info)):
                 yield index, "action", text
 
 

@@ -18,7 +18,14 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from algorithms.trajectories import Trajectory
-from orchestrator.data.check import PartError, Problem, structure_problems, value_problems
+from orchestrator.data.action_ranges import ActionRanges
+from orchestrator.data.check import (
+    PartError,
+    Problem,
+    ending_problems,
+    structure_problems,
+    value_problems,
+)
 from orchestrator.data.going_on import REMEDY, Comparison, check_continues
 from orchestrator.data.schema import (
     LABELLER_PATTERN,
@@ -221,6 +228,7 @@ class TrajectoryDataset:
     def problems(self) -> Iterator[Problem]:
         """Everything that is wrong with the set, row by row."""
         seen: dict[str, str] = {}
+        ranges = ActionRanges(self.info.actions)
         lost = {f"part-{number:05d}.parquet" for number in range(self.info.num_parts)} - set(self.parts)
         yield from (Problem(part, "the file is missing") for part in sorted(lost))
         for part in self.parts:
@@ -230,10 +238,18 @@ class TrajectoryDataset:
                     if name in seen:
                         yield Problem(part, f"its id stands in {seen[name]} already", first_row, name)
                     seen[name] = part
-                    yield from structure_problems(part, first_row, rows, self.info)
+                    torn = structure_problems(part, first_row, rows, self.info)
+                    yield from torn
                     yield from value_problems(part, first_row, rows, self.info)
+                    if not torn:
+                        yield from ending_problems(part, first_row, rows)
+                        if self.info.actions.kind == "continuous":
+                            ranges.add(trajectory_of(rows, self.info).actions)
             except PartError as error:
                 yield Problem(part, str(error))
+        if ranges.beyond_policy:
+            yield Problem("all parts", f"{ranges.beyond_policy}; it can be labelled, but not learned from")
+        yield from (Problem("all parts", f"{text} in every action", is_note=True) for text in ranges.constant)
 
     def label_stamp(self, part: str, labeller: str) -> dict[str, Any] | None:
         """What `write_labels` was given as stamp when it wrote this labeller's columns, or None. Raises PartError."""

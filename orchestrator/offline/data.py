@@ -10,6 +10,7 @@ from algorithms.language_networks import PolicyShape
 from algorithms.trajectories import Trajectory
 from algorithms.transitions import Transitions
 from algorithms.windows import join_sparse
+from orchestrator.data.action_ranges import ActionRanges
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import SPARSE
 from orchestrator.errors import SettingsError
@@ -65,6 +66,9 @@ def load_offline_data(
     if not episode_ids:
         raise SettingsError(f"{dataset.folder} has no episode that can be read; `likert data check` says why")
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    ranges = ActionRanges(dataset.info.actions)
+    ranges.add(joined["actions"])
+    _refuse_beyond_policy(dataset, ranges)
     if np.isnan(joined["rewards"]).all():
         raise SettingsError(
             f"{dataset.folder}: not one action has a reward of {settings.reward.labeller!r}; "
@@ -110,6 +114,15 @@ def check_labeller(dataset: TrajectoryDataset, labeller: str) -> None:
         raise SettingsError(_no_labeller(labeller, list(dataset.info.labels)))
 
 
+def check_actions(dataset: TrajectoryDataset) -> None:
+    """Raise SettingsError if the set's actions are vectors that no policy can express. Reads them all."""
+    ranges = ActionRanges(dataset.info.actions)
+    if dataset.info.actions.kind == "continuous":
+        for trajectory in dataset.episodes(frames=False, symbolic=False):
+            ranges.add(trajectory.actions)
+    _refuse_beyond_policy(dataset, ranges)
+
+
 def instruction_reader(
     texts: Sequence[str], more_texts: Sequence[str], settings: OfflineDataSettings
 ) -> tuple[Encode, int]:
@@ -127,6 +140,14 @@ def instruction_reader(
 
 
 _COLUMNS = ("state", "first_state", "actions", "rewards", "terminated", "instruction")
+
+
+def _refuse_beyond_policy(dataset: TrajectoryDataset, ranges: ActionRanges) -> None:
+    if ranges.beyond_policy:
+        raise SettingsError(
+            f"data.path: {dataset.folder}: {ranges.beyond_policy}. Scale the recording's actions to [-1, 1], entry by "
+            "entry, and import it anew"
+        )
 
 
 def _no_labeller(labeller: str, found: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.offline.chain_worlds import world_of
-from orchestrator.offline.data import check_labeller
+from orchestrator.offline.data import check_actions, check_labeller
 from orchestrator.offline.observation_cache import observation_shape
 from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.settings.preflight import check_writable
@@ -16,3 +16,4 @@ def check_offline(experiment: OfflineExperiment) -> None:
     check_labeller(dataset, experiment.data.reward.labeller)
     observation_shape(dataset, experiment.data)
     world_of(experiment, dataset).check()
+    check_actions(dataset)

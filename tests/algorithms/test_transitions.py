@@ -96,3 +96,13 @@ def test_words_become_ids():
 def test_an_instruction_that_cannot_be_read_is_named(text, message):
     with pytest.raises(ValueError, match=message):
         Vocabulary.of(["go to the red ball"]).encode([text], length=3)
+
+
+@pytest.mark.parametrize("value", [1.01, -80.0, np.nan, np.inf])
+def test_continuous_actions_beyond_what_a_policy_can_do_are_refused(value):
+    episode = {"observations": np.zeros((3, 1)), "rewards": np.zeros(2), "terminated": True, "instruction": 0}
+    within = np.array([[0.5, -1.0], [1.0 + 1e-6, 0.0]], np.float32)
+    assert len(join_episodes([episode | {"actions": within}], INSTRUCTIONS)) == 2
+    beyond = np.array([[0.5, -1.0], [value, 0.0]], np.float32)
+    with pytest.raises(ValueError, match="must lie in"):
+        join_episodes([episode | {"actions": beyond}], INSTRUCTIONS)

@@ -329,3 +329,61 @@ def test_how_labels_were_made_stands_in_the_metadata(tmp_path):
     dataset.record_labels("rg_vlm", {"model": "pocket"})
     dataset.record_labels("random", {})
     assert TrajectoryDataset(tmp_path / "set").info.labels == {"rg_vlm": {"model": "pocket"}, "random": {}}
+
+
+JOINTS = INFO.model_copy(
+    update={"actions": ActionSpace(kind="continuous", names=("x", "y", "grip")), "symbolic_shape": None, "audits": {}}
+)
+
+
+def joints(number, actions, **changes):
+    one = replace(episode(number, length=len(actions)), symbolic=None, audits={})
+    return replace(one, actions=np.array(actions, dtype=np.float32), **changes)
+
+
+def test_actions_that_no_policy_can_express_are_told_with_their_ranges(tmp_path):
+    episodes = [joints(0, [[-63.25, 0.5, 1], [0, -0.5, 1]]), joints(1, [[81, 0, 1], [0, -1.5, 1]])]
+    told = [str(problem) for problem in write(tmp_path / "set", episodes, JOINTS, part_bytes=1).problems()]
+    assert told == [
+        "all parts: actions lie outside [-1, 1], which is all that a policy can do: x from -63.25 to 81, "
+        "y from -1.5 to 0.5; it can be labelled, but not learned from",
+        "all parts: note: grip is 1 in every action",
+    ]
+    well = write(tmp_path / "well", [joints(0, [[-1, 1.000001, 0], [1, -1, 1]])], JOINTS)
+    assert list(well.problems()) == []
+
+
+def test_actions_that_are_not_finite_or_not_whole_are_told(tmp_path):
+    dataset = write(
+        tmp_path / "set", [joints(0, [[0, np.nan, 0], [1, 0, 1]]), joints(1, [[0, 1, 0], [1, 0, 1]])], JOINTS
+    )
+    rewrite(dataset.folder, dataset.parts[0], lambda rows: rows[4].update(action=[1.0]))
+    told = [str(problem) for problem in dataset.problems()]
+    assert any("row 0, episode e000: the action is not finite" in line for line in told)
+    assert any("row 4, episode e001: the action has 1 entries, but must have 3" in line for line in told)
+    assert any("1 of 2 actions are not finite" in line for line in told)
+    assert [one.episode_id for one in dataset.episodes()] == ["e000"]
+
+
+@pytest.mark.parametrize(
+    ("sparse", "terminated", "truncated", "text"),
+    [
+        ([0, 0, 1], 1, 0, None),
+        ([0, 0, 0], 0, 1, None),
+        ([0, 1, 0], 0, 1, "row 1, episode e000: note: the instruction is completed before the last action"),
+        ([0, 0, 0], 1, 0, "row 2, episode e000: note: it terminated, though nothing completed the instruction"),
+        ([0, 0, 1], 0, 0, "row 2, episode e000: note: it is neither terminated nor truncated"),
+        ([0, 1, 1], 1, 0, "row 2, episode e000: 2 actions completed the instruction"),
+        ([0, 0.5, 1], 1, 0, "row 1, episode e000: sparse_reward is 0.5, but must be 1"),
+    ],
+)
+def test_ends_that_contradict_themselves_are_told(tmp_path, sparse, terminated, truncated, text):
+    ends = np.arange(3) == 2
+    one = replace(
+        episode(0),
+        sparse_rewards=np.float32(sparse),
+        terminated=ends & bool(terminated),
+        truncated=ends & bool(truncated),
+    )
+    told = [str(problem) for problem in write(tmp_path / "set", [one]).problems()]
+    assert told == [] if text is None else len(told) == 1 and text in told[0]

@@ -71,7 +71,7 @@ def write_recording(folder, *, images=False, success=None):
         file, first = (0, start) if episode < 2 else (1, 0)
         for index in range(length):
             row = {"episode_index": episode, "frame_index": index, "timestamp": index / FPS, "index": start + index,
-                   "task_index": episode % 2, "action": [float(episode), float(index)]}  # fmt: skip
+                   "task_index": episode % 2, "action": [episode / 10, index / 10]}  # fmt: skip
             if images:
                 row[CAMERA] = {"bytes": png(first + index), "path": None}
             if success is not None:
@@ -110,8 +110,8 @@ def test_each_episode_has_its_own_frames_actions_and_task(tmp_path, images):
     assert num_problems == 0 and [len(one) for one in episodes] == [length - 1 for length in LENGTHS]
     assert [brightness(one) for one in episodes] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9, 10, 11], [0, 1, 2, 3]]
     assert [one.instruction for one in episodes] == [TASKS[0], TASKS[1], TASKS[0]]
-    assert episodes[1].actions.tolist() == [[1.0, float(index)] for index in range(6)]
-    assert episodes[1].action_names[2] == "x +1.00, gripper +2.00"
+    assert episodes[1].actions.tolist() == np.float32([[0.1, index / 10] for index in range(6)]).tolist()
+    assert episodes[1].action_names[2] == "x +0.10, gripper +0.20"
     assert episodes[0].sparse_rewards.tolist() == [0, 0, 0, 1] and episodes[0].terminated[-1]
     assert TrajectoryDataset(tmp_path / "set").info.actions.names == ("x", "gripper")
     assert list(TrajectoryDataset(tmp_path / "set").problems()) == []
@@ -121,7 +121,7 @@ def test_every_third_frame_with_the_action_that_leads_to_the_next(tmp_path):
     write_recording(tmp_path / "robot")
     episodes, _ = imported(tmp_path / "robot", tmp_path / "set", every=3, frame_px=16)
     assert brightness(episodes[1]) == [5, 8, 11]
-    assert episodes[1].actions.tolist() == [[1.0, 2.0], [1.0, 5.0]]
+    assert episodes[1].actions.tolist() == np.float32([[0.1, 0.2], [0.1, 0.5]]).tolist()
     assert TrajectoryDataset(tmp_path / "set").info.frame_px == (16, 24)
 
 

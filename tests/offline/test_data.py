@@ -6,12 +6,13 @@ import torch
 
 from actors.babyai.settings import BabyAISettings
 from actors.rating.engine_site.likert_engine_hooks import mend_torchvision
-from algorithms.images import decode_png, reduce_image
+from algorithms.images import decode_png, encode_png, reduce_image
 from algorithms.trajectories import Trajectory
 from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, trajectories_of
 from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.data.schema import ActionSpace, DatasetInfo
 from orchestrator.errors import SettingsError
-from orchestrator.offline.data import load_offline_data, rewards_to_learn
+from orchestrator.offline.data import check_actions, load_offline_data, rewards_to_learn
 from orchestrator.offline.observation_cache import CACHE_FOLDER, cached_observations
 from orchestrator.offline.settings import OfflineDataSettings, OfflineRewardSettings
 
@@ -104,6 +105,29 @@ def test_a_labeller_that_is_not_there_is_named_with_those_that_are(dataset):
     silent = label(dataset, "silent", np.full(dataset.info.num_transitions + dataset.info.num_episodes, np.nan))
     with pytest.raises(SettingsError, match="not one action has a reward of 'silent'"):
         load(silent, reward={"labeller": "silent"})
+
+
+@pytest.mark.parametrize(("largest", "is_refused"), [(81.5, True), (1.0, False)])
+def test_actions_that_the_policy_cannot_express_are_refused_not_saturated(tmp_path, largest, is_refused):
+    info = DatasetInfo(
+        name="arm", source="test", actions=ActionSpace(kind="continuous", names=("lift", "turn")), frame_px=(8, 8)
+    )
+    last = np.array([False, True])
+    one = Trajectory(
+        episode_id="a", instruction="lift it", actions=np.array([[0.5, -0.5], [0.0, largest]], np.float32),
+        action_names=("up", "round"), sparse_rewards=last.astype(np.float32), terminated=last, truncated=last & False,
+        frames=(encode_png(np.zeros((8, 8, 3), np.uint8)),) * 3,
+    )  # fmt: skip
+    with DatasetWriter(tmp_path / "arm", info) as writer:
+        writer.write(one)
+    dataset = TrajectoryDataset(tmp_path / "arm")
+    if not is_refused:
+        check_actions(dataset)
+        assert load(dataset, observation="frame").shape.action_size == 2
+        return
+    for refuses in (check_actions, lambda found: load(found, observation="frame")):
+        with pytest.raises(SettingsError, match=r"outside \[-1, 1\], .*: turn from -0.5 to 81.5\. Scale the recording"):
+            refuses(dataset)
 
 
 def test_frames_are_reduced_once_and_read_by_rows(dataset):
