@@ -38,10 +38,14 @@ PROGRESS_PROMPT_VERSION = hashlib.sha256("\n".join(_TEMPLATES).encode()).hexdige
 def percentages_prompt(request: ProgressRequest) -> Prompt:
     """GVL: a percentage for each picture but the first."""
     number = len(request.images) - 1
-    entry = {"type": "integer", "minimum": 0, "maximum": PERCENT}
-    schema = json.dumps({"type": "array", "items": entry, "minItems": number, "maxItems": number})
     text = PERCENTAGES.format(instruction=request.instruction, number=number, frame_note=request.frame_note)
-    return Prompt(text, with_images=True, system=SYSTEM, schema=schema)
+    return Prompt(text, with_images=True, system=SYSTEM, schema=percentages_schema(number))
+
+
+def percentages_schema(number: int) -> str:
+    """JSON schema of an answer: a list of `number` whole numbers from 0 to 100."""
+    entry = {"type": "integer", "minimum": 0, "maximum": PERCENT}
+    return json.dumps({"type": "array", "items": entry, "minItems": number, "maxItems": number})
 
 
 def statement_prompt(request: ProgressRequest) -> Prompt:
@@ -67,7 +71,7 @@ def parse_percentages(text: str, number: int) -> tuple[float, ...]:
     """The percentages in an answer. Raises ValueError for anything but `number` whole numbers from 0 to 100."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"the answer {text[:80]!r} is not JSON") from None
     if not isinstance(found, list) or len(found) != number:
         raise ValueError(f"the answer {text[:80]!r} is no list of {number} percentages")

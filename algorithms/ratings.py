@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,7 +68,7 @@ class Rating:
     probabilities: tuple[float, ...]
     """Probability of each level, renormalised over the levels; sums to 1. Empty if the rater tells none."""
     analysis: str
-    """Text of turn one; empty in answer-only mode."""
+    """Text of turn one; in answer-only mode what a model thought before it answered, else empty."""
     prompt_tokens: int
     completion_tokens: int
     latency_s: float
@@ -81,6 +82,11 @@ class RatingFailure:
     cause: FailureCause
     detail: str
     attempts: int
+
+
+def level_in_words(words: Sequence[str], rating: int, probabilities: Sequence[float]) -> str:
+    """A level's word, and how probable it was where the rater told: 'Good (0.93)', or 'Good'."""
+    return f"{words[rating]} ({probabilities[rating]:.2f})" if len(probabilities) else words[rating]
 
 
 def rating_key(request: RatingRequest, identity: RaterIdentity, sampling: Sampling, prompt_version: str) -> str:

@@ -40,7 +40,7 @@ class Scores:
     """In logits mode, for each action the probability of each score from 0 to 10. For topreward and verdicts one row:
     of True and False, of yes and no, where the server tells them. Else empty."""
     analysis: str
-    """Text of turn one; empty in the other modes."""
+    """Text of turn one; in the other modes what a model thought before it answered, else empty."""
     prompt_tokens: int
     completion_tokens: int
     latency_s: float

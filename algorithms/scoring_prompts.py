@@ -74,7 +74,7 @@ def parse_scores(text: str, number: int) -> tuple[float, ...]:
     """The scores in an answer. Raises ValueError for anything but a list of `number` whole numbers from 0 to 10."""
     try:
         scores = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"the answer {text[:80]!r} is not JSON") from None
     if not isinstance(scores, list) or len(scores) != number:
         raise ValueError(f"the answer {text[:80]!r} is no list of {number} scores")

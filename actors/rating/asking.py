@@ -77,6 +77,8 @@ class Question(ABC):
     key: str
     started: float = field(default_factory=time.perf_counter, init=False)
     analysis: str | None = field(default=None, init=False)
+    thought: str = field(default="", init=False)
+    """What a model that thinks before it answers has thought; told as the analysis where the model gave none."""
     prompt_tokens: int = field(default=0, init=False)
     completion_tokens: int = field(default=0, init=False)
     attempts: int = field(default=0, init=False)
@@ -91,6 +93,7 @@ class Question(ABC):
         return RatingFailure(self.key, cause, detail, self.attempts)
 
     def _count(self, reply: Reply) -> None:
+        self.thought = reply.thought
         self.prompt_tokens += reply.prompt_tokens
         self.completion_tokens += reply.completion_tokens
 
@@ -141,7 +144,7 @@ class RatingQuestion(Question):
         if reply.text not in labels:
             raise Unparsable(f"the answer {reply.text[:80]!r} is none of {', '.join(labels)}")
         level, probabilities = labels.index(reply.text), reply.probabilities or ()
-        return Rating(self.key, level, probabilities, self.analysis or "", **self._costs())
+        return Rating(self.key, level, probabilities, self.analysis or self.thought, **self._costs())
 
 
 @dataclass
@@ -170,7 +173,7 @@ class ScoringQuestion(Question):
                 scores = parse_scores(reply.text, len(request.actions))
             except ValueError as error:
                 raise Unparsable(str(error)) from None
-        return Scores(self.key, scores, tuple(self._distributions), self.analysis or "", **self._costs())
+        return Scores(self.key, scores, tuple(self._distributions), self.analysis or self.thought, **self._costs())
 
     async def _score_by_logits(self, backend: Backend) -> tuple[float, ...]:
         # One after the other: from the second on, the engine has the picture in its cache.
@@ -180,7 +183,8 @@ class ScoringQuestion(Question):
             self._count(reply)
             if reply.probabilities is None:
                 raise Unparsable(
-                    "the server tells no probabilities, which mode 'logits' needs; use mode 'two_turn' or 'single_turn'"
+                    "the server tells no probabilities that belong to the letters, which mode 'logits' needs; use mode "
+                    "'two_turn' or 'single_turn'"
                 )
             self._distributions.append(reply.probabilities)
         return tuple(sum(score * p for score, p in enumerate(one)) for one in self._distributions)
@@ -201,7 +205,8 @@ class ProgressQuestion(Question):
             scores = probabilities[:1]
         else:
             scores, probabilities = await self._verdict(backend)
-        return Scores(self.key, scores, (probabilities,) if probabilities else (), self.analysis or "", **self._costs())
+        told = (probabilities,) if probabilities else ()
+        return Scores(self.key, scores, told, self.analysis or self.thought, **self._costs())
 
     async def _percentages(self, backend: Backend) -> tuple[float, ...]:
         reply = await backend.generate(percentages_prompt(self.request), self.request.images, ())
@@ -215,7 +220,10 @@ class ProgressQuestion(Question):
         reply = await backend.generate(statement_prompt(self.request), self.request.images, TRUTHS)
         self._count(reply)
         if reply.probabilities is None:
-            raise Unparsable("the server tells no probabilities, which labeller 'topreward' needs; use 'gvl'")
+            raise Unparsable(
+                "the server tells no probabilities that belong to True and False, which labeller 'topreward' needs; "
+                "use 'gvl'"
+            )
         return reply.probabilities
 
     async def _verdict(self, backend: Backend) -> tuple[tuple[float, ...], tuple[float, ...] | None]:

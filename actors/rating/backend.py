@@ -65,6 +65,22 @@ class Reply:
     completion_tokens: int = 0
     cut_short: bool = False
     """The answer reached its length limit before its end."""
+    thought: str = ""
+    """What a model that thinks before it answers has thought; never part of the answer."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run will ask, so that a server can be tried before the first question that counts."""
+
+    choices: tuple[str, ...] = ()
+    """What its closed questions are answered by; empty if it asks none."""
+    schema: str = ""
+    """JSON schema of its lists of numbers; empty if it asks none."""
+    probabilities: bool = False
+    """It cannot do without the probability of each choice."""
+    num_pictures: int = 1
+    """Pictures that a question shows, at most."""
 
 
 class Backend(Protocol):
@@ -75,6 +91,12 @@ class Backend(Protocol):
 
     async def start(self) -> None:
         """Get ready to answer. Raises ValueError or RaterError with what is wrong."""
+
+    async def check(self, needs: Needs) -> str:
+        """Whether it can answer such questions: one line about what it will rely on, empty for what can do all.
+
+        Call it after `start`. Raises Refused, with what is missing and what to do, or ServerError.
+        """
 
     async def generate(self, prompt: Prompt, images: tuple[bytes, ...], choices: tuple[str, ...]) -> Reply:
         """Answer one prompt.

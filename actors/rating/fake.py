@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Awaitable, Callable
 
-from actors.rating.backend import Reply
+from actors.rating.backend import Needs, Reply
 from algorithms.prompts import Prompt
 from algorithms.ratings import RaterIdentity
 
@@ -26,6 +26,10 @@ class FunctionBackend:
 
     async def start(self) -> None:
         """Nothing to start."""
+
+    async def check(self, needs: Needs) -> str:
+        """Nothing to say: a function answers every kind of question."""
+        return ""
 
     async def generate(self, prompt: Prompt, images: tuple[bytes, ...], choices: tuple[str, ...]) -> Reply:
         """What the function answers."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from actors.rating.answer_box import AnswerBox
 from actors.rating.asking import Answer, Request
+from actors.rating.backend import Needs
 from actors.rating.fair_queue import FairQueue
 from actors.rating.replica_link import TAKE_S, OpenQuestion, Replica, ReplicaLink
 from actors.rating.settings import RaterSettings
@@ -94,6 +95,12 @@ class RatingFront:
                 raise ValueError(f"replicas of the rating server hold different weights: {set(identities)}")
             self._identity = identities[0]
         return self._identity
+
+    async def check(self, needs: Needs) -> str:
+        """What a run with these needs relies on, as `RatingServer.check`; every replica finds it out for itself."""
+        await self.start()
+        lines = await asyncio.gather(*(link.replica.check(needs) for link in self._links))
+        return lines[0]
 
     def _begin(self) -> None:
         for link in self._links:

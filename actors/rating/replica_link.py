@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.rating.asking import Answer, Request
+from actors.rating.backend import Needs
 from algorithms.ratings import RaterIdentity, RatingFailure
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ class Replica(Protocol):
 
     async def identity(self) -> RaterIdentity:
         """Which weights answer."""
+
+    async def check(self, needs: Needs) -> str:
+        """As `RatingServer.check`."""
 
     async def submit(self, front: str, questions: Sequence[tuple[str, Request]]) -> None:
         """As `RatingServer.submit`."""

@@ -17,7 +17,7 @@ from actors.rating.asking import (
     question_about,
     request_key,
 )
-from actors.rating.backend import Backend, RaterError, TransientError
+from actors.rating.backend import Backend, Needs, RaterError, ServerError, TransientError
 from actors.rating.settings import RaterSettings
 from actors.rating.statistics import StatisticsRecorder
 from algorithms.prompts import Prompt
@@ -32,7 +32,7 @@ LONGEST_PAUSE_S = 10.0
 def make_backend(settings: RaterSettings) -> Backend:
     """The backend that the settings ask for: a client of `rater.endpoint`, or an engine of our own."""
     if settings.endpoint is not None:
-        from actors.rating.endpoint import EndpointBackend
+        from actors.rating.endpoint.client import EndpointBackend
 
         return EndpointBackend(settings)
     from actors.rating.supervisor import SupervisedBackend
@@ -77,6 +77,24 @@ class RatingServer:
             if starting.done() and self._starting is starting:
                 self._starting = None
             raise
+
+    async def check(self, needs: Needs) -> str:
+        """One line about what a run with these needs relies on; empty for an engine of our own. Starts the server.
+
+        Raises Refused, with the remedy, if what answers can not meet them, and ServerError if it does not answer.
+        """
+        await self.start()
+        try:
+            async with asyncio.timeout(self._settings.deadline_s):
+                async for attempt in self._attempts():
+                    with attempt:
+                        return await self._backend.check(needs)
+        except TimeoutError:
+            raise ServerError(
+                f"{self._settings.endpoint or self._settings.model} gave no answer to a first small question within "
+                f"rater.deadline_s = {self._settings.deadline_s:g} s"
+            ) from None
+        raise AssertionError("tenacity ends by an answer or an error")
 
     async def rate(self, requests: Sequence[Request]) -> list[Answer | RatingFailure]:
         """Rate all, in the order of the requests. Starts the server if that was not done."""
@@ -186,8 +204,8 @@ class RatingServer:
         except Exception as error:  # noqa: BLE001 - one question's fault must not take the others' answers with it
             return _unexpected(question, error)
 
-    async def _ask_with_retries(self, question: Question) -> Answer | Completion:
-        attempts = AsyncRetrying(
+    def _attempts(self) -> AsyncRetrying:
+        return AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
             stop=stop_after_attempt(self._settings.max_attempts),
             wait=wait_exponential_jitter(
@@ -195,7 +213,9 @@ class RatingServer:
             ),
             reraise=True,
         )
-        async for attempt in attempts:
+
+    async def _ask_with_retries(self, question: Question) -> Answer | Completion:
+        async for attempt in self._attempts():
             with attempt:
                 question.attempts += 1
                 try:

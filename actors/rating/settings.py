@@ -28,11 +28,11 @@ class RaterSettings(Settings):
     """Analyse then rate (published), or one forward pass with the probability of each level."""
     endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
     """Base URL of an OpenAI-compatible server to ask instead of starting an engine, such as `http://host:8000/v1`.
-    The key is read from the environment variable LIKERT_ENDPOINT_KEY."""
+    The key is read from the environment variable LIKERT_ENDPOINT_KEY. docs/endpoints.md tells what is needed of it."""
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Sampling temperature of both turns; 0 takes the most likely answer."""
     max_analysis_tokens: PositiveInt = 256
-    """Length limit of the analysis."""
+    """Length limit of the analysis, and of what a model thinks before it answers."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Sampling seed, when the temperature is above 0."""
 

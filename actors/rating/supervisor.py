@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import Any, Protocol
 
-from actors.rating.backend import EngineDead, Reply
+from actors.rating.backend import EngineDead, Needs, Reply
 from algorithms.prompts import Prompt
 from algorithms.ratings import RaterIdentity
 
@@ -63,6 +63,10 @@ class SupervisedBackend:
     async def start(self) -> None:
         """Start the engine if it is not running. Raises what the engine raised, or TimeoutError."""
         await self._running_life()
+
+    async def check(self, needs: Needs) -> str:
+        """Nothing to say: an engine of our own answers every kind of question."""
+        return ""
 
     async def generate(self, prompt: Prompt, images: tuple[bytes, ...], choices: tuple[str, ...]) -> Reply:
         """Ask the engine. Raises EngineDead if it ends meanwhile, or can not be started."""

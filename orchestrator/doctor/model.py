@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from actors.rating.backend import Needs
 from actors.rating.settings import RaterSettings
 from actors.rollout.settings import TaskSettings
-from algorithms.ratings import Rating, RatingRequest
+from algorithms.prompts import answer_labels
+from algorithms.ratings import Rating, RatingRequest, level_in_words
 from orchestrator.doctor.findings import Unfit
 from orchestrator.doctor.frames import draw_one
 from orchestrator.settings.preflight import check_model
@@ -43,6 +45,7 @@ def check_rating(
         ray.get(actor.start.remote(), timeout=rater.start_timeout_s)
         loaded_s = time.monotonic() - started
         request = ask(frame or draw_one(task))
+        relies_on = ray.get(actor.check.remote(Needs(answer_labels(request.scale), num_pictures=len(request.images))))
         (outcome,) = ray.get(actor.rate.remote([request]))
     except (ray.exceptions.RayTaskError, ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
         cause = getattr(error, "cause", None) or error
@@ -59,6 +62,6 @@ def check_rating(
         )
     words = request.scale.words
     return (
-        f"{rater.model} loads in {loaded_s:.0f} s; levels {', '.join(words)}; "
-        f"it calls a frame {words[outcome.rating]} ({outcome.probabilities[outcome.rating]:.2f})"
+        f"{rater.model} loads in {loaded_s:.0f} s; levels {', '.join(words)}; it calls a frame "
+        f"{level_in_words(words, outcome.rating, outcome.probabilities)}" + (f"; {relies_on}" if relies_on else "")
     )

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from actors.rating.backend import Needs
+from algorithms.progress_prompts import VERDICTS
 from algorithms.ratings import RaterIdentity
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.judging.asking import Drawn, ask_rater, draw_trajectories
@@ -27,7 +29,8 @@ def judge(file: Path, overrides: Sequence[str]) -> None:
     drawn = draw_trajectories(dataset, settings)
     results = []
     for name, rater in settings.raters.items():
-        with asking(rater, settings.ratings_folder, f"judge-{name}") as (service, identity):
+        needs = Needs(VERDICTS, num_pictures=settings.num_frames)
+        with asking(rater, settings.ratings_folder, f"judge-{name}", needs) as (service, identity):
             results.append(judge_rater(settings, name, dataset, drawn, service, identity))
     for path in write_judgement(results, settings):
         print(path)

@@ -4,9 +4,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from actors.rating.backend import Needs
 from actors.rating.models import rater_identity
 from algorithms.ratings import RaterIdentity
-from algorithms.scoring_prompts import SCORING_PROMPT_VERSION
+from algorithms.scoring_prompts import SCORE_LETTERS, SCORING_PROMPT_VERSION, scores_schema
 from orchestrator.cluster.placement import Demand
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.labelling.estimate import Estimate, count_windows, estimate
@@ -46,8 +47,15 @@ def run_labelling(settings: LabelSettings, dataset: TrajectoryDataset) -> Answer
     """Start what is needed, label, and put it away again."""
     readers = Demand("reader", settings.num_readers, {"CPU": 1.0}, "num_readers")
     name = f"label-{dataset.info.name}"
-    with asking(settings.rater, settings.ratings_folder, name, [readers]) as (service, identity):
+    with asking(settings.rater, settings.ratings_folder, name, needs_of(settings), [readers]) as (service, identity):
         return _label_all(settings, dataset, service, identity)
+
+
+def needs_of(settings: LabelSettings) -> Needs:
+    """What windows of actions ask of a rater: a list of scores, or the probabilities of letters."""
+    if settings.mode == "logits":
+        return Needs(SCORE_LETTERS, probabilities=True)
+    return Needs(schema=scores_schema(settings.window.num_actions))
 
 
 def _label_all(

@@ -35,7 +35,8 @@ def label_with(settings: LabelSettings, dataset: TrajectoryDataset, dry_run: boo
         label_all(settings, dataset, labeller, about_labels(settings, labeller.identity(), asks, **more))
         return
     check_writable("ratings_folder", settings.ratings_folder)
-    with asking(settings.rater, settings.ratings_folder, f"label-{dataset.info.name}") as (service, identity):
+    name = f"label-{dataset.info.name}"
+    with asking(settings.rater, settings.ratings_folder, name, labeller.needs()) as (service, identity):
         label_all(settings, dataset, labeller, about_labels(settings, identity, asks, **more), service)
 
 

@@ -12,6 +12,7 @@ from orchestrator.online.actors import start_reward_learner, start_rollout_worke
 from orchestrator.online.demands import learner_demand, worker_demand
 from orchestrator.online.figures import draw_run_figures
 from orchestrator.online.loop import OnlineLoop
+from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.reward_training import RewardTraining
 from orchestrator.online.rollouts import Rollouts
 from orchestrator.online.sessions import FeedbackSessions
@@ -44,7 +45,9 @@ def run_online(experiment: OnlineExperiment, progress: RunProgress, parent: Pare
     rater = experiment.rater
     servers = rating_servers(rater)
     store = RatingStore(experiment.ratings_folder)
-    service = RatingService(store, servers, rater, experiment.run_folder.name)
+    segment = experiment.feedback.segment
+    needs = QuestionMaker(experiment.task, experiment.feedback, rater.mode).needs(segment.num_frames)
+    service = RatingService(store, servers, rater, experiment.run_folder.name, needs)
     try:
         # The model loads while the rest is made.
         service.begin_start()
@@ -56,6 +59,8 @@ def run_online(experiment: OnlineExperiment, progress: RunProgress, parent: Pare
         restored = restore_newest(loop, checkpoints)
         with open_tracker(experiment, loop.progress.env_steps, parent) as tracker:
             folder = RunFolder(experiment, tracker, progress, checkpoints)
+            if service.relies_on:
+                folder.note(service.relies_on)
             if restored is not None:
                 folder.note(f"going on from {home.address(restored)}")
             loop.run(folder)

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from actors.rating.backend import Needs
 from actors.rollout.settings import TaskSettings
 from algorithms.images import decode_png, encode_png, join_frames
+from algorithms.prompts import answer_labels
 from algorithms.ratings import AskingMode, RatingRequest, TaskText
 from algorithms.scales import RatingScale
 from algorithms.settings import FeedbackSettings
@@ -18,6 +20,11 @@ class QuestionMaker:
         self._scale = RatingScale.likert(settings.num_ratings, task.rubrics.get(settings.num_ratings, ()))
         self._layout = settings.segment.layout
         self._mode: AskingMode = mode
+
+    def needs(self, num_frames: int) -> Needs:
+        """What questions about segments of so many frames ask of a rater. Levels come without probabilities if they
+        must: no reward is made of those."""
+        return Needs(answer_labels(self._scale), num_pictures=1 if self._layout == "joined" else num_frames)
 
     def question(self, frames: Sequence[bytes], env_step: int, success: bool) -> Question:
         """The question about a segment whose frames are these PNG files, in time order."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from actors.rating.backend import Needs
 from actors.rating.settings import RaterSettings
 from algorithms.ratings import RaterIdentity
 from orchestrator.cluster.actors import connected
@@ -24,14 +25,17 @@ def rating_servers(rater: RaterSettings) -> Sequence[Any] | Front:
 
 @contextmanager
 def asking(
-    rater: RaterSettings, ratings_folder: Path | RemotePath, name: str, others: Sequence[Demand] = ()
+    rater: RaterSettings, ratings_folder: Path | RemotePath, name: str, needs: Needs, others: Sequence[Demand] = ()
 ) -> Iterator[tuple[ScoreService, RaterIdentity]]:
-    """Ray with a rater in it, loaded, until the end of the block. `name` is what a shared rater knows the asker by;
-    `others` are demands of the asker's own."""
+    """Ray with a rater in it, loaded and found fit for `needs`, until the end of the block. `name` is what a shared
+    rater knows the asker by; `others` are demands of the asker's own."""
     with connected([*others, *([] if rater.server else [raters_demand(rater)])]):
-        service = ScoreService(ScoreStore(ratings_folder), rating_servers(rater), rater, name)
+        service = ScoreService(ScoreStore(ratings_folder), rating_servers(rater), rater, name, needs)
         try:
             print("loading the rater", file=sys.stderr, flush=True)
-            yield service, service.finish_start()
+            identity = service.finish_start()
+            if service.relies_on:
+                print(service.relies_on, file=sys.stderr, flush=True)
+            yield service, identity
         finally:
             service.close()

@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors.rating.asking import Answer, Request
+from actors.rating.backend import Needs
 from actors.rating.front import Delivery
 from actors.rating.replica_link import TAKE_S, ReplicaLost
 from actors.rating.server import RatingServer
@@ -53,6 +54,9 @@ class Front(Protocol):
     async def start(self) -> RaterIdentity:
         """Wait until all replicas are loaded."""
 
+    async def check(self, needs: Needs) -> str:
+        """As `RatingFront.check`."""
+
     async def join(self, trial: str, weight: float) -> str:
         """As `RatingFront.join`."""
 
@@ -83,6 +87,9 @@ class ActorReplica:
 
     async def identity(self) -> RaterIdentity:
         return await answer_of(self._actor.identity.remote(), ReplicaLost)
+
+    async def check(self, needs: Needs) -> str:
+        return await answer_of(self._actor.check.remote(needs), ReplicaLost)
 
     async def submit(self, front: str, questions: Sequence[tuple[str, Request]]) -> None:
         await answer_of(self._actor.submit.remote(front, list(questions)), ReplicaLost)

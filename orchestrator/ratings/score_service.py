@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from actors.rating.asking import request_key
+from actors.rating.backend import Needs
 from actors.rating.front import UnknownClient
 from actors.rating.settings import RaterSettings
 from algorithms.ratings import RaterIdentity, RatingFailure
@@ -39,8 +40,15 @@ class ScoreService(RatingService):
     However many windows there are, a bounded number of them is in memory.
     """
 
-    def __init__(self, store: ScoreStore, servers: "Sequence[Any] | Front", settings: RaterSettings, name: str) -> None:
-        super().__init__(store, servers, settings, name)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        store: ScoreStore,
+        servers: "Sequence[Any] | Front",
+        settings: RaterSettings,
+        name: str,
+        needs: Needs | None = None,
+    ) -> None:
+        super().__init__(store, servers, settings, name, needs)  # type: ignore[arg-type]
         self._scores = store
         self._max_open = SPARE * settings.max_in_flight * settings.num_replicas
         self._client = ""

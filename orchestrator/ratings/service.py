@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
+from actors.rating.backend import Needs, Refused
 from actors.rating.front import Delivery, RatingFront, UnknownClient
 from actors.rating.settings import RaterSettings
 from algorithms.prompts import PROMPT_VERSION
@@ -53,9 +54,21 @@ class RatingService:
     `servers` are handles of `RatingServer` actors of the run's own, or a `Front` that it shares with other runs.
     Answers are appended to the store as they arrive, so a run that is killed loses at most those of the last second,
     and asks none of the others again.
+
+    With `needs` a server that someone else runs is tried before anything is asked of it.
     """
 
-    def __init__(self, store: RatingStore, servers: "Sequence[Any] | Front", settings: RaterSettings, run: str) -> None:
+    relies_on = ""
+    """One line about what such a server does, once it was tried; empty for engines of our own."""
+
+    def __init__(
+        self,
+        store: RatingStore,
+        servers: "Sequence[Any] | Front",
+        settings: RaterSettings,
+        run: str,
+        needs: Needs | None = None,
+    ) -> None:
         self._store = store
         self._front: Front
         if isinstance(servers, Sequence):
@@ -64,6 +77,7 @@ class RatingService:
             self._front = servers
         self._settings = settings
         self._run = run
+        self._needs = needs
         self._sampling = settings.sampling
         self._starting: Future[RaterIdentity] | None = None
         self._identity: RaterIdentity | None = None
@@ -79,7 +93,8 @@ class RatingService:
         self._starting = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
 
     def finish_start(self) -> RaterIdentity:
-        """Wait until every replica is up. Raises SettingsError with what keeps one from starting."""
+        """Wait until every replica is up. Raises SettingsError with what keeps one from starting, or with what it
+        lacks for this run."""
         if self._starting is None:
             self.begin_start()
         assert self._starting is not None
@@ -87,6 +102,8 @@ class RatingService:
             self._identity = self._starting.result()
         except LikertError:
             raise
+        except Refused as error:
+            raise SettingsError(str(error)) from error
         except TimeoutError:
             raise SettingsError(
                 f"the rating server was not ready after rater.start_timeout_s = {self._settings.start_timeout_s:g} s; "
@@ -133,7 +150,10 @@ class RatingService:
         async with asyncio.timeout(self._settings.start_timeout_s):
             while True:
                 try:
-                    return await self._front.start()
+                    identity = await self._front.start()
+                    if self._needs is not None and self._identity is None:
+                        self.relies_on = await self._front.check(self._needs)
+                    return identity
                 except FrontLost:
                     await asyncio.sleep(REJOIN_S)
 

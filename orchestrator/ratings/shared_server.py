@@ -22,6 +22,7 @@ from ray.util.placement_group import PlacementGroup, get_placement_group, placem
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from actors.rating.asking import Request
+from actors.rating.backend import Needs
 from actors.rating.front import Delivery, RatingFront
 from actors.rating.replica_link import TAKE_S
 from actors.rating.server import RatingServer
@@ -89,6 +90,10 @@ class AttachedFront:
             with suppress(SettingsError):
                 await asyncio.to_thread(stop, _name(self._rater))
             raise
+
+    async def check(self, needs: Needs) -> str:
+        """As `RatingFront.check`."""
+        return await answer_of(self._actor.check.remote(needs), FrontLost)
 
     async def join(self, trial: str, weight: float) -> str:
         """Join with all that the settings say; `weight` is among them."""

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from algorithms.ratings import level_in_words
 from orchestrator.errors import SettingsError
 from orchestrator.ratings.export import export_images, export_ratings
 from orchestrator.ratings.score_store import ScoreStore
@@ -88,7 +89,7 @@ def _rating_list(store: RatingStore, last: int) -> Table:
     columns = ["asked_at", "run", "env_step", "instruction", "words", "rating", "probabilities", "success", "analysis"]
     table = Table("asked (UTC)", "run", "step", "task", "rating", "success", "analysis", title="Latest ratings")
     for row in _latest(store.rows(columns), last):
-        word = f"{row['words'][row['rating']]} {row['probabilities'][row['rating']]:.2f}"
+        word = level_in_words(row["words"], row["rating"], row["probabilities"])
         success = {True: "yes", False: "no", None: ""}[row["success"]]
         step = f"{row['env_step']:,}"
         table.add_row(_time(row), row["run"], step, row["instruction"], word, success, row["analysis"])

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from actors.rating.endpoint import probe
 from orchestrator.kinds import read_run
 from orchestrator.ratings.store import RatingStore
 
@@ -167,19 +168,22 @@ def flat(weights: dict, prefix: str = "") -> dict[str, torch.Tensor]:
 
 
 class Endpoint(http.server.BaseHTTPRequestHandler):
-    """An OpenAI-compatible server that is well, babbles, or hangs."""
+    """An OpenAI-compatible server that is well, babbles, or hangs; from the start, or once it was tried."""
 
     mood = "garbage"
+    once_tried = False
 
     def do_GET(self):
         self._send({"object": "list", "data": [{"id": "some/model", "object": "model"}]})
 
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.mood == "hang":
+        is_probe = request["messages"][0]["content"] == probe.SYSTEM
+        mood = "well" if self.once_tried and is_probe else self.mood
+        if mood == "hang":
             time.sleep(30)
-        text = {"garbage": "as you wish", "hang": "", "well": "2"}[self.mood]
-        if "structured_outputs" not in request and self.mood == "well":
+        text = {"garbage": "as you wish", "hang": "", "well": "2"}[mood]
+        if "structured_outputs" not in request and mood == "well":
             text = "The drawer is partly closed."
         self._send(
             {
@@ -210,8 +214,21 @@ def endpoint():
 
 
 @pytest.mark.slow
-def test_an_endpoint_that_babbles_then_hangs_stops_the_run_and_a_well_one_lets_it_go_on(tmp_path, endpoint):
+def test_an_endpoint_that_babbles_then_hangs_stops_the_run_and_a_well_one_lets_it_go_on(
+    tmp_path, endpoint, monkeypatch
+):
     overrides = [*SHORT, f"rater.endpoint={endpoint}", "rater.deadline_s=12", "rater.max_attempts=1"]
+    monkeypatch.setattr(Endpoint, "once_tried", False)
+    for mood, message in (
+        ("garbage", "obeys no constraint on its answers"),
+        ("hang", "gave no answer to a first small"),
+    ):
+        Endpoint.mood = mood
+        refused = likert_run(tmp_path, *overrides)
+        assert refused.returncode == 2, refused.stderr
+        assert message in refused.stderr and "Traceback" not in refused.stderr
+        assert not (tmp_path / "ratings" / "failures").exists()
+    Endpoint.once_tried = True
     for mood, cause in (("garbage", "unparsable"), ("hang", "timeout")):
         Endpoint.mood = mood
         stopped = likert_run(tmp_path, *overrides)
@@ -222,6 +239,7 @@ def test_an_endpoint_that_babbles_then_hangs_stops_the_run_and_a_well_one_lets_i
     Endpoint.mood = "well"
     finished = likert_run(tmp_path, *overrides)
     assert finished.returncode == 0, finished.stderr
+    assert "(model some/model): levels by structured_outputs, probabilities no" in finished.stderr
     assert 20 <= len(RatingStore(tmp_path / "ratings")) <= NUM_SESSIONS * 20
 
 

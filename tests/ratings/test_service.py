@@ -2,10 +2,12 @@
 
 import asyncio
 import errno
+import re
 
 import numpy as np
 import pytest
 
+from actors.rating.backend import Needs, Refused
 from actors.rating.front import Delivery, UnknownClient
 from actors.rating.settings import RaterSettings
 from algorithms.images import encode_png
@@ -140,6 +142,27 @@ def test_other_errors_of_a_disk_keep_their_traceback(service, monkeypatch):
     monkeypatch.setattr(parquet_parts, "write_atomic", not_ours)
     with pytest.raises(FileExistsError):
         service.ask(questions(1)).result(10)
+
+
+@pytest.mark.parametrize("lacks", ["", "http://rater.test/v1 (model m) takes no pictures"])
+def test_a_server_that_someone_else_runs_is_tried_before_it_is_asked(front, tmp_path, lacks):
+    async def check(needs):
+        if lacks:
+            raise Refused(lacks)
+        return f"rater: levels {', '.join(needs.choices)}"
+
+    front.check = check
+    settings, needs = RaterSettings(mode="answer_only"), Needs(("1", "2", "3"))
+    service = RatingService(RatingStore(tmp_path / "ratings"), front, settings, "run", needs)
+    service.begin_start()
+    if lacks:
+        with pytest.raises(SettingsError, match=f"^{re.escape(lacks)}$"):
+            service.finish_start()
+    else:
+        service.finish_start()
+        assert service.relies_on == "rater: levels 1, 2, 3"
+    service.close()
+    assert front.asked == []
 
 
 def test_closing_ends_a_session_under_way(front, tmp_path):

@@ -384,6 +384,24 @@ def test_listing(tmp_path, capsys, monkeypatch):
         show_store(tmp_path / "absent", **options)
 
 
+def test_a_rating_without_probabilities_is_listed_and_exported(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    store = RatingStore(tmp_path / "store")
+    untold = dataclasses.replace(rating(1), probabilities=())
+    store.append([(question(1), untold), (question(2), rating(2))], IDENTITY, SAMPLING, "run")
+    show_store(store.folder, last=5, failures=False, export=None, images=None, compact=False)
+    shown = [line for line in capsys.readouterr().out.splitlines() if "half" in line]
+    assert len(shown) == 2 and sum("Average (0.70)" in line for line in shown) == 1
+    assert sum("Average " in line and "0.70" not in line for line in shown) == 1
+    assert export_ratings(store, tmp_path / "out.csv") == 2
+    assert "key1,1,[]," in (tmp_path / "out.csv").read_text()
+    assert export_ratings(store, tmp_path / "out.parquet") == 2
+    assert [row["probabilities"] for row in pq.read_table(tmp_path / "out.parquet").to_pylist()] == [
+        [],
+        [0.1, 0.7, 0.2],
+    ]
+
+
 def test_the_documentation_names_every_column():
     text = (Path(__file__).parents[2] / "docs" / "rating_store.md").read_text()
     for table in (rating_schema.IMAGES, rating_schema.RATINGS, rating_schema.FAILURES):

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from actors.rating.backend import Needs
 from actors.rating.labellers.labeller import Labeller, Labels, generator_of, labels_of_values, whole_frames
 from actors.rating.labellers.settings import GvlLabeller
 from algorithms.progress import PERCENT, ProgressRequest, interpolated, spread
+from algorithms.progress_prompts import percentages_schema
 from algorithms.scores import Scores
 from algorithms.trajectories import Trajectory
 
@@ -29,6 +31,11 @@ class Gvl(Labeller):
             return []
         note = "in random order" if self._settings.shuffled else "in time order"
         return [ProgressRequest(tuple(episode.frames[i] for i in shown), episode.instruction, "gvl", note)]
+
+    def needs(self) -> Needs:
+        """A list of percentages, and as many pictures at once."""
+        number = self._settings.num_frames
+        return Needs(schema=percentages_schema(number - 1), num_pictures=number)
 
     def label(self, episode: Trajectory, answers: Sequence[Scores | None]) -> Labels:
         """Percentages put back into time order, and read off straight lines between the frames shown."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from actors.rating.backend import Needs
 from algorithms.progress import ProgressRequest, ValueUse, paid
 from algorithms.ratings import RaterIdentity
 from algorithms.scores import Scores
@@ -44,6 +45,10 @@ class Labeller(ABC):
         Frames may be BROKEN_FRAME.
         """
         return []
+
+    def needs(self) -> Needs:
+        """What its questions ask of a rating server."""
+        return Needs()
 
     @abstractmethod
     def label(self, episode: Trajectory, answers: Sequence[Scores | None]) -> Labels:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from actors.rating.backend import Needs
 from actors.rating.labellers.labeller import BROKEN_FRAME, Labeller, Labels, labels_of_values
 from actors.rating.labellers.settings import TopRewardLabeller
 from algorithms.progress import ProgressRequest, interpolated, spread
+from algorithms.progress_prompts import TRUTHS
 from algorithms.scores import Scores
 from algorithms.trajectories import Trajectory
 
@@ -23,6 +25,10 @@ class TopReward(Labeller):
     def questions(self, episode: Trajectory) -> list[ProgressRequest]:
         """One for each beginning whose last frame can be read."""
         return [self._question(episode, end) for end in self._ends(episode)]
+
+    def needs(self) -> Needs:
+        """The probability of "True", and several pictures at once."""
+        return Needs(TRUTHS, probabilities=True, num_pictures=self._settings.num_frames)
 
     def label(self, episode: Trajectory, answers: Sequence[Scores | None]) -> Labels:
         """Probabilities, and straight lines between them; none beside a question that failed."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from actors.rating.backend import EngineDead, Refused, Reply, ServerError, Unparsable
+from actors.rating.backend import EngineDead, Needs, Refused, Reply, ServerError, Unparsable
 from actors.rating.fake import FunctionBackend
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
@@ -52,6 +52,15 @@ def test_two_turns_show_the_picture_once_and_give_the_analysis_back():
     assert first.with_images and first_images == (b"png",) and first_choices == ()
     assert not second.with_images and second_images == () and second_choices == ("1", "2", "3")
     assert "An observer reports: The drawer is shut. How well" in second.text
+
+
+def test_what_a_model_thinks_is_its_analysis_where_it_gives_no_other():
+    (rating,) = rate(Script(Reply("1", thought="Is it shut? No.")), [request()])
+    assert (rating.rating, rating.analysis) == (0, "Is it shut? No.")
+    script = Script(Reply("The drawer is shut.", thought="Hm."), Reply("3", thought="Good, then."))
+    (rating,) = rate(script, [request(mode="two_turn")])
+    assert (rating.rating, rating.analysis) == (2, "The drawer is shut.")
+    assert "Hm." not in script.asked[1][0].text
 
 
 def test_answer_only_is_one_turn():
@@ -231,6 +240,29 @@ def test_a_failed_start_is_raised_and_tried_again_by_the_next_call():
 
     (rating,) = asyncio.run(run())
     assert rating.rating == 0
+
+
+def test_a_check_is_tried_again_within_the_deadline():
+    faults = [ServerError("busy")]
+
+    class Backend(FunctionBackend):
+        async def check(self, needs):
+            if faults:
+                raise faults.pop()
+            return f"relies on {needs.num_pictures}"
+
+    class Hanging(FunctionBackend):
+        async def check(self, needs):
+            await asyncio.Event().wait()
+
+    def check(backend, **settings):
+        server = RatingServer(RaterSettings(**settings), backend(lambda *_: "1"), first_pause_s=0.001)
+        return asyncio.run(server.check(Needs(num_pictures=2)))
+
+    assert check(Backend) == "relies on 2"
+    assert check(FunctionBackend) == ""
+    with pytest.raises(ServerError, match=r"pocket gave no answer .* within rater\.deadline_s = 0\.05 s"):
+        check(Hanging, deadline_s=0.05)
 
 
 def test_statistics_count_everything():

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from actors.rating.backend import Reply, ServerError
-from actors.rating.endpoint import _messages
+from actors.rating.endpoint.client import _messages
 from actors.rating.fake import FunctionBackend
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings

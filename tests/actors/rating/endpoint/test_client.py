@@ -1,10 +1,11 @@
-"""The client of an OpenAI-compatible server: what it sends, what it makes of answers, and servers that misbehave."""
+"""The client of an OpenAI-compatible server: what it sends, the statuses it meets, and servers that misbehave."""
 
 import asyncio
 import base64
+import gzip
 import json
-import math
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,104 +14,104 @@ import httpx
 import pytest
 
 from actors.rating.backend import Refused, ServerError, Unparsable
-from actors.rating.endpoint import EndpointBackend, label_probabilities
+from actors.rating.endpoint.client import EndpointBackend
 from actors.rating.server import RatingServer, make_backend
 from actors.rating.settings import RaterSettings
 from algorithms.prompts import Prompt
 from algorithms.ratings import RaterIdentity, RatingFailure, RatingRequest, TaskText
 from algorithms.scales import RatingScale
+from algorithms.scoring_prompts import scores_schema
+from tests.fakes.endpoints import (
+    LEVELS,
+    PNG,
+    PROSE,
+    QUESTION,
+    SETTINGS,
+    after_probe,
+    completion,
+    generate,
+    pictures_of,
+    png_of_size,
+    tops,
+    vllm,
+)
 
-SETTINGS = RaterSettings(endpoint="http://rater.test/v1", model="org/model", deadline_s=20.0)
-REQUEST = RatingRequest((b"png",), TaskText("close the drawer", "the drawer"), RatingScale.likert(3), "two_turn")
-QUESTION = Prompt("How well?", with_images=True)
-
-
-def completion(text: str, logprobs: dict[str, float] | None = None) -> dict:
-    """A chat completion as vLLM writes it; `logprobs` are those of the first token."""
-    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    if logprobs is not None:
-        top = [{"token": token, "logprob": value} for token, value in logprobs.items()]
-        choice["logprobs"] = {"content": [{"token": text, "logprob": 0.0, "top_logprobs": top}]}
-    return {"choices": [choice], "usage": {"prompt_tokens": 12, "completion_tokens": 1}}
-
-
-def generate(handler, settings=SETTINGS, images=(b"png",), choices=("1", "2", "3")):
-    """One reply of a backend whose network is the function `handler(httpx.Request) -> httpx.Response`."""
-
-    async def run():
-        backend = EndpointBackend(settings, httpx.MockTransport(handler))
-        await backend.start()
-        try:
-            return await backend.generate(QUESTION, images, choices)
-        finally:
-            await backend.close()
-
-    return asyncio.run(run())
+REQUEST = RatingRequest((PNG,), TaskText("close the drawer", "the drawer"), RatingScale.likert(3), "two_turn")
+LOOK = Prompt("Look at the drawer.", with_images=True)
 
 
 def test_a_level_is_asked_as_a_structured_choice_with_the_picture_as_png():
-    sent = []
-
-    def handler(request):
-        sent.append(request)
-        return httpx.Response(200, json=completion("2"))
-
-    reply = generate(handler)
-    assert (reply.text, reply.prompt_tokens, reply.completion_tokens) == ("2", 12, 1)
-    assert str(sent[0].url) == "http://rater.test/v1/chat/completions"
-    body = json.loads(sent[0].content)
+    server = vllm()
+    reply = generate(server)
+    assert (reply.text, reply.prompt_tokens, reply.completion_tokens) == ("3", 30 + 6, 1)
+    (body,) = server.questions
     assert body["model"] == "org/model" and body["temperature"] == 0.0
-    assert body["structured_outputs"] == {"choice": ["1", "2", "3"]}
+    assert body["structured_outputs"] == {"choice": ["1", "2", "3"]} and "response_format" not in body
     assert body["logprobs"] is True and body["top_logprobs"] == 20
     picture, text = body["messages"][1]["content"]
-    assert picture["image_url"]["url"] == "data:image/png;base64," + base64.b64encode(b"png").decode()
-    assert text == {"type": "text", "text": "How well?"}
-    assert "mm_processor_kwargs" not in body
+    assert picture["image_url"]["url"] == "data:image/png;base64," + base64.b64encode(PNG).decode()
+    assert text == {"type": "text", "text": QUESTION.text}
 
 
-def test_an_analysis_is_free_text_of_bounded_length():
-    sent = []
-
-    def handler(request):
-        sent.append(json.loads(request.content))
-        return httpx.Response(200, json=completion("The drawer is shut."))
-
-    settings = SETTINGS.model_copy(update={"max_analysis_tokens": 77})
-    reply = generate(handler, settings, choices=())
-    assert (reply.text, reply.probabilities) == ("The drawer is shut.", None)
-    assert sent[0]["max_tokens"] == 77 and "structured_outputs" not in sent[0] and "logprobs" not in sent[0]
+def test_an_analysis_is_free_text_of_bounded_length_and_needs_no_probe():
+    server = vllm()
+    reply = generate(server, SETTINGS.model_copy(update={"max_analysis_tokens": 77}), choices=(), prompt=LOOK)
+    assert (reply.text, reply.probabilities) == (PROSE, None)
+    (body,) = server.sent
+    assert body["max_tokens"] == 77 and "structured_outputs" not in body and "logprobs" not in body
 
 
-def test_image_limits_are_passed_on_if_they_were_set():
-    def handler(request):
-        sent.append(json.loads(request.content))
-        return httpx.Response(200, json=completion("2"))
+def test_the_server_is_probed_once_for_each_kind_of_question():
+    async def run():
+        server = vllm()
+        backend = EndpointBackend(SETTINGS, httpx.MockTransport(server))
+        await backend.start()
+        await asyncio.gather(*(backend.generate(QUESTION, (PNG,), LEVELS) for _ in range(5)))
+        await backend.generate(QUESTION, (PNG,), ("A", "B"))
+        schema = scores_schema(3)
+        scores = await backend.generate(Prompt("Score.", with_images=True, schema=schema), (PNG,), ())
+        await backend.close()
+        return server, scores.text
 
-    sent = []
-    generate(handler, RaterSettings(endpoint="http://rater.test/v1", model="m", max_pixels=50_000))
-    assert sent[0]["mm_processor_kwargs"] == {"size": {"shortest_edge": 3136, "longest_edge": 50_000}}
-
-
-def test_probabilities_are_renormalised_over_the_levels():
-    tokens = {"2": math.log(0.5), " 2": math.log(0.1), "1": math.log(0.2), "The": math.log(0.2)}
-    reply = generate(lambda _: httpx.Response(200, json=completion("2", tokens)))
-    assert reply.probabilities == pytest.approx((0.25, 0.75, 0.0))
-
-
-@pytest.mark.parametrize("logprobs", [None, {}, {"content": []}, {"content": [{"token": "2"}]}])
-def test_no_probabilities_where_none_are_reported(logprobs):
-    assert label_probabilities(logprobs, ("1", "2")) is None
+    server, scores = asyncio.run(run())
+    assert (len(server.sent) - len(server.questions), len(server.questions), scores) == (2, 7, "[3, 4, 5]")
 
 
-def test_no_probabilities_where_no_level_is_among_the_likely_tokens():
-    reply = generate(lambda _: httpx.Response(200, json=completion("2", {"The": -0.1})))
-    assert reply.probabilities is None
+@pytest.mark.parametrize(
+    ("size", "sent"),
+    [
+        ((300, 200), (300, 200)),  # within the limits: as it is, for the server to fit to its model once
+        ((1000, 500), (424, 212)),  # at most 90,000 pixels, in proportion
+        ((40, 40), (71, 71)),  # at least 5,000
+    ],
+)
+def test_pictures_go_out_within_the_limits_that_their_keys_name(size, sent):
+    server = vllm()
+    limits = {"min_pixels": 5_000, "max_pixels": 90_000}
+    generate(server, SETTINGS.model_copy(update=limits), images=(png_of_size(*size),), choices=())
+    assert pictures_of(server.sent[-1]) == [sent]
+    assert "mm_processor_kwargs" not in server.sent[-1]
+
+
+def test_a_picture_within_the_limits_keeps_every_byte():
+    server = vllm()
+    generate(server, images=(PNG,), choices=())
+    url = server.sent[-1]["messages"][1]["content"][0]["image_url"]["url"]
+    assert base64.b64decode(url.partition(",")[2]) == PNG
+
+
+@pytest.mark.parametrize("bad", [b"", b"png", b"\xff\xd8\xff\xe0jpeg", PNG[:40]])
+def test_what_is_no_png_file_is_refused(bad):
+    with pytest.raises(Refused, match="no readable PNG"):
+        generate(vllm(), images=(bad,), choices=())
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
 def test_busy_and_broken_servers_are_transient(status):
     with pytest.raises(ServerError, match=f"http://rater.test/v1 answers {status}: later"):
         generate(lambda _: httpx.Response(status, text="later"))
+    with pytest.raises(ServerError, match=f"http://rater.test/v1 answers {status}: later"):
+        generate(after_probe(httpx.Response(status, text="later")))
 
 
 def test_an_unreachable_server_is_transient():
@@ -125,6 +126,8 @@ def test_an_unreachable_server_is_transient():
 def test_other_client_errors_are_refusals(status):
     with pytest.raises(Refused, match=f"answers {status}: no"):
         generate(lambda _: httpx.Response(status, text="no"))
+    with pytest.raises(Refused, match=f"answers {status}: no"):
+        generate(after_probe(httpx.Response(status, text="no")))
 
 
 def test_a_missing_key_is_named():
@@ -155,11 +158,65 @@ def test_the_key_goes_into_the_header_and_nowhere_else(monkeypatch, caplog, capf
         httpx.Response(200, json={"choices": []}),
         httpx.Response(200, json={"choices": [{"message": {"content": None}}]}),
         httpx.Response(200, json={"choices": [{"message": "2"}]}),
+        httpx.Response(200, text="[" * 100_000),
+        httpx.Response(200, text='{"choices": ' + "[" * 900 + "]" * 900 + "}"),
     ],
 )
 def test_replies_in_another_format_are_unparsable(response):
     with pytest.raises(Unparsable):
-        generate(lambda _: response)
+        generate(after_probe(response))
+
+
+@pytest.mark.parametrize("error", ["Unexpected endpoint or method. (POST /chat/completions)", {"message": "full"}])
+def test_an_error_that_comes_with_status_200_is_told(error):
+    with pytest.raises(ServerError, match=r"answers with an error: .*(Unexpected endpoint|full)"):
+        generate(lambda _: httpx.Response(200, json={"error": error}))
+
+
+# ------------------------------------------------------------------------------------------------ bodies
+
+
+def packed(content: bytes, encoding: str = "gzip") -> httpx.Response:
+    return httpx.Response(200, stream=httpx.ByteStream(content), headers={"Content-Encoding": encoding})
+
+
+def test_a_packed_answer_is_unpacked():
+    assert generate(after_probe(lambda _: packed(gzip.compress(json.dumps(completion("2")).encode())))).text == "2"
+
+
+def test_an_answer_that_unpacks_to_an_enormous_one_is_not_read():
+    bomb = gzip.compress(b" " * 40_000_000, 1)
+    with pytest.raises(Unparsable, match="more than 16 MB"):
+        generate(after_probe(lambda _: packed(bomb)))
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "br", "gzip, gzip", "zstd"])
+def test_what_was_not_asked_for_is_not_unpacked(encoding):
+    with pytest.raises(Unparsable, match="asked for gzip or nothing"):
+        generate(after_probe(lambda _: packed(zlib.compress(b"{}"), encoding)))
+
+
+def test_a_damaged_packed_answer_is_transient():
+    with pytest.raises(ServerError, match="damaged gzip"):
+        generate(after_probe(lambda _: packed(b"\x1f\x8b\x08 nothing of the kind")))
+
+
+def test_an_endless_answer_is_not_read_to_its_end():
+    class Endless(httpx.AsyncByteStream):
+        read = 0
+
+        async def __aiter__(self):
+            while True:
+                self.read += 1
+                yield b" " * 2**20
+
+    endless = Endless()
+    with pytest.raises(Unparsable, match="more than 16 MB"):
+        generate(after_probe(lambda _: httpx.Response(200, stream=endless)))
+    assert endless.read == 17
+
+
+# ------------------------------------------------------------------------------------------------ which model
 
 
 def start(handler, settings):
@@ -243,7 +300,7 @@ def rate(url: str, num_questions: int, **settings):
 def test_a_well_behaved_server_rates_in_two_turns():
     def respond(handler, body):
         text = "2" if "structured_outputs" in body else "The drawer is half open."
-        send(handler, json.dumps(completion(text, {"2": -0.1, "1": -3.0, "3": -3.0})).encode())
+        send(handler, json.dumps(completion(text, tops({text: 0.9, "1": 0.05, "3": 0.05}))).encode())
 
     with local_server(respond) as url:
         outcomes = rate(url, 8)
@@ -262,7 +319,8 @@ def test_a_server_that_ignores_the_choice_gives_no_rating():
     with local_server(lambda handler, body: send(handler, chatter)) as url:
         outcomes = rate(url, 2)
     assert all(isinstance(outcome, RatingFailure) for outcome in outcomes)
-    assert outcomes[0].detail == "the answer 'I would say 2 out of 3' is none of 1, 2, 3"
+    assert "obeys no constraint" in outcomes[0].detail
+    assert "asked for one of 1, 2, 3 without one: the answer 'I would say 2 out of 3' is none" in outcomes[0].detail
 
 
 def test_a_hanging_server_gives_no_rating():
