@@ -1,15 +1,20 @@
 """Each check of `likert doctor`, passing and failing, and the report."""
 
+import asyncio
 import dataclasses
 import io
 import sqlite3
 import time
+import types
 
 import numpy as np
 import pytest
 import ray
 from rich.console import Console
 
+from actors.rating.backend import Reply
+from actors.rating.fake import FunctionBackend
+from actors.rating.server import RatingServer
 from actors.rollout.settings import CameraSettings
 from algorithms.images import encode_png
 from orchestrator.cluster.placement import Demand
@@ -253,6 +258,25 @@ def test_room_clocks_and_a_rating_on_a_real_cluster(own_ray, experiment):
     with pytest.raises(Unfit, match=r"does not start: .*no weights") as unfit:
         check_rating(one, ray.remote(Broken).remote(), frame)
     assert "rater.model" in unfit.value.remedy
+
+
+def test_a_rater_that_tells_no_probabilities_is_told_without_one(monkeypatch, experiment):
+    def actor(server):
+        def call(method):
+            return types.SimpleNamespace(remote=lambda *given: asyncio.run(method(*given)))
+
+        return types.SimpleNamespace(start=call(server.start), check=call(server.check), rate=call(server.rate))
+
+    class Untold(FunctionBackend):
+        async def check(self, needs):
+            return f"rater: levels {', '.join(needs.choices)}, probabilities no"
+
+    monkeypatch.setattr(ray, "get", lambda value, timeout=None: value)
+    monkeypatch.setattr(ray, "kill", lambda actor: None)
+    one, frame = experiment("rater.mode=answer_only"), encode_png(np.full((28, 28, 3), 200, dtype=np.uint8))
+    server = RatingServer(one.rater, Untold(lambda *_: Reply("2")))
+    told = check_rating(one, actor(server), frame)
+    assert told.endswith("it calls a frame Average; rater: levels 1, 2, 3, probabilities no")
 
 
 class Broken:

@@ -123,7 +123,7 @@ class Server:
         thought = [] if _is_cut(body, self.thought) else tokens
         spoken = "".join(next(iter(one)) for one in thought)
         if self.thought:
-            tokens = [*({one: 1.0} for one in (*self.thought.split(" "), "</think>\n\n")), *thought]
+            tokens = [*({one: 1.0} for one in (*re.findall(r"\S+\s*", self.thought), "</think>\n\n")), *thought]
         told = tops(*tokens) if "logprobs" in self.taken and body.get("logprobs") else None
         if self.thought and not self.thinks_in:
             close = "</think>\n\n" if thought else ""

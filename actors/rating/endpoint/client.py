@@ -92,8 +92,7 @@ class EndpointBackend:
         probabilities = None
         if choices:
             answer, text = text, manner.form.label(text, choices)
-            has_thought = bool(completion.thought)
-            probabilities = label_probabilities(completion.logprobs, answer, text, choices, has_thought)
+            probabilities = label_probabilities(completion.logprobs, answer, text, choices, completion.thought)
         elif prompt.schema:
             text = manner.form.document(text)
         return Reply(

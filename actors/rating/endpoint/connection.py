@@ -97,4 +97,6 @@ class Connection:
             raise ServerError(status)
         if code in (401, 403):
             raise Refused(f"{status} (set {KEY_VARIABLE} to a key that it accepts)")
+        if code == 404:
+            raise Refused(f"{status} (check rater.endpoint, which commonly ends in /v1, and rater.model)")
         raise (Disliked if code in (400, 422) else Refused)(status)

@@ -1,6 +1,7 @@
 """The forms in which servers take a constraint on an answer, and how an answer under each is read: strictly."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -96,7 +97,7 @@ def _only_field(pairs: list[tuple[str, Any]]) -> _Wrapped:
 
 def _value(choice: str) -> int | str:
     """A choice as a JSON value: 2 for the label "2", so that the answer's text is the label itself."""
-    return int(choice) if choice.isdecimal() else choice
+    return int(choice) if re.fullmatch("0|[1-9][0-9]{0,8}", choice) else choice
 
 
 def _same(value: Any, other: int | str) -> bool:

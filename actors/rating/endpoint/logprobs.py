@@ -20,14 +20,14 @@ _JSON_MARKS = set('"{}[]:, \t\n')
 
 
 def label_probabilities(
-    logprobs: Any, answer: str, label: str, labels: tuple[str, ...], has_thought: bool = False
+    logprobs: Any, answer: str, label: str, labels: tuple[str, ...], thought: str = ""
 ) -> tuple[float, ...] | None:
     """Probability of each label where the answer says `label`, renormalised over the labels; None if not known.
 
     None too where the labels hold less than LEAST_MASS together. A server reports its most likely tokens only: a label
     that is not among them counts as 0.
     """
-    weights = label_weights(logprobs, answer, label, labels, has_thought)
+    weights = label_weights(logprobs, answer, label, labels, thought)
     if weights is None:
         return None
     total = math.fsum(weights)
@@ -37,17 +37,17 @@ def label_probabilities(
 
 
 def label_weights(
-    logprobs: Any, answer: str, label: str, labels: tuple[str, ...], has_thought: bool = False
+    logprobs: Any, answer: str, label: str, labels: tuple[str, ...], thought: str = ""
 ) -> tuple[float, ...] | None:
     """Probability of each label among all tokens, at the position of the token that is `label`; None if there is none.
 
     `answer` is the text, thought excluded, in which `label` stands last; the tokens must spell it at their end, and
-    nothing before it unless the model thought first (`has_thought`). A label that is split over tokens has no position.
+    before it the whole thought, if there was one, and nothing else. A label that is split over tokens has no position.
     """
     try:
         entries = logprobs["content"]
         texts = [token_text(entry["token"]) for entry in entries]
-        place = _position(texts, answer, label, has_thought)
+        place = _position(texts, answer, label, thought)
         if place is None:
             return None
         alternatives = _alternatives(entries[place])
@@ -67,14 +67,15 @@ def token_text(token: str) -> str:
     return chr(int(byte[1], 16)) if byte else token.translate(_SPACES)
 
 
-def _position(texts: list[str], answer: str, label: str, has_thought: bool) -> int | None:
+def _position(texts: list[str], answer: str, label: str, thought: str) -> int | None:
     """Index of the token that is the last `label` of `answer`."""
     last = next((index for index in reversed(range(len(texts))) if _is_said(texts[index])), -1)
     said = "".join(texts[: last + 1]).rstrip()
     if not answer or not said.endswith(answer):
         return None
     start = len(said) - len(answer)
-    if not has_thought and any(map(_is_said, _tokens_before(texts, start))):
+    before = _tokens_before(texts, start)
+    if _bare(thought) not in _bare("".join(before)) if thought else any(map(_is_said, before)):
         return None
     first = start + answer.rindex(label)
     offset = 0
@@ -95,6 +96,11 @@ def _tokens_before(texts: list[str], start: int) -> list[str]:
         found.append(text[:start])
         start -= len(text)
     return found
+
+
+def _bare(text: str) -> str:
+    """Without white space, which servers trim in one place and not in another."""
+    return "".join(text.split())
 
 
 def _is_said(text: str) -> bool:

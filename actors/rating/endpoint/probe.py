@@ -84,6 +84,8 @@ class Probe:
                 break
         if refusal and not fault:
             raise await self._why_refused(needs, refusal)
+        if not completion.text:
+            raise Refused(f"{self.where}, asked for {_wish(needs)}: {fault}")
         raise Refused(
             f"{self.where} obeys no constraint on its answers (structured_outputs, or response_format with a JSON "
             f"schema), and asked for {_wish(needs)} without one: {fault}. Nothing is guessed: serve the model with a "
@@ -185,9 +187,7 @@ def _tells(completion: Completion, question: ProbeQuestion, form: Form) -> bool:
     if not question.choices:
         return False
     label = form.label(completion.text, question.choices)
-    weights = label_weights(
-        completion.logprobs, completion.text, label, question.choices, has_thought=bool(completion.thought)
-    )
+    weights = label_weights(completion.logprobs, completion.text, label, question.choices, completion.thought)
     return weights is not None
 
 

@@ -130,6 +130,11 @@ def test_other_client_errors_are_refusals(status):
         generate(after_probe(httpx.Response(status, text="no")))
 
 
+def test_a_wrong_address_or_model_is_named():
+    with pytest.raises(Refused, match=r"answers 404: .*commonly ends in /v1, and rater\.model"):
+        generate(lambda _: httpx.Response(404, text="not found"))
+
+
 def test_a_missing_key_is_named():
     with pytest.raises(Refused, match="set LIKERT_ENDPOINT_KEY"):
         generate(lambda _: httpx.Response(401, text="who are you"))

@@ -10,8 +10,8 @@ from tests.fakes.endpoints import LEVELS, tops
 SURE = {"3": 0.7, "2": 0.2, "1": 0.1}
 
 
-def read(logprobs, answer="3", label="3", labels=LEVELS, has_thought=False):
-    return label_probabilities(logprobs, answer, label, labels, has_thought)
+def read(logprobs, answer="3", label="3", labels=LEVELS, thought=""):
+    return label_probabilities(logprobs, answer, label, labels, thought)
 
 
 def test_probabilities_are_renormalised_over_the_levels():
@@ -45,7 +45,9 @@ def test_the_position_is_that_of_the_answers_own_token(positions):
 
 def test_the_answer_is_found_after_a_thought_which_may_hold_levels_too():
     positions = [{"1": 1.0}, {" or": 1.0}, {" 3": 0.4, " 2": 0.6}, {"</think>": 1.0}, {"\n\n": 1.0}, SURE]
-    assert read(tops(*positions), has_thought=True) == pytest.approx((0.1, 0.2, 0.7))
+    assert read(tops(*positions), thought="1 or 3") == pytest.approx((0.1, 0.2, 0.7))
+    # What is told are the tokens of the thought alone, which ends in a level.
+    assert read(tops(*positions[:2], SURE), thought="1 or 3") is None
     # Nobody has said that it thought: tokens and answer do not belong together.
     assert read(tops(*positions)) is None
 
