@@ -10,7 +10,7 @@ from transformers import Qwen2Tokenizer
 
 from actors.pocket.pictures import Layout
 from actors.pocket.tokenizer import END_OF_TURN, IMAGE
-from actors.rating.vllm_engine import chat_text
+from actors.rating.chat import chat_text
 from algorithms.prompts import Prompt
 
 

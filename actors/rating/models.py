@@ -38,18 +38,19 @@ class _HubModel:
     config: dict[str, Any]
 
 
-def resolve_model(settings: RaterSettings) -> Checkpoint:
+def resolve_model(settings: RaterSettings, with_weights: bool = True) -> Checkpoint:
     """The checkpoint that `rater.model` means. Loads nothing, but may ask the hub for a few kilobytes.
 
     Raises ValueError with field, value, rule and remedy if there is no such model, if it is not a Qwen-VL, or if its
-    weights are not safetensors.
+    weights are not safetensors, unless it is to be looked at without its weights.
     """
     folder = POCKET_FOLDERS.get(settings.model, Path(settings.model).expanduser())
     if settings.model in POCKET_FOLDERS or folder.is_dir():
-        _check_folder(settings.model, folder)
+        _check_folder(settings.model, folder, with_weights)
         return folder
     model = _hub_model(settings)
-    _check_files(settings.model, model.files)
+    if with_weights:
+        _check_files(settings.model, model.files)
     _check_type(settings.model, model.config)
     return settings.model
 
@@ -81,19 +82,25 @@ def folder_digest(folder: Path) -> str:
 
 def token_px(checkpoint: Checkpoint, revision: str | None) -> int:
     """Side in pixels of what becomes a token: some patches of the vision tower, merged."""
-    if isinstance(checkpoint, Path):
-        config = json.loads((checkpoint / "config.json").read_text())
-    else:
-        config = _hub_model(RaterSettings(model=checkpoint, revision=revision)).config
+    config = checkpoint_config(checkpoint, revision)
     vision = config.get("vision_config", {})
-    return int(vision.get("patch_size", 14)) * int(vision.get("spatial_merge_size", 2))
+    usual_patch = 16 if config["model_type"].startswith("qwen3") else 14
+    return int(vision.get("patch_size", usual_patch)) * int(vision.get("spatial_merge_size", 2))
 
 
-def _check_folder(model: str, folder: Path) -> None:
+def checkpoint_config(checkpoint: Checkpoint, revision: str | None) -> dict[str, Any]:
+    """What stands in its config.json."""
+    if isinstance(checkpoint, Path):
+        return json.loads((checkpoint / "config.json").read_text())
+    return _hub_model(RaterSettings(model=checkpoint, revision=revision)).config
+
+
+def _check_folder(model: str, folder: Path, with_weights: bool) -> None:
     if not (folder / "config.json").is_file():
         remedy = f"rebuild it with `{REBUILD[model]}`" if model in REBUILD else "name one written by save_pretrained"
         raise ValueError(f"rater.model {model!r}: {folder} has no config.json, so it is no checkpoint; {remedy}")
-    _check_files(model, [path.name for path in folder.iterdir()])
+    if with_weights:
+        _check_files(model, [path.name for path in folder.iterdir()])
     try:
         config = json.loads((folder / "config.json").read_text())
     except json.JSONDecodeError as error:
@@ -113,7 +120,12 @@ def _check_files(model: str, names: Iterable[str]) -> None:
     )
 
 
-def _check_type(model: str, config: dict[str, Any]) -> None:
+def _check_type(model: str, config: Any) -> None:
+    if not isinstance(config, dict) or not isinstance(config.get("vision_config", {}), dict):
+        raise ValueError(
+            f"rater.model {model!r}: its config.json describes no model: it, and its vision_config, must be blocks of "
+            "settings; take it anew from where the checkpoint came from"
+        )
     found = config.get("model_type")
     if found not in MODEL_TYPES:
         raise ValueError(

@@ -60,6 +60,18 @@ def test_broken_configuration_is_explained(folder):
         resolve_model(settings(folder))
 
 
+@pytest.mark.parametrize("config", [[], "text", {"model_type": "qwen2_vl", "vision_config": 7}])
+def test_a_configuration_of_something_else_is_explained(folder, config):
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"rater\.model .*config\.json describes no model: .*must be blocks"):
+        resolve_model(settings(folder))
+
+
+def test_weights_may_be_elsewhere_for_who_only_looks(folder):
+    (folder / "model.safetensors").unlink()
+    assert resolve_model(settings(folder), with_weights=False) == folder
+
+
 def test_other_models_are_refused(folder):
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(ValueError, match=r"model_type is 'llama', but must be a Qwen-VL .*set rater\.endpoint"):

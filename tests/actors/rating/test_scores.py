@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from actors.rating.backend import Reply, ServerError
+from actors.rating.chat import chat_text
 from actors.rating.endpoint.client import _messages
 from actors.rating.fake import FunctionBackend
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
-from actors.rating.vllm_engine import chat_text
 from algorithms.ratings import RaterIdentity, RatingFailure
 from algorithms.scores import ScoreRequest, Scores, score_key
 from algorithms.scoring_prompts import (
