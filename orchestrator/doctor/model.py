@@ -49,10 +49,10 @@ def check_rating(
         (outcome,) = ray.get(actor.rate.remote([request]))
     except (ray.exceptions.RayTaskError, ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
         cause = getattr(error, "cause", None) or error
-        raise Unfit(
-            f"{rater.model} does not start: {str(cause).splitlines()[-1]}",
-            "choose another rater.model, or lower rater.max_model_len or rater.gpu_memory_fraction",
-        ) from None
+        remedy = "choose another rater.model, or lower rater.max_model_len or rater.gpu_memory_fraction"
+        if rater.endpoint:
+            remedy = "correct rater.endpoint or rater.model; docs/endpoints.md says what a server must do"
+        raise Unfit(f"{rater.endpoint or rater.model} does not start: {str(cause).splitlines()[-1]}", remedy) from None
     finally:
         ray.kill(actor)
     if not isinstance(outcome, Rating):

@@ -5,6 +5,7 @@ of numbers. Whoever answers with prose has not obeyed.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
@@ -66,22 +67,20 @@ class Probe:
         Raises Refused, with what the server does instead and what to do, if it can not answer such questions.
         """
         refusal: Disliked | Crashed | None = None
-        top_logprobs = TOP_LOGPROBS if needs.choices else ()
+        alternatives = TOP_LOGPROBS if needs.choices else ()
         fault = ""
         for form in (*CONSTRAINTS, FREE):
             question = _question(needs, form)
-            for top in (*top_logprobs, 0):
-                try:
-                    manner, completion = await self._ask(question, Manner(form, top))
-                except (Disliked, Crashed) as error:
-                    refusal = error
-                    continue
-                # It takes as many, so a larger number need not be tried again; nor a smaller one.
-                top_logprobs = (top,) if top else ()
-                fault = self._fault(completion, question, form)
-                if not fault:
-                    return replace(manner, tells_probabilities=_tells(completion, question, form))
-                break
+            try:
+                manner, completion = await self._put(question, form, alternatives)
+            except (Disliked, Crashed) as error:
+                refusal = error
+                continue
+            fault = self._fault(completion, question, form)
+            if not fault:
+                return replace(manner, tells_probabilities=_tells(completion, question, form))
+            # What it took once need not be found out again.
+            alternatives = (manner.top_logprobs,) if manner.top_logprobs else ()
         if refusal and not fault:
             raise await self._why_refused(needs, refusal)
         if not completion.text:
@@ -113,6 +112,15 @@ class Probe:
             each = (counts[0] - without) / len(small.pictures_px)
             return f"{each:,.0f} tokens a picture whatever its size"
         return "PICTURES ADD NO TOKENS: make sure that the model sees them"
+
+    async def _put(
+        self, question: ProbeQuestion, form: Form, alternatives: tuple[int, ...]
+    ) -> tuple[Manner, Completion]:
+        """Ask under a constraint, with as many alternatives to each token as the server takes."""
+        for number in alternatives:
+            with suppress(Disliked, Crashed):
+                return await self._ask(question, Manner(form, number))
+        return await self._ask(question, Manner(form))
 
     async def _ask(self, question: ProbeQuestion, manner: Manner) -> tuple[Manner, Completion]:
         """Ask; again with more room if the model thinks first."""

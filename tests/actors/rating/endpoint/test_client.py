@@ -7,7 +7,7 @@ import json
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -334,6 +334,35 @@ def test_a_hanging_server_gives_no_rating():
         outcomes = rate(url, 3, deadline_s=0.3)
         release.set()
     assert [outcome.cause for outcome in outcomes] == ["timeout"] * 3
+
+
+def test_a_server_that_cuts_its_answers_gives_no_rating():
+    def respond(handler, body):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b'{"choices": [')
+        handler.close_connection = True
+
+    with local_server(respond) as url:
+        (outcome,) = rate(url, 1)
+    assert (outcome.cause, outcome.attempts) == ("server_error", 3)
+
+
+def test_a_server_that_drips_its_answers_gives_no_rating():
+    release = threading.Event()
+
+    def respond(handler, body):
+        handler.send_response(200)
+        handler.end_headers()
+        with suppress(OSError):
+            while not release.wait(0.02):
+                handler.wfile.write(b" ")
+
+    with local_server(respond) as url:
+        outcomes = rate(url, 2, deadline_s=0.2)
+        release.set()
+    assert [outcome.cause for outcome in outcomes] == ["timeout"] * 2
 
 
 def test_a_server_that_is_not_there_gives_no_rating():
