@@ -6,6 +6,8 @@ import itertools
 import math
 import multiprocessing
 import os
+import re
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -40,6 +42,9 @@ REPORT_EVERY_TOKENS = 16
 """An analysis under way shows progress this often."""
 
 
+DEPRECATED_INSIDE = "vllm.triton_utils.dispatcher"
+"""A module that looks at everything in torch, and so is warned of what it does not use."""
+
 SMALL_IMAGE_BYTES = 64 * 1024
 """Pictures up to this are prepared at once, in a few milliseconds; larger ones in threads, so that others go on."""
 
@@ -49,6 +54,7 @@ def engine_environment() -> dict[str, str]:
 
     The engine also sets what is missing when it starts, so that it works in any process.
     """
+    warned = filter(None, os.environ.get("PYTHONWARNINGS", "").split(","))
     paths = [str(ENGINE_SITE), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
@@ -60,6 +66,9 @@ def engine_environment() -> dict[str, str]:
         # Each start would print a page of advice; what stops an engine is raised, and told by the rating server.
         "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
         "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
+        # torch's errors only: it warns that there is no Triton where there is no GPU.
+        "TORCH_LOGS": os.environ.get("TORCH_LOGS", "-torch"),
+        "PYTHONWARNINGS": ",".join(dict.fromkeys([*warned, f"ignore::FutureWarning:{DEPRECATED_INSIDE}"])),
     }
 
 
@@ -230,7 +239,8 @@ class VllmEngine:
 def prepare_process(settings: RaterSettings) -> bool:
     """Make this process, and those it will spawn, fit to import vllm. Returns whether engines run on a processor."""
     environment = engine_environment()
-    os.environ["PYTHONPATH"] = environment["PYTHONPATH"]
+    os.environ |= {name: environment[name] for name in ("PYTHONPATH", "PYTHONWARNINGS")}
+    warnings.filterwarnings("ignore", category=FutureWarning, module=re.escape(DEPRECATED_INSIDE))
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     mend_torchvision()

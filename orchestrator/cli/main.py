@@ -45,7 +45,9 @@ def run(
     from orchestrator.storage.writing import FolderLock
 
     experiment = load_experiment(file, overrides or [])
-    kind_of(experiment).check(experiment)
+    kind = kind_of(experiment)
+    experiment = kind.settled(experiment)
+    kind.check(experiment)
     with FolderLock(experiment.run_folder):
         run_experiment(experiment)
 
@@ -162,16 +164,18 @@ def serve(
     Exit codes: 2 bad settings, or an address or a model that cannot be served, 130 stopped by Ctrl-C.
     """
     from orchestrator.settings.loading import load_rater
+    from orchestrator.settings.served import as_served
 
-    rater = load_rater(settings or [])
+    rater = as_served(load_rater(settings or []))
     from actors.rating.serving import listening
 
+    tell = functools.partial(typer.echo, err=True)
     try:
-        listening.serve(rater, host, port, tell=functools.partial(typer.echo, err=True))
+        listening.serve(rater, host, port, tell)
     except listening.CannotServe as error:
         raise SettingsError(str(error)) from None
     except KeyboardInterrupt:
-        typer.echo("rating server: stopped", err=True)
+        tell("rating server: stopped")
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -20,8 +20,9 @@ def start(
 ) -> None:
     """Start a rating server in the running Ray cluster; it stays until it is stopped."""
     from orchestrator.settings.loading import load_rater
+    from orchestrator.settings.served import as_served
 
-    settled = load_rater([*(settings or []), f"server={name}"])
+    settled = as_served(load_rater([*(settings or []), f"server={name}"]))
     from orchestrator.ratings import rater_command
 
     typer.echo(rater_command.start(settled))

@@ -12,11 +12,13 @@ from algorithms.ratings import Rating, RatingRequest, level_in_words
 from orchestrator.doctor.findings import Unfit
 from orchestrator.doctor.frames import draw_one
 from orchestrator.settings.preflight import check_model
+from orchestrator.settings.served import as_served
 
 
 def check_weights(rater: RaterSettings) -> str:
     """Which weights would rate, if they are there and are of a kind that is served. Loads none."""
     if rater.endpoint is not None:
+        as_served(rater)
         return f"asked at {rater.endpoint}"
     check_model(rater)
     return f"{rater.model}: the weights are there; --model loads them"
@@ -38,7 +40,7 @@ def check_rating(
 
     from orchestrator.ratings.replicas import start_rating_servers
 
-    rater = rater.model_copy(update={"num_replicas": 1, "server": None})
+    rater = as_served(rater).model_copy(update={"num_replicas": 1, "server": None})
     started = time.monotonic()
     actor = server or start_rating_servers(rater)[0]
     try:

@@ -15,11 +15,14 @@ from orchestrator.ratings.asking import asking
 from orchestrator.ratings.score_service import ScoreService
 from orchestrator.screen.work_progress import WorkProgress
 from orchestrator.settings.preflight import check_model, check_writable
+from orchestrator.settings.served import as_served
 
 
 def judge(file: Path, overrides: Sequence[str]) -> None:
     """Judge the raters that a settings file names. Raises LikertError."""
     settings = load_judging(file, overrides)
+    raters = {name: as_served(rater) for name, rater in settings.raters.items()}
+    settings = settings.model_copy(update={"raters": raters})
     dataset = TrajectoryDataset(settings.data)
     for rater in settings.raters.values():
         if rater.endpoint is None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from actors.rating.backend import Needs
-from actors.rating.models import rater_identity
 from algorithms.ratings import RaterIdentity
 from algorithms.scoring_prompts import SCORE_LETTERS, SCORING_PROMPT_VERSION, scores_schema
 from orchestrator.cluster.placement import Demand
@@ -22,11 +21,13 @@ from orchestrator.ratings.score_store import ScoreStore
 from orchestrator.screen.run_progress import clock
 from orchestrator.screen.work_progress import WorkProgress
 from orchestrator.settings.preflight import check_model, check_writable
+from orchestrator.settings.served import as_served, expected_identity
 
 
 def label(file: Path, overrides: Sequence[str], dry_run: bool) -> None:
     """Label the data set that a settings file names, or with `dry_run` say what that would ask. Raises LikertError."""
     settings = load_labelling(file, overrides)
+    settings = settings.model_copy(update={"rater": as_served(settings.rater)})
     dataset = TrajectoryDataset(settings.data)
     if settings.labeller.kind != "rg_vlm":
         from orchestrator.labelling.labeller_command import label_with
@@ -85,9 +86,7 @@ def _done(settings: LabelSettings, dataset: TrajectoryDataset, part: str, identi
 
 
 def _print_estimate(settings: LabelSettings, dataset: TrajectoryDataset) -> None:
-    rater = settings.rater
-    # What an endpoint serves is not asked for an estimate.
-    identity = RaterIdentity(rater.model, rater.revision or "endpoint") if rater.endpoint else rater_identity(rater)
+    identity = expected_identity(settings.rater)
     parts = [part for part in dataset.parts if not _done(settings, dataset, part, identity)]
     for line in estimate_lines(
         settings, estimate(settings, dataset, parts, identity, ScoreStore(settings.ratings_folder))

@@ -7,8 +7,6 @@ import numpy as np
 
 from actors.rating.labellers.labeller import Labeller
 from actors.rating.labellers.settings import RandomLabeller
-from actors.rating.models import rater_identity
-from algorithms.ratings import RaterIdentity
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
 from orchestrator.labelling.episodes import EpisodeLabelling, about_labels, order_correlations
@@ -19,6 +17,7 @@ from orchestrator.ratings.asking import asking
 from orchestrator.ratings.score_service import ScoreService
 from orchestrator.screen.work_progress import WorkProgress
 from orchestrator.settings.preflight import check_model, check_writable
+from orchestrator.settings.served import expected_identity
 
 
 def label_with(settings: LabelSettings, dataset: TrajectoryDataset, dry_run: bool) -> None:
@@ -145,11 +144,9 @@ def correlation_line(correlations: list[float | None]) -> str:
 def _print_plan(
     settings: LabelSettings, dataset: TrajectoryDataset, labeller: Labeller, more: dict[str, Any], asks: bool
 ) -> None:
-    rater = settings.rater
     identity = labeller.identity()
     if asks:
-        # What an endpoint serves is not asked for a plan.
-        identity = RaterIdentity(rater.model, rater.revision or "endpoint") if rater.endpoint else rater_identity(rater)
+        identity = expected_identity(settings.rater)
     about = about_labels(settings, identity, asks, **more)
     parts = EpisodeLabelling(settings, dataset, labeller, about).parts_to_do()
     num_questions = num_episodes = 0

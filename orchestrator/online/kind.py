@@ -12,6 +12,7 @@ from orchestrator.online import preflight
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.runs.kind import Kind, Work
 from orchestrator.runs.layout import EVAL_SUCCESS
+from orchestrator.settings.served import as_served
 from orchestrator.storage.locations import RemotePath
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class OnlineKind(Kind):
     taken_over = preflight.ONLINE_TAKEN_OVER
     # The pocket rater and a packaged task, folders of the default names.
     example: ClassVar = {"task": "drawer_close", "reward_model": {"network": "small", "image_px": 56}}
+
+    def settled(self, experiment: OnlineExperiment) -> OnlineExperiment:
+        """The block `rater`, by the server that it names."""
+        return experiment.model_copy(update={"rater": as_served(experiment.rater)})
 
     def check_machine(self, experiments: Sequence[OnlineExperiment]) -> None:
         """Every model, OpenGL, and the disk for all runs together."""

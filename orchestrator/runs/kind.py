@@ -54,6 +54,13 @@ class Kind(ABC):
     """Whether a process may run one trial of a sweep after another, which saves starting it; else its end frees all
     that it held."""
 
+    def settled(self, experiment: Any) -> Any:
+        """The experiment with what others decide of its settings: a likert server how its weights are run.
+
+        Raises SettingsError if they do not agree.
+        """
+        return experiment
+
     # ------------------------------------------------------------------------------------------------ checks
 
     def check(self, experiment: Any) -> None:

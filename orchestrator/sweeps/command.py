@@ -1,6 +1,7 @@
 """`likert sweep`: everything is checked before anything starts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.kinds import kind_of
@@ -19,11 +20,18 @@ def sweep(file: Path, overrides: Sequence[str], resume: bool, dry_run: bool) -> 
         for warning in warnings:
             print(f"warning: {warning}")
         return
+    plan = settled(plan)
     check_sweep(plan)
     SweepFolder(plan).check(resume)
     from orchestrator.sweeps.driver import run_sweep
 
     run_sweep(plan, resume)
+
+
+def settled(plan: SweepPlan) -> SweepPlan:
+    """The plan with what others decide of its trials' settings. Raises SettingsError if they do not agree."""
+    trials = [replace(one, experiment=kind_of(one.experiment).settled(one.experiment)) for one in plan.trials]
+    return replace(plan, trials=trials)
 
 
 def check_sweep(plan: SweepPlan) -> None:

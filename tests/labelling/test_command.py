@@ -113,7 +113,7 @@ def test_the_rate_leaves_pauses_out():
 
 
 def test_what_is_labelled_is_not_counted_and_a_dry_run_asks_nothing(file, monkeypatch):
-    monkeypatch.setattr("orchestrator.labelling.command.rater_identity", lambda rater: FAKE)
+    monkeypatch.setattr("orchestrator.labelling.command.expected_identity", lambda rater: FAKE)
     overrides = ["rater.max_in_flight=8", "rater.max_attempts=1", "price.per_million_prompt_tokens=1e6"]
     before = likert(file, "--dry-run", *overrides)
     assert before.exit_code == 0 and "0 of 2 parts are labelled" in before.output and "4 windows" in before.output

@@ -5,6 +5,8 @@ import http.server
 import json
 import os
 import pickle
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -241,6 +243,62 @@ def test_an_endpoint_that_babbles_then_hangs_stops_the_run_and_a_well_one_lets_i
     assert finished.returncode == 0, finished.stderr
     assert "(model some/model): levels by structured_outputs, probabilities no" in finished.stderr
     assert 20 <= len(RatingStore(tmp_path / "ratings")) <= NUM_SESSIONS * 20
+
+
+@contextlib.contextmanager
+def likert_serve(folder: Path, *settings: str):
+    """The pocket rater behind `likert serve`; yields its address."""
+    log = folder / "serve.log"
+    with log.open("w") as stderr:
+        arguments = [*LIKERT, "serve", "--port", "0", *settings]
+        process = subprocess.Popen(arguments, env=ENVIRONMENT, stderr=stderr, stdout=stderr, text=True)
+    children: set[int] = set()
+
+    def listens() -> bool:
+        assert process.poll() is None, log.read_text()
+        return "Ctrl-C ends it" in log.read_text()
+
+    try:
+        wait_until(listens, 300, "the server to be loaded")
+        children = descendants(process.pid)
+        yield re.findall(r"http://\S+/v1", log.read_text())[0]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        first, second, third = log.read_text().splitlines()
+        assert (first, third) == ("rating server: loading pocket", "rating server: stopped")
+        assert "no key is needed" in second
+    finally:
+        process.kill()
+        process.wait()
+    wait_until(lambda: not alive(children), 60, "the server's processes to end")
+
+
+@pytest.mark.slow
+def test_a_likert_server_gives_the_ratings_of_an_engine_of_ones_own_under_the_same_keys(tmp_path):
+    # One session, before anything is learnt: both runs show the same frames.
+    short = [*SHORT, "total_env_steps=1000", "feedback.budget=20", "rollout.num_workers=1"]
+    own = likert_run(tmp_path / "own", *short)
+    assert own.returncode == 0, own.stderr
+    with likert_serve(tmp_path) as address:
+        asked = likert_run(tmp_path / "asked", *short, f"rater.endpoint={address}")
+        assert asked.returncode == 0, asked.stderr
+        # The run that had an engine of its own finds its ratings when it asks a server, and goes on.
+        longer = [*short, "total_env_steps=1200"]
+        on = likert_run(tmp_path / "own", *longer, f"rater.endpoint={address}")
+        assert on.returncode == 0, on.stderr
+        other = likert_run(tmp_path / "other", *short, f"rater.endpoint={address}", "rater.max_pixels=50000")
+        assert other.returncode == 2 and "max_pixels 12544 (asked for: 50000)" in other.stderr
+    rows = {
+        name: sorted(RatingStore(tmp_path / name / "ratings").rows(), key=lambda row: row["key"])
+        for name in ("own", "asked")
+    }
+    told = ("key", "rating", "analysis", "model", "revision", "precision", "min_pixels", "max_pixels", "images")
+    assert len(rows["own"]) > 1
+    assert [[row[name] for name in told] for row in rows["asked"]] == [
+        [row[name] for name in told] for row in rows["own"]
+    ]
+    for one, other in zip(rows["asked"], rows["own"], strict=True):
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-6)
 
 
 @pytest.mark.slow

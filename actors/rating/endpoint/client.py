@@ -2,18 +2,20 @@
 
 import asyncio
 import base64
+from contextlib import suppress
 from typing import Any
 
 import httpx
 
-from actors.rating.backend import Needs, Refused, Reply, ServerError, Unparsable
+from actors.rating.backend import Needs, RaterError, Refused, Reply, ServerError, Unparsable
 from actors.rating.endpoint.completion import Completion, read_completion
 from actors.rating.endpoint.connection import Connection
 from actors.rating.endpoint.forms import FREE
 from actors.rating.endpoint.logprobs import label_probabilities
 from actors.rating.endpoint.probe import Manner, Probe, ProbeQuestion, tiny_png
+from actors.rating.endpoint.served import LOOK_S, Served, named_model, read_served
 from actors.rating.images import sized_png
-from actors.rating.settings import POCKET, RaterSettings
+from actors.rating.settings import RaterSettings
 from algorithms.prompts import Prompt
 from algorithms.ratings import RaterIdentity
 
@@ -30,7 +32,8 @@ class EndpointBackend:
     """Chat completions over HTTP, pictures as base64 PNG.
 
     How a level, or a list of scores, is constrained depends on what the server obeys: a probe finds it out before the
-    first question of each kind, or when `check` is told of the kind. Answers are parsed strictly all the same.
+    first question of each kind, or when `check` is told of the kind. Answers are parsed strictly all the same. A likert
+    server says which weights answer and how they are run; it sizes pictures itself.
 
     `transport` replaces the network, for tests.
     """
@@ -43,20 +46,29 @@ class EndpointBackend:
         self._settings = settings
         self._transport = transport
         self._connection: Connection | None = None
-        self._model = "" if settings.model == POCKET else settings.model
+        self._model = named_model(settings)
+        self._served: Served | None = None
         self._manners: dict[str, Manner] = {}
         self._probing = asyncio.Lock()
 
     async def start(self) -> None:
-        """Connect, and find out which model is served if `rater.model` does not say.
+        """Connect, and find out which model is served if `rater.model` does not say, and whether by a likert server.
 
-        Raises ServerError or Refused if the server does not tell, ValueError if it serves several.
+        Raises ServerError or Refused if the server does not tell, ValueError if it serves several, or if it is a likert
+        server that runs its weights otherwise than the settings say.
         """
         if self._connection is None:
             settings = self._settings
             self._connection = Connection(str(settings.endpoint), settings.max_in_flight, self._transport)
+        models = await self._models()
+        self._served = read_served(models, self._model)
         if not self._model:
-            self._model = await self._served_model()
+            self._model = self._only_one(models)
+        if self._served is not None and self._served.agreed(self._settings) != self._settings:
+            raise ValueError(
+                f"rater.endpoint {self._settings.endpoint} was not there, or was another one, when these settings were "
+                "read; now that it is, give the command again"
+            )
 
     async def check(self, needs: Needs) -> str:
         """One line about what a run with these needs relies on. Raises Refused, with the remedy, if they can not be
@@ -78,7 +90,7 @@ class EndpointBackend:
                 facts.append(f"{needs.num_pictures} pictures a question")
             facts.append(await self._probe.tokens_of_a_picture(needs, manner))
         limits = f"{self._settings.min_pixels:,} to {self._settings.max_pixels:,}"
-        facts.append(f"pictures brought to {limits} pixels here")
+        facts.append(f"pictures brought to {limits} pixels {'there' if self._served else 'here'}")
         return f"rater: {self._where}: {', '.join(filter(None, facts))}"
 
     async def generate(self, prompt: Prompt, images: tuple[bytes, ...], choices: tuple[str, ...]) -> Reply:
@@ -105,7 +117,12 @@ class EndpointBackend:
         )
 
     def identity(self) -> RaterIdentity:
-        """The served model's name. Its weights can not be checked from here: `rater.revision` can tell them apart."""
+        """What a likert server says, else the served model's name.
+
+        Its weights can not be checked from here: `rater.revision` can tell them apart.
+        """
+        if self._served is not None:
+            return self._served.identity
         return RaterIdentity(self._model, self._settings.revision or "endpoint")
 
     async def close(self) -> None:
@@ -123,7 +140,12 @@ class EndpointBackend:
         return Probe(self._ask_probe, self._where, self._settings.max_analysis_tokens)
 
     def _sized(self, images: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        """Within the limits that keys name; what lies between them goes out as it is."""
+        """Within the limits that keys name; what lies between them goes out as it is.
+
+        A likert server keeps to them itself, by the model's own tokens.
+        """
+        if self._served is not None:
+            return images
         return tuple(sized_png(image, self._settings.min_pixels, self._settings.max_pixels) for image in images)
 
     async def _manner(self, needs: Needs) -> Manner:
@@ -170,14 +192,22 @@ class EndpointBackend:
     def _most_tokens(self, prompt: Prompt, choices: tuple[str, ...], manner: Manner) -> int:
         most = self._settings.max_analysis_tokens
         if not choices and not prompt.schema:
-            return most
-        answer = (CHOICE_TOKENS if choices else JSON_TOKENS) + manner.form.extra_tokens
+            return prompt.max_tokens or most
+        answer = (CHOICE_TOKENS if choices else prompt.max_tokens or JSON_TOKENS) + manner.form.extra_tokens
         return answer + (most if manner.thinks else 0)
 
-    async def _served_model(self) -> str:
-        body = await self._send("GET", "models")
+    async def _models(self) -> Any:
+        """What the server lists. Where `rater.model` names one, a server without a list will do."""
+        if not self._model:
+            return await self._send("GET", "models")
+        with suppress(RaterError, TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                return await self._send("GET", "models")
+        return None
+
+    def _only_one(self, models: Any) -> str:
         try:
-            names = [str(model["id"]) for model in body["data"]]
+            names = [str(model["id"]) for model in models["data"]]
         except (KeyError, TypeError) as error:
             raise Unparsable(
                 f"rater.endpoint {self._settings.endpoint}: its list of models is not in OpenAI's format; "
@@ -198,7 +228,7 @@ class EndpointBackend:
 
 def _messages(prompt: Prompt, pictures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The conversation in OpenAI's form; pictures precede the first user turn."""
-    messages: list[dict[str, Any]] = [{"role": "system", "content": prompt.system}]
+    messages: list[dict[str, Any]] = [{"role": "system", "content": prompt.system}] if prompt.system else []
     for said, answered in prompt.earlier:
         messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": said}]})
         messages.append({"role": "assistant", "content": answered})

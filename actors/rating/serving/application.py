@@ -25,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from actors.rating.endpoint.served import FIELD, Served
 from actors.rating.models import POCKET_FOLDERS
 from actors.rating.server import RatingServer
 from actors.rating.serving.chat import chat_question, completion
@@ -129,18 +130,7 @@ class _Routes:
             "created": self._started,
             "owned_by": "likert",
             "max_model_len": self._settings.max_model_len,
-            "likert": {"model": identity.model, "revision": identity.revision, **self._run_as()},
-        }
-
-    def _run_as(self) -> dict[str, Any]:
-        """How the weights are run: what of a rating's key is the server's to say."""
-        sampling = self._settings.sampling
-        return {
-            "temperature": sampling.temperature,
-            "seed": sampling.seed,
-            "min_pixels": sampling.min_pixels,
-            "max_pixels": sampling.max_pixels,
-            "precision": sampling.precision,
+            FIELD: Served.by(self._settings, identity).model_dump(),
         }
 
     def _check_length(self, *texts: str) -> None:

@@ -201,6 +201,8 @@ class FixedTokens:
         self._number = number
 
     def __call__(self, request):
+        if request.method == "GET":
+            return httpx.Response(404)
         body = vllm(pixels_a_token=10**9)(request).json()
         pictures = request.content.count(b"data:image/png")
         body["usage"]["prompt_tokens"] = 30 + self._number * pictures
@@ -232,4 +234,4 @@ def test_what_no_other_form_can_mend_is_told_at_once(status):
 
     with pytest.raises(Refused, match=f"answers {status}: no"):
         check(refuse, RATING)
-    assert len(asked) == 1
+    assert [request.method for request in asked] == ["GET", "POST"]
