@@ -25,12 +25,12 @@ import psutil
 import ray
 from PIL import Image
 
+from actors.rating.chat import load_chat_format
 from actors.rating.images import prepare_images
 from actors.rating.models import load_revision, resolve_model, token_px
 from actors.rating.server import RatingServer
 from actors.rating.settings import POCKET, RaterSettings
 from actors.rating.vllm_engine import (
-    chat_text,
     engine_arguments,
     engine_environment,
     label_tokens,
@@ -73,8 +73,8 @@ class OfflineEngine:
         self._settings = settings
         self._token_px = token_px(checkpoint, revision)
         self._llm = LLM(**engine_arguments(settings, str(checkpoint), revision, on_cpu))
-        self._tokenizer = self._llm.get_tokenizer()
-        self._tokens = list(label_tokens(self._tokenizer, answer_labels(SCALE)).values())
+        self._chat = load_chat_format(settings.model, checkpoint, revision)
+        self._tokens = list(label_tokens(self._chat.tokenizer, answer_labels(SCALE)).values())
 
     def rate(self, requests: Sequence[RatingRequest]) -> list[int]:
         """The levels."""
@@ -93,7 +93,7 @@ class OfflineEngine:
         limits = self._settings.min_pixels, self._settings.max_pixels
         inputs = []
         for prompt, images in questions:
-            inputs.append({"prompt": chat_text(self._tokenizer, prompt, len(images))})
+            inputs.append({"prompt_token_ids": list(self._chat.tokens(prompt, len(images), at_once=bool(tokens)))})
             if images:
                 inputs[-1]["multi_modal_data"] = {"image": prepare_images(images, *limits, self._token_px)}
         return self._llm.generate(inputs, sampling_parameters(self._settings, tokens), use_tqdm=False)

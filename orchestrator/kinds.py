@@ -5,6 +5,7 @@ lies below (settings, runs, reports, the cluster) and above (sweeps, the doctor,
 needs, and knows none by name.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -54,9 +55,10 @@ def experiment_from(tree: Tree, folder: Path, title: str) -> Experiment:
     return loading.experiment_from(tree, folder, title, settings_classes())
 
 
-def example_experiment(name: str) -> Experiment:
-    """A small experiment of the first kind, for where no file is given."""
-    return experiment_from({"name": name, **next(iter(KINDS.values())).example}, Path(), name)
+def example_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
+    """A small experiment of the first kind, for where no file is given. Raises SettingsError for an override."""
+    tree = copy.deepcopy({"name": name, **next(iter(KINDS.values())).example})
+    return experiment_from(loading.lay_over(tree, overrides, Path()), Path(), name)
 
 
 def read_run(folder: Path | RemotePath) -> RunData:

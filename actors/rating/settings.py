@@ -21,7 +21,7 @@ class RaterSettings(Settings):
 
     model: Annotated[str, Field(min_length=1)] = POCKET
     """`pocket` for frames, `pocket_windows` for windows, a local folder, or a hub name such as
-    `Qwen/Qwen2-VL-7B-Instruct`; any Qwen-VL."""
+    `Qwen/Qwen2-VL-7B-Instruct`: a Qwen2-VL, Qwen2.5-VL or Qwen3-VL."""
     revision: str | None = None
     """Hub revision; pin it for a reproducible study."""
     mode: Literal["two_turn", "answer_only"] = "two_turn"

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.rating.backend import EngineDead, Refused, Reply, ServerError, Unparsable
+from actors.rating.chat import ChatFormat, load_chat_format, without_thought_marks
 from actors.rating.engine_site.likert_engine_hooks import mend_torchvision
 from actors.rating.images import prepare_images
-from actors.rating.models import load_revision, rater_identity, resolve_model, token_px
+from actors.rating.models import Checkpoint, load_revision, rater_identity, resolve_model, token_px
 from actors.rating.settings import RaterSettings
+from actors.rating.sizing import check_fits, needs_of, shape_of, this_machine
 from algorithms.prompts import Prompt, answer_labels
 from algorithms.ratings import RaterIdentity
 from algorithms.scales import SCALE_WORDS, RatingScale
@@ -83,7 +85,7 @@ class VllmEngine:
         self._settings = settings
         self._identity: RaterIdentity | None = None
         self._llm: AsyncLLM | None = None
-        self._tokenizer: Any = None
+        self._chat: ChatFormat | None = None
         self._label_tokens: dict[str, int] = {}
         self._token_px = 0
         self._request_numbers = itertools.count()
@@ -99,8 +101,7 @@ class VllmEngine:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm-start")
         self._llm = await asyncio.get_running_loop().run_in_executor(self._thread, self._build)
-        self._tokenizer = self._llm.get_tokenizer()
-        self._label_tokens = label_tokens(self._tokenizer, answer_labels(LONGEST_SCALE))
+        self._label_tokens = label_tokens(self._chat.tokenizer, answer_labels(LONGEST_SCALE))
         await self._warm_up()
 
     async def generate(self, prompt: Prompt, images: tuple[bytes, ...], choices: tuple[str, ...]) -> Reply:
@@ -124,7 +125,9 @@ class VllmEngine:
             raise ServerError(f"the engine gave a question up: {answer.finish_reason}")
         num_tokens = len(output.prompt_token_ids), len(answer.token_ids)
         if not choices:
-            return Reply(answer.text, None, *num_tokens, cut_short=answer.finish_reason == "length")
+            # What it thinks belongs to its analysis.
+            said = without_thought_marks(answer.text) if self._chat.thinks else answer.text
+            return Reply(said, None, *num_tokens, cut_short=answer.finish_reason == "length")
         # The engine reports log probabilities over the whole vocabulary, taken before the mask.
         probabilities = renormalised([answer.logprobs[0][token].logprob for token in tokens])
         return Reply(choices[tokens.index(answer.token_ids[0])], probabilities, *num_tokens)
@@ -132,7 +135,7 @@ class VllmEngine:
     def _tokens_of(self, choices: tuple[str, ...]) -> list[int]:
         if any(choice not in self._label_tokens for choice in choices):
             try:
-                self._label_tokens |= label_tokens(self._tokenizer, choices)
+                self._label_tokens |= label_tokens(self._chat.tokenizer, choices)
             except ValueError as error:
                 raise Refused(str(error)) from error
         return [self._label_tokens[choice] for choice in choices]
@@ -162,7 +165,7 @@ class VllmEngine:
     async def _ask(
         self, llm: "AsyncLLM", prompt: Prompt, images: tuple[bytes, ...], tokens: Sequence[int]
     ) -> "RequestOutput":
-        question = await self._prepare(llm, prompt, images)
+        question = await self._prepare(llm, prompt, images, at_once=bool(tokens or prompt.schema))
         latest: RequestOutput | None = None
         sampling = sampling_parameters(self._settings, tokens, prompt.schema, prompt.max_tokens)
         async for output in llm.generate(question, sampling, str(next(self._request_numbers))):
@@ -171,7 +174,9 @@ class VllmEngine:
         assert latest is not None, "vLLM ends by a last output or an error"
         return latest
 
-    async def _prepare(self, llm: "AsyncLLM", prompt: Prompt, images: tuple[bytes, ...]) -> "EngineInput":
+    async def _prepare(
+        self, llm: "AsyncLLM", prompt: Prompt, images: tuple[bytes, ...], at_once: bool
+    ) -> "EngineInput":
         """Decode, tokenise and process for the model: milliseconds of Python for each question.
 
         One question after the other. If all advanced together, the engine would wait until nearly all were ready.
@@ -181,18 +186,18 @@ class VllmEngine:
         pictures = await asyncio.to_thread(prepare_images, *arguments) if large else []
         async with self._preparing:
             if large:
-                return await asyncio.to_thread(self._render, llm, prompt, images, pictures)
-            question = self._render(llm, prompt, images, prepare_images(*arguments))
+                return await asyncio.to_thread(self._render, llm, prompt, images, pictures, at_once)
+            question = self._render(llm, prompt, images, prepare_images(*arguments), at_once)
             # Others get a turn: answers are handed out, and the next question waits for the lock.
             await asyncio.sleep(0)
             return question
 
     def _render(
-        self, llm: "AsyncLLM", prompt: Prompt, images: Sequence[bytes], pictures: "list[Image]"
+        self, llm: "AsyncLLM", prompt: Prompt, images: Sequence[bytes], pictures: "list[Image]", at_once: bool
     ) -> "EngineInput":
         from vllm.renderers.inputs.preprocess import parse_model_prompt
 
-        question: dict[str, Any] = {"prompt_token_ids": list(self._tokens_of_prompt(prompt, len(pictures)))}
+        question: dict[str, Any] = {"prompt_token_ids": list(self._tokens_of_prompt(prompt, len(pictures), at_once))}
         if pictures:
             question["multi_modal_data"] = {"image": pictures}
             # vLLM knows equal pictures by these; its own hash of the decoded pixels takes as long as a third of the
@@ -201,9 +206,9 @@ class VllmEngine:
         [rendered] = llm.renderer.render_cmpl([parse_model_prompt(llm.model_config, question)])
         return rendered
 
-    def _tokenise(self, prompt: Prompt, num_images: int) -> tuple[int, ...]:
+    def _tokenise(self, prompt: Prompt, num_images: int, at_once: bool) -> tuple[int, ...]:
         """Kept for the next question: all frames of a task share their prompt."""
-        return tuple(self._tokenizer.encode(chat_text(self._tokenizer, prompt, num_images), add_special_tokens=False))
+        return self._chat.tokens(prompt, num_images, at_once)
 
     def _build(self) -> "AsyncLLM":
         checkpoint = resolve_model(self._settings)
@@ -211,6 +216,7 @@ class VllmEngine:
         self._token_px = token_px(checkpoint, revision)
         self._others = set(multiprocessing.active_children())
         on_cpu = prepare_process(self._settings)
+        self._check_before_loading(checkpoint, revision, on_cpu)
         from vllm import AsyncEngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -225,6 +231,12 @@ class VllmEngine:
                 f"vLLM could not start an engine for rater.model {self._settings.model!r}: {error} "
                 "The root cause stands in the output of this process (of a Ray actor: in its log file)."
             ) from error
+
+    def _check_before_loading(self, checkpoint: Checkpoint, revision: str | None, on_cpu: bool) -> None:
+        settings = self._settings
+        self._chat = load_chat_format(settings.model, checkpoint, revision)
+        needs = needs_of(shape_of(settings.model, checkpoint, revision), settings, on_cpu)
+        check_fits(settings.model, needs, settings, this_machine(on_cpu))
 
     async def _warm_up(self) -> None:
         """Both kinds of question once, so that the first real one does not wait for kernels."""
@@ -292,7 +304,11 @@ def engine_arguments(settings: RaterSettings, model: str, revision: str | None, 
         "enforce_eager": settings.enforce_eager or on_cpu,
         "enable_prefix_caching": True,
         # Qwen's processor counts these "edges" in pixels of area.
-        "mm_processor_kwargs": {"size": {"shortest_edge": settings.min_pixels, "longest_edge": settings.max_pixels}},
+        # It would resize once more where few sizes are within bounds; pictures come to it as they are to be seen.
+        "mm_processor_kwargs": {
+            "size": {"shortest_edge": settings.min_pixels, "longest_edge": settings.max_pixels},
+            "do_resize": False,
+        },
         "limit_mm_per_prompt": {"video": 0},
         # Every frame is new: a cache of processed images would only fill memory.
         "mm_processor_cache_gb": 0,
@@ -317,18 +333,6 @@ def engine_dtype(settings: RaterSettings, on_cpu: bool) -> str:
 
         return "auto" if has_bfloat16() else "float32"
     return settings.dtype
-
-
-def chat_text(tokenizer: Any, prompt: Prompt, num_images: int) -> str:
-    """The prompt in the model's own chat format, up to where its answer begins. Pictures precede the first turn."""
-    messages: list[dict[str, Any]] = [{"role": "system", "content": prompt.system}] if prompt.system else []
-    pictures = [{"type": "image"}] * num_images
-    for said, answered in prompt.earlier:
-        messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": said}]})
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": answered}]})
-        pictures = []
-    messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": prompt.text}]})
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 
 def label_tokens(tokenizer: Any, labels: tuple[str, ...]) -> dict[str, int]:

@@ -114,12 +114,18 @@ def judge(
 @app.command()
 @_plain
 def doctor(
-    file: Annotated[Path | None, typer.Argument(help="Settings of an experiment or a sweep that is to run.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Settings of an experiment or a sweep that is to run; with --model also a model."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as rater.num_replicas=2."),
     ] = None,
-    model: Annotated[bool, typer.Option("--model", help="Load the rater's weights and have a frame rated.")] = False,
+    model: Annotated[
+        bool,
+        typer.Option("--model", help="Say what memory the rater needs; if it fits, load it and have a frame rated."),
+    ] = False,
 ) -> None:
     """Check this machine, and the cluster that RAY_ADDRESS names, and say what to do where something is wrong.
 

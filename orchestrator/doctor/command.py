@@ -1,5 +1,6 @@
 """`likert doctor`: every check in turn, each with what to do where it fails."""
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,14 +11,21 @@ import ray
 from rich.console import Console
 
 from orchestrator.cluster.placement import Demand
-from orchestrator.doctor import model, packages, places, ray_cluster
+from orchestrator.doctor import fit, model, packages, places, ray_cluster
 from orchestrator.doctor.findings import DoctorFailed, Finding, examine
 from orchestrator.doctor.frames import check_frames
 from orchestrator.kinds import example_experiment, kind_of, load_experiment
 from orchestrator.settings.experiment import Experiment
 from orchestrator.settings.loading import read_settings
 
-_NEED_RAY = ("resources", "node clocks", "model")
+_NEEDED = {"resources": ("ray",), "node clocks": ("ray",), "model": ("ray", "rater", "memory", "tokens")}
+"""Checks that are not made where one of these has failed, and what is then said of it."""
+_LACKING = {
+    "ray": "Ray cannot be reached",
+    "rater": "there are no weights to load",
+    "memory": "the model does not fit",
+    "tokens": "the model cannot be asked",
+}
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "red"}
 
 
@@ -38,12 +46,13 @@ class Patient:
 def doctor(file: Path | None, overrides: Sequence[str], load_model: bool, console: Console | None = None) -> None:
     """Print what is well and what is not. Raises DoctorFailed if something is not, SettingsError for a bad file."""
     console = console or Console(markup=False, highlight=False)
-    patient = load_patient(file, overrides)
+    patient = load_patient(*_named(file, overrides, load_model))
     findings = []
     try:
         for name, check in checks(patient, load_model):
-            if name in _NEED_RAY and _failed(findings, "ray"):
-                findings.append(Finding(name, "warning", "not looked at: Ray cannot be reached"))
+            lacking = [needed for needed in _NEEDED.get(name, ()) if _failed(findings, needed)]
+            if lacking:
+                findings.append(Finding(name, "warning", f"not looked at: {_LACKING[lacking[0]]}"))
             else:
                 with console.status(name):
                     findings.append(examine(name, check))
@@ -60,10 +69,21 @@ def _failed(findings: Sequence[Finding], name: str) -> bool:
     return any(finding.name == name and finding.status == "failure" for finding in findings)
 
 
+def _named(file: Path | None, overrides: Sequence[str], load_model: bool) -> tuple[Path | None, Sequence[str]]:
+    """Settings file and overrides, where the first argument may be an override or, with --model, a model instead."""
+    if file is None or file.is_file():
+        return file, overrides
+    if "=" in str(file):
+        return None, [str(file), *overrides]
+    if load_model and file.suffix not in (".yaml", ".yml"):
+        return None, [f"rater.model={json.dumps(str(file))}", *overrides]
+    return file, overrides
+
+
 def load_patient(file: Path | None, overrides: Sequence[str]) -> Patient:
     """The experiment, or the experiments of the sweep, in `file`. Raises SettingsError."""
     if file is None:
-        experiments: Sequence[Experiment] = [example_experiment("doctor")]
+        experiments: Sequence[Experiment] = [example_experiment("doctor", overrides)]
     elif "search" in read_settings(file, overrides):
         from orchestrator.sweeps.search import load_sweep
 
@@ -87,12 +107,16 @@ def checks(patient: Patient, load_model: bool) -> Iterator[tuple[str, Callable[[
         yield "frames", partial(check_frames, *drawn)
     if rater is not None:
         yield "rater", partial(model.check_weights, rater)
+    ask = kind.asks_of_a_frame(experiment)
+    asked = load_model and rater is not None and drawn is not None and ask is not None
+    if asked and rater.endpoint is None:
+        yield "memory", partial(fit.check_memory, rater)
+        yield "tokens", partial(fit.check_tokens, rater, ask, drawn[0].image_px)
     yield "ray", ray_cluster.check_ray
     yield "resources", partial(ray_cluster.check_room, patient.demands, len(patient.experiments))
     if os.environ.get("RAY_ADDRESS"):
         yield "node clocks", ray_cluster.check_node_clocks
-    ask = kind.asks_of_a_frame(experiment)
-    if load_model and rater is not None and drawn is not None and ask is not None:
+    if asked:
         yield "model", partial(model.check_rating, rater, drawn[0], ask)
 
 

@@ -54,9 +54,13 @@ def unusable(path: Path | RemotePath) -> str:
 
 def read_settings(path: Path, overrides: Sequence[str] = ()) -> Tree:
     """A settings file over those it starts from, and overrides over all; not validated. Raises SettingsError."""
-    tree = _read_with_bases(path, ())
+    return lay_over(_read_with_bases(path, ()), overrides, path.parent)
+
+
+def lay_over(tree: Tree, overrides: Sequence[str], folder: Path) -> Tree:
+    """Set what overrides name in the tree of an experiment whose file lies in `folder`. Raises SettingsError."""
     for override in overrides:
-        set_field(tree, *_split(override), path.parent)
+        set_field(tree, *_split(override), folder)
     return tree
 
 

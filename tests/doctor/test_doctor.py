@@ -6,6 +6,7 @@ import io
 import sqlite3
 import time
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +16,18 @@ from rich.console import Console
 from actors.rating.backend import Reply
 from actors.rating.fake import FunctionBackend
 from actors.rating.server import RatingServer
+from actors.rating.sizing import Machine
 from actors.rollout.settings import CameraSettings
 from algorithms.images import encode_png
+from algorithms.prompts import SYSTEM, answer_only_prompt
 from orchestrator.cluster.placement import Demand
-from orchestrator.doctor import command, frames, model, packages, places, ray_cluster
+from orchestrator.doctor import command, fit, frames, model, packages, places, ray_cluster
 from orchestrator.doctor.findings import DoctorFailed, Unfit, examine
 from orchestrator.errors import SettingsError
 from orchestrator.kinds import kind_of, load_experiment
 from orchestrator.settings import preflight
 from tests.fakes.dying import die
+from tests.fakes.tiny_qwen import build_tiny_qwen
 from tests.fakes.toy_reach import CountingServer
 
 GOOD = frames.FrameReport("egl", 50.0, 90.0, 40.0, True, 12.0, 14.0)
@@ -293,6 +297,71 @@ def test_weights_that_are_not_there(experiment):
     assert model.check_weights(experiment("rater.endpoint=http://host:8000/v1").rater).startswith("asked at")
 
 
+# ------------------------------------------------------------------------------------------------ does a model fit?
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A checkpoint of the third kind: 32 pixels to a token."""
+    return build_tiny_qwen(tmp_path_factory.mktemp("tiny"), kind="qwen3_vl")
+
+
+def rater_of(experiment, checkpoint, *overrides):
+    return experiment(f"rater.model={checkpoint}", "rater.dtype=bfloat16", *overrides).rater
+
+
+def test_memory_is_told_and_what_cannot_fit_fails(experiment, tiny):
+    gpu, processor = Machine(10**10, False, (10**9, 10**10)), Machine(10**10, True)
+    rater = rater_of(experiment, tiny)
+    text = fit.check_memory(rater, gpu)
+    assert text.startswith("qwen3_vl, ") and "0.0 GB of weights (16 bits)" in text
+    assert "GPU 0: " in text and "of 0.9 GB (0.9 of 1.0 GB), GPU 1: " in text
+    assert "with rater.cpu_kv_cache_gb 1 " in fit.check_memory(rater, processor)
+    long = rater_of(experiment, tiny, "rater.max_model_len=100000000")
+    finding = examine("memory", lambda: fit.check_memory(long, gpu))
+    assert finding.status == "failure" and "does not fit" in finding.text and "rater.max_model_len" in finding.text
+
+
+def test_a_cluster_has_other_machines_than_this_one(experiment, tiny, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert fit.check_memory(rater_of(experiment, tiny), Machine(1, True)).endswith("before it loads")
+
+
+def test_tokens_are_those_of_the_experiments_own_questions(experiment, tiny):
+    one = experiment(f"rater.model={tiny}", "task.image_px=224", "rater.mode=answer_only")
+    ask = kind_of(one).asks_of_a_frame(one)
+    text = fit.check_tokens(one.rater, ask, 224)
+    assert text.startswith("a frame of 224 x 224 pixels is 49 tokens; a rating takes up to ")
+    request = ask(encode_png(np.zeros((224, 224, 3), np.uint8)))
+    # Its tokenizer spells every letter out; a turn's frame is three tokens and the names of roles.
+    prompt = len(answer_only_prompt(request).text) + len(SYSTEM) + len("systemuserassistant") + 5 + 5 + 2 + 49
+    assert f"in two turns, {prompt + 1} tokens ({prompt} + 1) answer-only" in text
+    short = experiment(f"rater.model={tiny}", "rater.max_model_len=300")
+    finding = examine("tokens", lambda: fit.check_tokens(short.rater, ask, 224))
+    assert finding.status == "failure" and finding.text.startswith("rater.max_model_len 300: a question takes up to")
+
+
+def test_a_model_whose_configuration_is_not_there_is_not_looked_at_twice(experiment):
+    finding = examine("memory", lambda: fit.check_memory(experiment("rater.model=./nowhere").rater))
+    assert (finding.status, finding.text) == ("warning", "not looked at: the model's configuration is not there")
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ((None, ("seed=1",), True), (None, ["seed=1"])),
+        (("rater.mode=answer_only", ("seed=1",), False), (None, ["rater.mode=answer_only", "seed=1"])),
+        (("Qwen/Qwen2-VL-7B-Instruct", (), True), (None, ['rater.model="Qwen/Qwen2-VL-7B-Instruct"'])),
+        (("Qwen/Qwen2-VL-7B-Instruct", (), False), ("Qwen/Qwen2-VL-7B-Instruct", [])),
+        (("missing.yaml", (), True), ("missing.yaml", [])),
+    ],
+)
+def test_the_first_argument_may_be_a_model_or_a_setting(given, found):
+    file, overrides, load_model = given
+    named, laid_over = command._named(file and Path(file), overrides, load_model)
+    assert (named and str(named), list(laid_over)) == found
+
+
 # ------------------------------------------------------------------------------------------------ the report
 
 
@@ -305,6 +374,15 @@ def report(monkeypatch, checks):
     except DoctorFailed as error:
         failed = error
     return text.getvalue(), failed
+
+
+def test_a_model_that_does_not_fit_is_not_loaded(monkeypatch):
+    def too_large():
+        raise SettingsError("rater.model: it does not fit")
+
+    text, failed = report(monkeypatch, [("memory", too_large), ("model", die)])
+    assert failed is not None and str(failed) == "1 of 2 checks failed: memory"
+    assert "note  model       not looked at: the model does not fit" in text
 
 
 def test_all_is_well(monkeypatch):
@@ -338,3 +416,4 @@ def test_what_is_to_run_may_be_a_sweep(tmp_path):
     assert len(command.load_patient(tmp_path / "sweep.yaml", []).experiments) == 4
     names = [name for name, _ in command.checks(patient, load_model=True)]
     assert names[:2] == ["python", "packages"] and {"frames", "ray", "resources", "model"} <= set(names)
+    assert names.index("memory") < names.index("tokens") < names.index("ray")

@@ -16,11 +16,13 @@ from PIL import Image
 
 from actors.rating import vllm_engine
 from actors.rating.backend import Refused
+from actors.rating.chat import chat_text
 from actors.rating.models import folder_digest
 from actors.rating.precision import processor_dtype
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
-from actors.rating.vllm_engine import chat_text, engine_environment, label_tokens, renormalised
+from actors.rating.sizing import Machine
+from actors.rating.vllm_engine import engine_environment, label_tokens, renormalised
 from algorithms.prompts import Prompt, answer_labels, answer_only_prompt, rating_prompt
 from algorithms.ratings import RaterIdentity, RatingFailure, RatingRequest, TaskText
 from algorithms.scales import RatingScale
@@ -214,7 +216,7 @@ def test_questions_are_sent_while_others_are_prepared(monkeypatch, num_bytes):
     number, refused = 8, 3
     events = []
 
-    def render(llm, prompt, images, pictures):
+    def render(llm, prompt, images, pictures, at_once):
         events.append(("prepared", prompt.text))
         if prompt.text == str(refused):
             raise Refused("too long")
@@ -236,6 +238,16 @@ def test_questions_are_sent_while_others_are_prepared(monkeypatch, num_bytes):
     steps = [step for step, _ in events]
     assert steps.count("sent") == number - 1
     assert steps.index("sent") <= 2
+
+
+@pytest.mark.parametrize(
+    ("memory", "message"), [(10**9, "does not fit: .* of weights"), (10**12, "it needs .* GB for one question of")]
+)
+def test_what_cannot_fit_is_refused_before_anything_is_loaded(monkeypatch, checkpoint, memory, message):
+    engine = vllm_engine.VllmEngine(RaterSettings(model=str(checkpoint), max_model_len=10**7))
+    monkeypatch.setattr(vllm_engine, "this_machine", lambda on_cpu: Machine(memory, on_cpu))
+    with pytest.raises(ValueError, match=rf"rater\.model .*{message}"):
+        engine._check_before_loading(checkpoint, None, on_cpu=True)
 
 
 class FakeTokenizer:

