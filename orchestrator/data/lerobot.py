@@ -101,6 +101,7 @@ class Recording:
         self._tasks = read_tasks(source)
         self.rows = list(read_episodes(source, self._camera))
         """What `meta/episodes` says of each episode, and what cannot be read of it."""
+        self._contradicted = _contradicted(self.rows)
         self._table: tuple[Path, pa.Table] | None = None
 
     def files(self) -> set[Path]:
@@ -153,6 +154,8 @@ class Recording:
         try:
             number = whole_number(value_of(row, "episode_index"), "episode_index")
             name = f"episode-{number:06d}"
+            if number in self._contradicted:
+                raise ImportProblem(f"{name} is listed more than once, each time otherwise")
         except ImportProblem as problem:
             yield ImportProblem(f"{self.source}: an episode of meta/episodes: {problem}")
             return
@@ -236,8 +239,9 @@ class Recording:
 
     def _instruction(self, piece: Piece, row: Mapping[str, Any]) -> str:
         """The task of its rows; what the episode's own list says must agree."""
-        listed = row.get("tasks")
-        listed = [listed] if isinstance(listed, str) else list(listed or [])
+        listed = [row["tasks"]] if isinstance(row.get("tasks"), str) else row.get("tasks") or []
+        if not isinstance(listed, list) or not all(isinstance(task, str) for task in listed):
+            raise ImportProblem(f"its tasks are {listed!r}, but must be a list of texts")
         if piece.task is not None and self._tasks:
             task = self._tasks.get(piece.task)
             if task is None:
@@ -324,6 +328,18 @@ def _is_whole(value: Any) -> bool:
     except ImportProblem:
         return False
     return True
+
+
+def _contradicted(rows: Sequence[Mapping[str, Any] | ImportProblem]) -> set[int]:
+    """Numbers of episodes that are listed more than once and not in the same way."""
+    listed: dict[int, Mapping[str, Any]] = {}
+    found = set()
+    for row in rows:
+        if not isinstance(row, ImportProblem) and _is_whole(row.get("episode_index")):
+            number = int(row["episode_index"])
+            if listed.setdefault(number, row) != row:
+                found.add(number)
+    return found
 
 
 def _seconds(value: Any, what: str) -> float:

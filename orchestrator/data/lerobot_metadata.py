@@ -121,7 +121,7 @@ def read_tasks(source: Path) -> dict[int, str]:
         table = read_columns(path)
         texts = [field.name for field in table.schema if _is_text(field.type)]
         text = next((name for name in ("task", "__index_level_0__") if name in texts), texts[0] if texts else None)
-        if text is None or "task_index" not in table.column_names:
+        if text is None or [table.column_names.count(name) for name in (text, "task_index")] != [1, 1]:
             raise ImportProblem(f"it has columns {', '.join(table.column_names)}, but must have task_index and task")
         tasks: dict[int, str] = {}
         for value, words in zip(table["task_index"].to_pylist(), table[text].to_pylist(), strict=True):

@@ -366,12 +366,19 @@ def test_more_or_fewer_episodes_than_promised(tmp_path, capsys, total, told, num
     assert len(episodes) == 2 and found == num_problems and told in capsys.readouterr().err
 
 
-def test_an_episode_that_is_listed_twice_counts_once(tmp_path, capsys):
-    recording = small_recording().set("episodes", "episode_index", [0, 0]).set("episodes", "length", [3, 3])
-    recording.set("episodes", "tasks", [[TASKS[0]]] * 2)
+@pytest.mark.parametrize(
+    ("lengths", "names", "text"),
+    [
+        ([4, 3, 3], ["episode-000001", "episode-000000"], "episode-000000: it stands there twice; the first counts"),
+        ([4, 3, 4], ["episode-000001"], "episode-000000 is listed more than once, each time otherwise"),
+    ],
+)
+def test_an_episode_that_is_listed_twice_counts_once_or_not_at_all(tmp_path, capsys, lengths, names, text):
+    recording = small_recording()
+    recording.episodes = recording.episodes.take([1, 0, 0]).drop_columns(["length"])
+    recording.set("episodes", "length", lengths)
     episodes, num_problems = imported(recording, tmp_path)
-    assert list(episodes) == ["episode-000000"] and num_problems == 2
-    assert "episode-000000: it stands there twice" in capsys.readouterr().err
+    assert list(episodes) == names and num_problems and text in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", ["../{file_index}.parquet", "/tmp/{file_index}", "{file_index.real}", "{x}", "{", 3])
