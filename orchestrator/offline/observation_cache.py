@@ -45,7 +45,7 @@ def observation_shape(dataset: TrajectoryDataset, settings: OfflineDataSettings)
     if recorded is not None and (recorded[0] != recorded[1] or recorded[0] < settings.image_px):
         raise SettingsError(
             f"data.image_px = {settings.image_px}: frames of {recorded[0]} x {recorded[1]} pixels cannot be made that; "
-            "square ones can be made smaller"
+            "square ones can be made smaller. Leave image_px out, and choose the size at the import, by frame_px"
         )
     return (settings.image_px, settings.image_px, 3)
 

@@ -1,6 +1,7 @@
 """`likert data babyai`: the same settings make the same files, stopped and resumed or not."""
 
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -74,6 +75,19 @@ def test_a_set_of_subtasks_holds_each_with_its_own_instruction(tmp_path, monkeyp
     assert [one.episode_id for one in TrajectoryDataset(tmp_path / "stopped").episodes()] == [
         one.episode_id for one in episodes
     ]
+
+
+def test_a_set_begun_before_its_origin_was_noted_is_compared_with_what_is_made_now(tmp_path, monkeypatch):
+    few = SETTINGS.model_copy(update={"num_episodes": 2})
+    monkeypatch.setattr(babyai_data, "DatasetWriter", lambda *a: DatasetWriter(*a, part_bytes=1))
+    old = dataset_info(few, "set").model_copy(update={"origin": None})
+    chain = make_episode(few, 0)
+    for name, instruction in (("well", chain.instruction), ("other", "go to the moon")):
+        DatasetWriter(tmp_path / name, old, part_bytes=1).write(replace(chain, instruction=instruction))
+    info = generate(few, tmp_path / "well")
+    assert info.num_episodes == 2 and info.origin == dataset_info(few, "set").origin
+    with pytest.raises(SettingsError, match=r"its episode .* is not what the source gives now"):
+        generate(few, tmp_path / "other")
 
 
 def test_another_seed_makes_other_episodes():
