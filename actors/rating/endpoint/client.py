@@ -13,7 +13,7 @@ from actors.rating.endpoint.connection import Connection
 from actors.rating.endpoint.forms import FREE
 from actors.rating.endpoint.logprobs import label_probabilities
 from actors.rating.endpoint.probe import Manner, Probe, ProbeQuestion, tiny_png
-from actors.rating.endpoint.served import LOOK_S, Served, named_model, read_served
+from actors.rating.endpoint.served import FIELD, LOOK_S, Served, named_model, read_served
 from actors.rating.images import sized_png
 from actors.rating.settings import RaterSettings
 from algorithms.prompts import Prompt
@@ -181,6 +181,9 @@ class EndpointBackend:
             "seed": self._settings.seed,
             "max_tokens": self._most_tokens(prompt, choices, manner),
         }
+        if self._served is not None:
+            # A server that was started anew, with other weights or other limits, must not answer in the old one's name.
+            question[FIELD] = self._served.model_dump()
         if choices:
             question |= manner.form.choice(choices)
             if manner.top_logprobs:

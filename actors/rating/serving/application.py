@@ -95,15 +95,16 @@ class _Routes:
 
     async def chat(self, request: Request) -> JSONResponse:
         """A chat completion."""
-        served = served_name(self._settings, await self._server.identity())
-        question = chat_question(await _json(request), self._settings, served)
+        identity = await self._server.identity()
+        name = served_name(self._settings, identity)
+        question = chat_question(await _json(request), self._settings, name, Served.by(self._settings, identity))
         prompt = question.prompt
         self._check_length(prompt.system, prompt.text, *(text for turn in prompt.earlier for text in turn))
         pictures = await self._uploads.pngs(question.pictures)
         outcome = await self._server.complete(prompt, pictures, question.constraint.choices)
         if isinstance(outcome, RatingFailure):
             raise of_failure(outcome)
-        return JSONResponse(completion(question, outcome.reply, served))
+        return JSONResponse(completion(question, outcome.reply, name))
 
     async def rate(self, request: Request) -> JSONResponse:
         """A rating."""

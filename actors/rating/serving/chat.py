@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actors.rating.backend import Reply
+from actors.rating.endpoint.served import FIELD, Served
 from actors.rating.serving.constraints import Constraint, constraint_of
 from actors.rating.serving.problems import Problem, of_validation
 from actors.rating.serving.uploads import decode_data_url
@@ -110,6 +111,8 @@ class ChatRequest(_Part):
     structured_outputs: Any = None
     response_format: Any = None
     mm_processor_kwargs: Any = None
+    likert: Any = None
+    """What the asker was told about this server; refused if it is another one by now."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +128,11 @@ class ChatQuestion:
     """How many choices the client wants to hear the log-probabilities of."""
 
 
-def chat_question(body: Any, settings: RaterSettings, served: str) -> ChatQuestion:
-    """Read a request's body for a server of these settings whose model is called `served`. Raises Problem."""
+def chat_question(body: Any, settings: RaterSettings, name: str, served: Served) -> ChatQuestion:
+    """Read a request's body for a server of these settings whose model has this name. Raises Problem."""
     request = _request(body, settings)
-    _check_model(request, served)
+    _check_model(request, name)
+    _check_served(request, served)
     _check_sampling(request, settings)
     _check_pixels(request, settings)
     constraint = constraint_of(request.structured_outputs, request.response_format)
@@ -145,7 +149,7 @@ def chat_question(body: Any, settings: RaterSettings, served: str) -> ChatQuesti
     return ChatQuestion(prompt, pictures, constraint, request.logprobs, request.top_logprobs or 0)
 
 
-def completion(question: ChatQuestion, reply: Reply, served: str) -> dict[str, Any]:
+def completion(question: ChatQuestion, reply: Reply, name: str) -> dict[str, Any]:
     """The body of a response."""
     text = json.dumps(reply.text) if question.constraint.quoted else reply.text
     choice = {
@@ -163,7 +167,7 @@ def completion(question: ChatQuestion, reply: Reply, served: str) -> dict[str, A
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": served,
+        "model": name,
         "choices": [choice],
         "usage": usage,
     }
@@ -206,14 +210,23 @@ def _is_one_of(value: Any, neutral: tuple[Any, ...]) -> bool:
     return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in neutral)
 
 
-def _check_model(request: ChatRequest, served: str) -> None:
-    if request.model not in (None, served):
+def _check_model(request: ChatRequest, name: str) -> None:
+    if request.model not in (None, name):
         raise Problem(
             404,
-            f"the model {_short(request.model)} is not served here; this server's is {served!r}",
+            f"the model {_short(request.model)} is not served here; this server's is {name!r}",
             "model",
             "model_not_found",
         )
+
+
+def _check_served(request: ChatRequest, served: Served) -> None:
+    own, told = served.model_dump(), request.likert
+    if told is None or told == own:
+        return
+    others = [name for name in own if not isinstance(told, dict) or told.get(name) != own[name]]
+    named = ", ".join(f"{name} {_short(own[name])}" for name in others)
+    raise Problem(412, f"this server is not the one that the asker was told of; it has {named or 'less to say'}", FIELD)
 
 
 def _check_sampling(request: ChatRequest, settings: RaterSettings) -> None:

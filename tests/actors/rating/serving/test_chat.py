@@ -254,6 +254,17 @@ def test_the_models_entry_says_who_answers_and_how():
     }  # fmt: skip
 
 
+def test_whoever_was_told_of_another_server_is_not_answered():
+    told = {
+        "model": "function", "revision": "fake", "temperature": 0.0, "seed": 0, "min_pixels": 12_544,
+        "max_pixels": 12_544, "precision": "auto",
+    }  # fmt: skip
+    assert complete(chat(likert=told))["choices"]
+    for change in ({"max_pixels": 50_000}, {"revision": "other"}):
+        error = refusal(chat(likert=told | change), status=412)
+        assert "not the one that the asker was told of; it has" in error["message"] and error["param"] == "likert"
+
+
 def test_chat_counts_in_the_statistics():
     _, response = call(likely, ("POST", CHAT, chat(**LEVELS)), ("GET", "/v1/statistics", None))
     assert (response.json()["num_rated"], response.json()["prompt_tokens"]) == (1, 7)

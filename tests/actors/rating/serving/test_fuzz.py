@@ -7,15 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.rating.endpoint.served import Served
 from actors.rating.serving.chat import NEUTRAL, ChatQuestion, ChatRequest, chat_question
 from actors.rating.serving.limits import Limits
 from actors.rating.serving.problems import Problem
 from actors.rating.serving.uploads import checked
 from actors.rating.settings import RaterSettings
+from algorithms.ratings import RaterIdentity
 from tests.actors.rating.serving.asking import chat, data_url, picture, shown
 from tests.fakes.fuzz import A_HUNDRED, TEN_THOUSAND
 
 SETTINGS = RaterSettings()
+SERVED = Served.by(SETTINGS, RaterIdentity("sha256:0", "local"))
 WORDS = [
     "user",
     "system",
@@ -64,7 +67,7 @@ def damaged(draw) -> Any:
 
 def is_asked_or_refused(body: Any) -> None:
     try:
-        question = chat_question(body, SETTINGS, "pocket")
+        question = chat_question(body, SETTINGS, "pocket", SERVED)
     except Problem as problem:
         assert 400 <= problem.status < 500 and str(problem)
     else:

@@ -92,3 +92,25 @@ def test_settings_that_the_server_does_not_have_are_one_message():
 def test_settings_are_as_they_were_for_any_other_rater():
     for settings in (RaterSettings(), RaterSettings(endpoint="http://127.0.0.1:9/v1")):
         assert as_served(settings) is settings
+
+
+def test_a_server_that_was_started_anew_with_other_settings_does_not_answer_in_the_old_ones_name():
+    async def run(address: str):
+        server = RatingServer(as_served(RaterSettings(endpoint=address)), first_pause_s=0.001)
+        try:
+            before = await server.rate(REQUESTS[:1])
+            limits[0] = 50_000
+            return before + await server.rate(REQUESTS[:1])
+        finally:
+            await server.shutdown()
+
+    limits = [12_544]
+
+    class Moody(RaterSettings):
+        @property
+        def sampling(self):
+            return replace(super().sampling, max_pixels=limits[0])
+
+    with served(rater, Moody()) as address:
+        first, second = asyncio.run(run(address))
+    assert first.rating >= 0 and second.cause == "refused" and "it has max_pixels 50000" in second.detail
