@@ -193,8 +193,10 @@ def report(
 ) -> None:
     """Compare runs in a table and a figure, with confidence intervals."""
     from orchestrator.kinds import write_report
+    from orchestrator.settings.preflight import check_writable
     from orchestrator.storage.locations import location_argument
 
+    check_writable("--out", out)
     for path in write_report([location_argument(run) for run in runs], out):
         typer.echo(path)
 

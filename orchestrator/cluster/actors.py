@@ -9,6 +9,8 @@ from typing import Any
 
 import ray
 
+from orchestrator.cluster.address import check_cluster, ray_address
+from orchestrator.cluster.own_ray import let_workers_be_as_nice_as_we, temporary_folder
 from orchestrator.cluster.placement import (
     ACCELERATOR_TYPE,
     ONE_THREAD,
@@ -39,7 +41,12 @@ def connect(demands: Sequence[Demand]) -> None:
         # An actor without GPUs keeps the variables that hide them as they are; unsaid, Ray warns of it in each run.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if not os.environ.get("RAY_ADDRESS"):
+        address = ray_address()
+        if address is not None:
+            check_cluster(address)
+        else:
+            temporary_folder()
+            let_workers_be_as_nice_as_we()
             promised = _sum(demands)
             asked = math.ceil(promised.pop("CPU", 0.0)) + 1
             promised = {name: amount for name, amount in promised.items() if _is_promise(name)}

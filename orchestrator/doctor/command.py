@@ -1,7 +1,6 @@
 """`likert doctor`: every check in turn, each with what to do where it fails."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from pathlib import Path
 import ray
 from rich.console import Console
 
+from orchestrator.cluster.address import ray_address
 from orchestrator.cluster.placement import Demand
 from orchestrator.doctor import fit, model, packages, places, ray_cluster
 from orchestrator.doctor.findings import DoctorFailed, Finding, examine
@@ -114,7 +114,7 @@ def checks(patient: Patient, load_model: bool) -> Iterator[tuple[str, Callable[[
         yield "tokens", partial(fit.check_tokens, rater, ask, drawn[0].image_px)
     yield "ray", ray_cluster.check_ray
     yield "resources", partial(ray_cluster.check_room, patient.demands, len(patient.experiments))
-    if os.environ.get("RAY_ADDRESS"):
+    if ray_address():
         yield "node clocks", ray_cluster.check_node_clocks
     if asked:
         yield "model", partial(model.check_rating, rater, drawn[0], ask)

@@ -1,44 +1,34 @@
 """Ray: reachable, guarded by its token, with room for what the settings ask, and clocks that agree."""
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator.cluster.actors import connect
+from orchestrator.cluster.address import check_cluster, ray_address
+from orchestrator.cluster.own_ray import temporary_folder
 from orchestrator.cluster.placement import Demand
 from orchestrator.doctor.findings import Unfit
 from orchestrator.doctor.places import MAX_SKEW_S
 
-REACH_S = 20.0
 NODE_S = 90.0
 """Time that a node may take to start a process and say its clock."""
-_PROBE = (
-    "import logging, ray; "
-    "ray.init(logging_level=logging.ERROR, log_to_driver=False); "
-    "print(sum(node['Alive'] for node in ray.nodes()))"
-)
 _SECURE = (
     "write a token on every machine (ray get-auth-token --generate, then copy ~/.ray/auth_token) and set "
     "RAY_AUTH_MODE=token for `ray start` and for every command"
 )
 
-Reach = Callable[[], tuple[int, str]]
 
-
-def check_ray(reach: Reach | None = None) -> str:
-    """What RAY_ADDRESS names, if it answers and lets us in; without it, runs start a Ray of their own."""
-    address = os.environ.get("RAY_ADDRESS")
-    if not address:
-        return "no RAY_ADDRESS: runs start a Ray of their own on this machine, with a token"
-    status, output = (reach or _reach)()
-    if status:
-        _explain(address, output)
+def check_ray(count_nodes: Callable[[str], int] = check_cluster) -> str:
+    """What RAY_ADDRESS names, if it answers and lets us in; without it, that a Ray of our own can start here."""
+    address = ray_address()
+    if address is None:
+        return f"no RAY_ADDRESS: runs start a Ray of their own, with a token, its files below {temporary_folder()}"
+    nodes = count_nodes(address)
     if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
-        raise Unfit(f"{address}: {output.split()[-1]} nodes, not guarded by a token", _SECURE, warning=True)
-    return f"{address}: {output.split()[-1]} nodes, guarded by a token"
+        raise Unfit(f"{address}: {nodes} nodes, not guarded by a token", _SECURE, warning=True)
+    return f"{address}: {nodes} nodes, guarded by a token"
 
 
 def check_room(demands: Sequence[Demand], num_trials: int = 1) -> str:
@@ -92,29 +82,3 @@ def _skew(task: Any, address: str) -> float:
             "look at `ray status` and at that machine's load; does it have this Python and these packages?",
         ) from None
     return there - min(max(there, before), after)
-
-
-def _reach() -> tuple[int, str]:
-    """Exit status and output of a process that connects: one that cannot would wait for minutes."""
-    try:
-        done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=REACH_S)
-    except subprocess.TimeoutExpired:
-        return 1, f"no answer within {REACH_S:.0f} s"
-    return done.returncode, (done.stderr + done.stdout).strip()
-
-
-def _explain(address: str, output: str) -> None:
-    last = next((line for line in reversed(output.splitlines()) if line.strip()), "no reason given").strip()
-    lower = output.lower()
-    if "authenticat" in lower or "token" in lower or "401" in lower:
-        raise Unfit(
-            f"{address} does not let us in: {last}",
-            "copy the token of the head (~/.ray/auth_token there) to ~/.ray/auth_token here, or set RAY_AUTH_TOKEN; "
-            "then set RAY_AUTH_MODE=token",
-        )
-    if "version mismatch" in lower:
-        raise Unfit(f"{address}: {last}", "install the same Ray and Python versions on all machines")
-    raise Unfit(
-        f"{address} cannot be reached: {last}",
-        "on the head: `ray status`; here: check RAY_ADDRESS, or unset it to run on this machine alone",
-    )

@@ -1,8 +1,8 @@
 """Checks of an online run made before anything starts."""
 
-import os
 from collections.abc import Sequence
 
+from orchestrator.cluster.address import ray_address
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.settings import preflight
 from orchestrator.settings.preflight import check_model, check_opengl, check_writable
@@ -81,7 +81,7 @@ def check_online(experiments: Sequence[OnlineExperiment]) -> None:
     check_writable("ratings_folder", experiments[0].ratings_folder)
     check_disk(experiments)
     # With a cluster the frames are drawn on other machines, which say themselves what they lack.
-    if not os.environ.get("RAY_ADDRESS"):
+    if not ray_address():
         check_opengl()
 
 

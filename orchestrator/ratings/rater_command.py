@@ -1,7 +1,6 @@
 """`likert rater`: start, look at and stop rating servers that runs share."""
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +8,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors.rating.settings import RaterSettings
+from orchestrator.cluster.address import check_cluster, ray_address
 from orchestrator.errors import SettingsError
 from orchestrator.ratings import shared_server
 
@@ -40,14 +40,14 @@ def status() -> list[str]:
 @contextmanager
 def running_cluster() -> Iterator[None]:
     """Be connected to the Ray that RAY_ADDRESS names, or that runs here. Raises SettingsError without one."""
-    address = os.environ.get("RAY_ADDRESS", "auto")
+    address = ray_address() or "auto"
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError:
+        check_cluster(address)
+    except SettingsError as error:
         raise SettingsError(
-            f"RAY_ADDRESS = {address!r}: no Ray runs there, and a shared rating server lives in one. Start one with "
-            "`ray start --head`, or name another"
+            f"{error}. A shared rating server lives in a Ray that runs already: `ray start --head` starts one here"
         ) from None
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:

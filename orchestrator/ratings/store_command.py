@@ -12,6 +12,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.ratings.export import export_images, export_ratings
 from orchestrator.ratings.score_store import ScoreStore
 from orchestrator.ratings.store import RatingStore, StoreCounts
+from orchestrator.settings.preflight import check_file_writable, check_writable
 from orchestrator.storage.locations import RemotePath
 
 
@@ -30,6 +31,12 @@ def show_store(
         raise SettingsError(
             f"{folder} is not a rating store: it has neither a folder `ratings` nor `failures`, nor `scores` of windows"
         )
+    if compact:
+        check_writable("the store", folder)
+    if export is not None:
+        check_file_writable("--export", export)
+    if images is not None:
+        check_writable("--images", images)
     # Analyses are a model's words: what looks like markup in them is text.
     console = console or Console(markup=False, highlight=False)
     store, scores = RatingStore(folder), ScoreStore(folder)

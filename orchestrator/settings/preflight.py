@@ -1,5 +1,6 @@
 """Checks made before anything starts, so that work fails in its first seconds or not for a reason known by then."""
 
+import re
 import shutil
 import uuid
 from collections.abc import Iterable
@@ -14,6 +15,9 @@ from orchestrator.storage.locations import RemotePath, StorageFailing
 
 def check_writable(name: str, folder: Path | RemotePath) -> None:
     """Raise SettingsError if `folder` cannot be made, or files in it cannot."""
+    title = f"{name} = {str(folder)!r}: must be a folder that can be written to"
+    if isinstance(folder, Path):
+        _refuse_address(name, folder)
     probe = folder / f".probe-{uuid.uuid4().hex}.tmp"
     try:
         if isinstance(probe, RemotePath):
@@ -23,13 +27,32 @@ def check_writable(name: str, folder: Path | RemotePath) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise SettingsError(
-            f"{name} = {str(folder)!r}: must be a folder that can be written to ({error.strerror}); "
-            "choose another, or change its rights"
-        ) from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{title} ({_reason(error)}); choose another, or change its rights") from None
     except StorageFailing as error:
-        raise SettingsError(f"{name} = {str(folder)!r}: must be a folder that can be written to: {error}") from None
+        raise SettingsError(f"{title}: {error}") from None
+
+
+def check_file_writable(name: str, file: Path) -> None:
+    """Raise SettingsError if `file` cannot be made, or, where there is one already, replaced."""
+    _refuse_address(name, file)
+    try:
+        is_folder = file.is_dir()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{name} = {str(file)!r}: must be a file's name ({_reason(error)})") from None
+    if is_folder:
+        raise SettingsError(f"{name} = {str(file)!r}: must be a file, and this is a folder; name a file in it")
+    check_writable(f"folder of {name}", file.parent)
+
+
+def _refuse_address(name: str, path: Path) -> None:
+    """What a `Path` has made of an address would become folders called `s3:` and so on."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(path)):
+        raise SettingsError(f"{name} = {str(path)!r}: must be a place on this machine's disks, no address")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def check_disk(sizes: Iterable[tuple[Path | RemotePath, float]], remedy: str) -> None:

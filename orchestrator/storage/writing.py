@@ -159,10 +159,19 @@ class FolderLock:
     """Keeps a second process out of a run's folder; the system lets go of it however the first one ends."""
 
     def __init__(self, folder: Path | RemotePath) -> None:
-        """Take the lock, for a remote folder that of its working copy. Raises SettingsError if another holds it."""
+        """Take the lock, for a remote folder that of its working copy.
+
+        Raises SettingsError if another holds it, or if the folder cannot be made or written to.
+        """
         folder = working_copy(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / ".lock").open("a+")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / ".lock").open("a+")
+        except OSError as error:
+            raise SettingsError(
+                f"{folder} must be a folder that can be written to ({error.strerror}); move what is in the way, change "
+                "its rights, or change `runs_folder` or `name`"
+            ) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -15,6 +15,7 @@ from ray import tune
 
 from actors.rating.server import RatingServer
 from orchestrator.cluster.actors import connect
+from orchestrator.cluster.address import ray_address
 from orchestrator.cluster.placement import Demand, bundles_of, most_that_fit, raters_demand
 from orchestrator.errors import TrialsFailed
 from orchestrator.kinds import kind_of
@@ -136,7 +137,7 @@ class _Sweep:
         def demands(number: int) -> Sequence[Demand]:
             return [*raters, *(replace(demand, count=number * demand.count) for demand in largest)]
 
-        own_ray = not (ray.is_initialized() or os.environ.get("RAY_ADDRESS"))
+        own_ray = not (ray.is_initialized() or ray_address())
         if own_ray and self._plan.settings.concurrency is None:
             most = min(most, local_concurrency(self._plan))
         connect(demands(most if own_ray else 1))

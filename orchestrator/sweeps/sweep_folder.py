@@ -41,7 +41,12 @@ class SweepFolder:
                 f"{self.path} holds a sweep already. Add --resume to go on with it; or give this one another name, as "
                 "name=NAME (equal questions are answered from the rating store); or delete that folder"
             )
-        before = parse_yaml(path.read_text())["trials"]
+        try:
+            before = list(parse_yaml(path.read_text())["trials"])
+        except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+            raise SettingsError(
+                f"{path} cannot be read ({type(error).__name__}: {error}); put it back, or give another name"
+            ) from None
         missing = [name for name in before if name not in {trial.name for trial in self._plan.trials}]
         if missing:
             raise SettingsError(

@@ -97,6 +97,14 @@ def test_an_unwritable_folder_exits_with_2(likert, file, launched, tmp_path):
     assert launched.experiments == []
 
 
+def test_a_run_folder_in_whose_place_a_file_is_exits_with_2(likert, file, launched, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "test-seed0").write_text("a file")
+    done = likert("run", file)
+    assert done.exit_code == 2 and "test-seed0 must be a folder that can be written to" in done.stderr
+    assert launched.experiments == [] and (tmp_path / "runs" / "test-seed0").read_text() == "a file"
+
+
 def test_a_run_that_is_going_on_is_not_started_twice(likert, file, launched, tmp_path):
     with FolderLock(tmp_path / "runs" / "test-seed0"):
         done = likert("run", file)
@@ -170,6 +178,22 @@ def test_ratings_of_a_folder_without_a_store(likert, tmp_path):
 def test_report_of_a_folder_without_runs(likert, tmp_path):
     done = likert("report", tmp_path, "--out", tmp_path / "out")
     assert done.exit_code == 2 and "there is no run in" in done.stderr
+
+
+def test_what_is_written_goes_where_it_can_or_exits_with_2(likert, tmp_path):
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "store" / "ratings").mkdir(parents=True)
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        for command in (
+            ("report", tmp_path, "--out", place),
+            ("ratings", tmp_path / "store", "--images", place),
+            ("ratings", tmp_path / "store", "--export", place / "all.csv"),
+            ("data", "babyai", place),
+            ("pocket", "train", "--out", place),
+        ):
+            done = likert(*command)
+            assert done.exit_code == 2 and "must be a folder that can be written to" in done.stderr, done.output
+    assert (tmp_path / "file").read_text() == "a file"
 
 
 def test_serve_passes_settings_and_address_on(likert, monkeypatch):

@@ -62,6 +62,13 @@ def test_the_token_is_on_and_the_dashboard_on_loopback(name):
     assert "0.0.0.0" not in (ROOT / name).read_text()
 
 
+@pytest.mark.parametrize("name", LAUNCHER)
+def test_workers_do_not_stand_back_on_machines_of_ones_own(name):
+    file = load(name)
+    starts = [file["head_start_ray_commands"][-1], file["worker_start_ray_commands"][-1]]
+    assert all(re.search(r"RAY_worker_niceness=0 .*ray start", start) for start in starts)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_there_is_no_secret_inside(name):
     text = (ROOT / name).read_text()
@@ -87,6 +94,7 @@ def test_kubernetes_has_a_cluster_and_a_job_on_the_same_machines():
     assert spec["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0"}
     for group in spec["workerGroupSpecs"]:
         (container,) = group["template"]["spec"]["containers"]
+        assert {"name": "RAY_worker_niceness", "value": "0"} in container["env"]
         assert container["volumeMounts"] and group["template"]["spec"]["restartPolicy"] == "Never"
     rollouts, gpu = spec["workerGroupSpecs"]
     assert json.loads(json.loads(rollouts["rayStartParams"]["resources"])) == {"env": 16}

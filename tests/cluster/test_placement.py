@@ -181,8 +181,10 @@ def test_a_ray_of_our_own_unless_an_address_is_given(monkeypatch):
     # One that another user has started on this machine is not joined.
     assert asked[0]["address"] == "local" and asked[0]["num_cpus"] >= 4 and asked[0]["resources"] == {"env": 3}
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    joined = []
+    monkeypatch.setattr(cluster, "check_cluster", joined.append)
     cluster.connect([])
-    assert not {"address", "num_cpus", "resources"} & asked[1].keys()
+    assert not {"address", "num_cpus", "resources"} & asked[1].keys() and joined == ["10.0.0.1:6379"]
 
 
 @pytest.mark.parametrize("failures", [2, 3])
