@@ -86,15 +86,21 @@ def grid_of(settings: WindowSettings) -> tuple[int, int]:
     return columns, math.ceil(number / columns)
 
 
+def picture_size(height: int, width: int, settings: WindowSettings) -> tuple[int, int]:
+    """Height and width in pixels of the picture that `join_window` makes of frames of this height and width."""
+    columns, rows = grid_of(settings)
+    height, width = _frame_size(height, width, settings)
+    return rows * height, columns * width
+
+
 def join_window(frames: Sequence[np.ndarray], settings: WindowSettings) -> np.ndarray:
     """One picture of frames uint8 [H, W, 3] in time order, row by row, each with its number in its top left corner.
 
     Every picture of equal settings and equal frames has the same size: where a short window has no frame it is black.
     """
-    height = settings.frame_px or frames[0].shape[0]
-    width = max(1, round(frames[0].shape[1] * height / frames[0].shape[0]))
-    columns, rows = grid_of(settings)
-    picture = np.zeros((rows * height, columns * width, 3), dtype=np.uint8)
+    height, width = _frame_size(*frames[0].shape[:2], settings)
+    columns, _ = grid_of(settings)
+    picture = np.zeros((*picture_size(*frames[0].shape[:2], settings), 3), dtype=np.uint8)
     for index, frame in enumerate(frames):
         y, x = index // columns * height, index % columns * width
         picture[y : y + height, x : x + width] = _resized(frame, height, width)
@@ -154,6 +160,11 @@ def _window(start: int, num_actions: int, settings: WindowSettings) -> Window:
         actions += [None] * missing
         frames += [frames[-1]] * missing
     return Window(tuple(actions), tuple(frames), first_kept)
+
+
+def _frame_size(height: int, width: int, settings: WindowSettings) -> tuple[int, int]:
+    shown = settings.frame_px or height
+    return shown, max(1, round(width * shown / height))
 
 
 def _resized(frame: np.ndarray, height: int, width: int) -> np.ndarray:

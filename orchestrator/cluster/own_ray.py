@@ -46,8 +46,8 @@ def temporary_folder() -> Path:
 
 
 def let_workers_be_as_nice_as_we() -> None:
-    """Before Ray is started here: its own default for workers is 15, so beside anything else they starve."""
-    os.environ.setdefault(NICENESS, str(os.nice(0)))
+    """Before Ray is started here. What it adds to the niceness of its workers is 15 by default: they would starve."""
+    os.environ.setdefault(NICENESS, "0")
 
 
 def _socket_below(folder: str) -> str:

@@ -24,6 +24,9 @@ from orchestrator.ratings.score_store import AskedWindow
 COMPLETED = "completed"
 """The case of a trajectory that is shown as it is; the others are called as in `JudgeSettings.negatives`."""
 
+LOOKED_AT = 8
+"""Trajectories whose questions are counted before a rater is loaded."""
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -151,6 +154,14 @@ def ask_rater(
         Verdict(case.episode_id, case.name, case.request.instruction, outcomes[index])
         for index, case in enumerate(cases)
     ]
+
+
+def first_questions(
+    dataset: TrajectoryDataset, drawn: list[Drawn], settings: JudgeSettings, mode: str
+) -> list[ProgressRequest]:
+    """What is asked about the first few trajectories that were drawn."""
+    shown = _shown(dataset, drawn[:LOOKED_AT])
+    return [case.request for one, wrong in shown for case in cases_of(one, wrong, settings, mode)]
 
 
 def _shown(dataset: TrajectoryDataset, drawn: list[Drawn]) -> Iterator[tuple[Trajectory, str]]:

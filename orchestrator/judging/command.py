@@ -7,14 +7,14 @@ from actors.rating.backend import Needs
 from algorithms.progress_prompts import VERDICTS
 from algorithms.ratings import RaterIdentity
 from orchestrator.data.datasets import TrajectoryDataset
-from orchestrator.judging.asking import Drawn, ask_rater, draw_trajectories
+from orchestrator.judging.asking import Drawn, ask_rater, draw_trajectories, first_questions
 from orchestrator.judging.report import RaterResult, write_judgement
 from orchestrator.judging.settings import JudgeSettings, load_judging
 from orchestrator.ratings.answer_counts import AnswerCounts
 from orchestrator.ratings.asking import asking
 from orchestrator.ratings.score_service import ScoreService
 from orchestrator.screen.work_progress import WorkProgress
-from orchestrator.settings.preflight import check_model, check_writable
+from orchestrator.settings.preflight import check_context, check_model, check_writable
 from orchestrator.settings.served import as_served
 
 
@@ -30,6 +30,10 @@ def judge(file: Path, overrides: Sequence[str]) -> None:
     check_writable("out", settings.out)
     check_writable("ratings_folder", settings.ratings_folder)
     drawn = draw_trajectories(dataset, settings)
+    for name, rater in settings.raters.items():
+        asked = first_questions(dataset, drawn, settings, rater.mode)
+        what = f"questions to raters.{name}"
+        check_context(rater, asked, what, " or num_frames", settings.tolerated_failure_share)
     results = []
     for name, rater in settings.raters.items():
         needs = Needs(VERDICTS, num_pictures=settings.num_frames)

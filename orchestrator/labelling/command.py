@@ -9,7 +9,8 @@ from algorithms.ratings import RaterIdentity
 from algorithms.scoring_prompts import SCORE_LETTERS, SCORING_PROMPT_VERSION, scores_schema
 from orchestrator.cluster.placement import Demand
 from orchestrator.data.datasets import TrajectoryDataset
-from orchestrator.labelling.estimate import Estimate, count_windows, estimate
+from orchestrator.labelling.estimate import Estimate, estimate
+from orchestrator.labelling.seen_windows import WindowsSeen, see_windows
 from orchestrator.labelling.settings import LabelSettings, PriceSettings, load_labelling
 from orchestrator.labelling.telling import Teller, facts_of, print_outcome
 from orchestrator.labelling.window_stream import stream_windows
@@ -20,7 +21,7 @@ from orchestrator.ratings.score_service import ScoreService
 from orchestrator.ratings.score_store import ScoreStore
 from orchestrator.screen.run_progress import clock
 from orchestrator.screen.work_progress import WorkProgress
-from orchestrator.settings.preflight import check_model, check_writable
+from orchestrator.settings.preflight import check_context, check_model, check_writable
 from orchestrator.settings.served import as_served, expected_identity
 
 
@@ -39,9 +40,17 @@ def label(file: Path, overrides: Sequence[str], dry_run: bool) -> None:
     if dry_run:
         _print_estimate(settings, dataset)
         return
+    _check_windows_fit(settings, see_windows(dataset, dataset.parts, settings.window, settings.mode))
     check_writable("data", settings.data)
     check_writable("ratings_folder", settings.ratings_folder)
     run_labelling(settings, dataset)
+
+
+def _check_windows_fit(settings: LabelSettings, seen: WindowsSeen) -> None:
+    less = ", window.num_actions or window.frame_px"
+    check_context(settings.rater, seen.drawn, "windows", less, settings.tolerated_failure_share)
+    # One alone is no reason to label none of the others.
+    check_context(settings.rater, seen.longest, "windows, the one with the most words,", less, tolerated=1.0)
 
 
 def run_labelling(settings: LabelSettings, dataset: TrajectoryDataset) -> AnswerCounts:
@@ -63,7 +72,7 @@ def _label_all(
     settings: LabelSettings, dataset: TrajectoryDataset, service: ScoreService, identity: RaterIdentity
 ) -> AnswerCounts:
     parts = [part for part in dataset.parts if not _done(settings, dataset, part, identity)]
-    total = count_windows(dataset, parts, settings.window).total()
+    total = see_windows(dataset, parts, settings.window, settings.mode).counts.total()
     started = time.monotonic()
     with WorkProgress(f"labels of {dataset.info.name}", total, "windows") as progress:
         teller = Teller(progress)
@@ -88,10 +97,11 @@ def _done(settings: LabelSettings, dataset: TrajectoryDataset, part: str, identi
 def _print_estimate(settings: LabelSettings, dataset: TrajectoryDataset) -> None:
     identity = expected_identity(settings.rater)
     parts = [part for part in dataset.parts if not _done(settings, dataset, part, identity)]
-    for line in estimate_lines(
-        settings, estimate(settings, dataset, parts, identity, ScoreStore(settings.ratings_folder))
-    ):
+    seen = see_windows(dataset, parts, settings.window, settings.mode)
+    found = estimate(settings, dataset, seen, len(parts), identity, ScoreStore(settings.ratings_folder))
+    for line in estimate_lines(settings, found):
         print(line)
+    _check_windows_fit(settings, seen)
 
 
 def estimate_lines(settings: LabelSettings, found: Estimate) -> list[str]:
@@ -99,12 +109,7 @@ def estimate_lines(settings: LabelSettings, found: Estimate) -> list[str]:
     lines = [
         f"{settings.data}: {found.num_parts_done} of {found.num_parts} parts are labelled; the others have "
         f"{found.num_windows:,} windows with {found.num_actions:,} actions",
-        f"tokens: {found.prompt_tokens:,} to read, {found.completion_tokens:,} to write "
-        + (
-            f"(the mean of {found.num_measured:,} answers of this rater in {settings.ratings_folder})"
-            if found.num_measured
-            else "at most (calculated from picture and text)"
-        ),
+        f"tokens: {found.prompt_tokens:,} to read, {found.completion_tokens:,} to write ({_source(settings, found)})",
     ]
     if found.duration_s is not None:
         lines.append(f"time: {clock(found.duration_s)} at {found.windows_per_s:.1f} windows/s, as the store measured")
@@ -113,3 +118,12 @@ def estimate_lines(settings: LabelSettings, found: Estimate) -> list[str]:
     if settings.price != PriceSettings():
         lines.append(f"cost: {found.cost(settings.price):,.2f}")
     return [*lines, "Windows that are in the store already cost nothing; only asking tells which those are."]
+
+
+def _source(settings: LabelSettings, found: Estimate) -> str:
+    """How sure the tokens are."""
+    if found.num_measured:
+        return f"the mean of {found.num_measured:,} answers of this rater about this set in {settings.ratings_folder}"
+    counted = "all" if found.num_drawn == found.num_windows else f"{found.num_drawn:,} drawn"
+    how = "by the model's tokenizer" if found.is_exact else "each byte of text as a token: as a rule a token is 3 or 4"
+    return f"at most; counted in {counted} of {found.num_windows:,} windows, {how}"

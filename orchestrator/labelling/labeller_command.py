@@ -1,12 +1,15 @@
 """What `likert label` does with a labeller other than RG-VLM."""
 
+import itertools
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from actors.rating.labellers.labeller import Labeller
 from actors.rating.labellers.settings import RandomLabeller
+from algorithms.progress import ProgressRequest
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
 from orchestrator.labelling.episodes import EpisodeLabelling, about_labels, order_correlations
@@ -16,8 +19,11 @@ from orchestrator.ratings.answer_counts import AnswerCounts
 from orchestrator.ratings.asking import asking
 from orchestrator.ratings.score_service import ScoreService
 from orchestrator.screen.work_progress import WorkProgress
-from orchestrator.settings.preflight import check_model, check_writable
+from orchestrator.settings.preflight import check_context, check_model, check_writable
 from orchestrator.settings.served import expected_identity
+
+LOOKED_AT = 64
+"""Questions that are counted before a rater is loaded."""
 
 
 def label_with(settings: LabelSettings, dataset: TrajectoryDataset, dry_run: bool) -> None:
@@ -28,6 +34,10 @@ def label_with(settings: LabelSettings, dataset: TrajectoryDataset, dry_run: boo
     labeller, more = make_labeller(settings, dataset)
     if dry_run:
         _print_plan(settings, dataset, labeller, more, asks)
+    if asks:
+        asked = list(itertools.islice(_all_questions(dataset, labeller), LOOKED_AT))
+        check_context(settings.rater, asked, "questions", " or labeller.num_frames", settings.tolerated_failure_share)
+    if dry_run:
         return
     check_writable("data", settings.data)
     if not asks:
@@ -37,6 +47,11 @@ def label_with(settings: LabelSettings, dataset: TrajectoryDataset, dry_run: boo
     name = f"label-{dataset.info.name}"
     with asking(settings.rater, settings.ratings_folder, name, labeller.needs()) as (service, identity):
         label_all(settings, dataset, labeller, about_labels(settings, identity, asks, **more), service)
+
+
+def _all_questions(dataset: TrajectoryDataset, labeller: Labeller) -> Iterator[ProgressRequest]:
+    for trajectory in dataset.episodes(symbolic=False, on_problem=lambda _: None):
+        yield from labeller.questions(trajectory)
 
 
 def make_labeller(settings: LabelSettings, dataset: TrajectoryDataset) -> tuple[Labeller, dict[str, Any]]:

@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from algorithms.images import encode_png
+from algorithms.ratings import RatingRequest
 from orchestrator.cluster.address import ray_address
+from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.settings import preflight
-from orchestrator.settings.preflight import check_model, check_opengl, check_writable
+from orchestrator.settings.preflight import check_context, check_model, check_opengl, check_writable
 from orchestrator.storage.locations import working_copy
 
 REPLAY_BYTES_PER_STEP = 2_000
@@ -77,12 +82,22 @@ def check_online(experiments: Sequence[OnlineExperiment]) -> None:
     for rater in {experiment.rater.model_dump_json(): experiment.rater for experiment in experiments}.values():
         if rater.endpoint is None:
             check_model(rater)
+    for experiment in experiments:
+        less = ", task.image_px or feedback.segment.num_frames"
+        check_context(experiment.rater, [_a_question(experiment)], "questions", less)
     check_writable("runs_folder", experiments[0].runs_folder)
     check_writable("ratings_folder", experiments[0].ratings_folder)
     check_disk(experiments)
     # With a cluster the frames are drawn on other machines, which say themselves what they lack.
     if not ray_address():
         check_opengl()
+
+
+def _a_question(experiment: OnlineExperiment) -> RatingRequest:
+    """As all that the run will ask, but for the pixels."""
+    maker = QuestionMaker(experiment.task, experiment.feedback, experiment.rater.mode)
+    blank = encode_png(np.zeros((experiment.task.image_px, experiment.task.image_px, 3), dtype=np.uint8))
+    return maker.question([blank] * experiment.feedback.segment.num_frames, 0, False).request
 
 
 def check_disk(experiments: Sequence[OnlineExperiment]) -> None:

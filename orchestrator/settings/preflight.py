@@ -1,16 +1,20 @@
 """Checks made before anything starts, so that work fails in its first seconds or not for a reason known by then."""
 
+import logging
 import re
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from actors.rating.asking import Request
 from actors.rating.models import resolve_model
 from actors.rating.settings import RaterSettings
 from actors.rollout.opengl import chosen_backend
 from orchestrator.errors import SettingsError
 from orchestrator.storage.locations import RemotePath, StorageFailing
+
+log = logging.getLogger(__name__)
 
 
 def check_writable(name: str, folder: Path | RemotePath) -> None:
@@ -80,6 +84,38 @@ def check_model(rater: RaterSettings) -> None:
         resolve_model(rater)
     except ValueError as error:
         raise SettingsError(str(error)) from None
+
+
+def check_context(
+    rater: RaterSettings, asked: Sequence[Request], what: str, remedy: str, tolerated: float = 0.0
+) -> None:
+    """Raise SettingsError if more than the share `tolerated` of some questions do not fit `rater.max_model_len`.
+
+    Fewer are warned of; so are all where words cannot be counted. `what` are the questions, for messages. A server
+    that is there already has a limit of its own, which is not asked for.
+    """
+    if rater.endpoint or rater.server or not asked:
+        return
+    from actors.rating.tokens import TokenCounter
+
+    # As a rule even what the words cannot exceed fits, and no tokenizer need be loaded.
+    for exact in (False, True):
+        counter = TokenCounter(rater, exact)
+        needed = [counter.needed(request).context for request in asked]
+        num_too_long = sum(one > rater.max_model_len for one in needed)
+        if not num_too_long:
+            return
+    text = (
+        f"rater.max_model_len = {rater.max_model_len}: of {len(asked):,} {what} that were looked at, {num_too_long:,} "
+        f"need more, up to {max(needed):,} tokens, pictures, words and answer together"
+    )
+    remedy = f"Raise rater.max_model_len, or lower rater.max_pixels, rater.max_analysis_tokens{remedy}"
+    if not counter.is_exact:
+        log.warning("%s, if each byte of text is a token; as a rule a token is 3 or 4. %s", text, remedy)
+    elif num_too_long > tolerated * len(asked):
+        raise SettingsError(f"{text}. {remedy}")
+    else:
+        log.warning("%s: such questions will get no answer. %s", text, remedy)
 
 
 def check_opengl() -> None:

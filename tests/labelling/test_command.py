@@ -1,5 +1,6 @@
 """`likert label` as a user gives it: bad settings, the estimate, and (slow) Ray, vLLM and kills."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -8,22 +9,29 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from actors.rating.backend import Reply
-from actors.rating.settings import RaterSettings
+from algorithms.images import encode_png, png_size
 from algorithms.label_settings import WindowSettings
 from algorithms.ratings import RaterIdentity
+from algorithms.trajectories import Trajectory
 from orchestrator.cli.main import app
-from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.data.schema import ActionSpace, DatasetInfo
+from orchestrator.errors import SettingsError
 from orchestrator.labelling.command import estimate_lines, facts_of
-from orchestrator.labelling.estimate import cost_of, estimate, image_tokens, rate_of
+from orchestrator.labelling.estimate import cost_of, estimate, rate_of
+from orchestrator.labelling.seen_windows import NUM_DRAWN, see_windows
 from orchestrator.labelling.settings import LabelSettings, PriceSettings
+from orchestrator.labelling.window_stream import window_rows
 from orchestrator.ratings.answer_counts import AnswerCounts
 from orchestrator.ratings.score_store import ScoreStore
 from orchestrator.screen.work_progress import WorkProgress
+from orchestrator.settings.preflight import check_context
 from tests.fakes.toy_labels import RATER, answer, label, toy_set
 
 REPOSITORY = Path(__file__).parents[2]
@@ -69,25 +77,88 @@ def settings_of(file, **more):
 
 def estimated(settings, identity=FAKE):
     dataset = TrajectoryDataset(settings.data)
-    return estimate(settings, dataset, dataset.parts, identity, ScoreStore(settings.ratings_folder))
+    seen = see_windows(dataset, dataset.parts, settings.window, settings.mode)
+    return estimate(settings, dataset, seen, len(dataset.parts), identity, ScoreStore(settings.ratings_folder))
 
 
-def test_before_anything_was_asked_the_estimate_is_calculated(file):
+def test_before_anything_was_asked_windows_are_drawn_and_counted(file):
     found = estimated(settings_of(file, window=WindowSettings(frame_px=56)))
-    assert (found.num_windows, found.num_actions, found.num_measured) == (4, 22, 0)
-    # A picture of 3 x 3 frames of 56 pixels is 168 pixels wide: 6 x 6 tokens of 28 pixels, shown in both turns.
-    assert image_tokens(TrajectoryDataset(file.parent / "set"), WindowSettings(frame_px=56), RaterSettings()) in (
-        16,
-        36,
-    )
-    rater = RaterSettings(min_pixels=3136, max_pixels=10**6)
-    assert image_tokens(TrajectoryDataset(file.parent / "set"), WindowSettings(frame_px=56), rater) == 36
-    assert found.prompt_tokens > 4 * 2 * 16 and found.completion_tokens >= 4 * 256
-    assert found.windows_per_s is None and found.duration_s is None
+    assert (found.num_windows, found.num_actions, found.num_measured, found.num_drawn) == (4, 22, 0, 4)
+    assert found.is_exact and found.windows_per_s is None and found.duration_s is None
+    # Four analyses as long as they may be, then as many scores of two figures as there are actions.
+    assert 4 * 256 + 2 * 22 <= found.completion_tokens <= 4 * 256 + 4 * 22 + 4 * 4
     single = estimated(settings_of(file, mode="single_turn"))
-    assert single.completion_tokens == 3 * 22 + 4 * 2
+    assert found.prompt_tokens > 2 * single.prompt_tokens
     logits = estimated(settings_of(file, mode="logits"))
     assert logits.completion_tokens == 22 and logits.prompt_tokens > single.prompt_tokens
+
+
+def test_all_that_is_drawn_of_a_large_set_stands_for_it(tmp_path):
+    dataset = toy_set(tmp_path, [8] * 100)
+    seen = see_windows(dataset, dataset.parts, WindowSettings(), "single_turn")
+    assert (seen.counts, len(seen.drawn)) == ({8: 100}, NUM_DRAWN)
+    assert len({request.instruction for request in seen.drawn}) == NUM_DRAWN
+    assert see_windows(dataset, dataset.parts, WindowSettings(), "single_turn") == seen
+    # They are the questions that the windows become, but for the pixels.
+    real = {
+        (row["text"], *row["actions"]): row
+        for part in dataset.parts
+        for row in window_rows(tmp_path, part, WindowSettings())
+        if row["kind"] == "window"
+    }
+    for request in (*seen.drawn, *seen.longest):
+        row = real[request.instruction, *request.actions]
+        assert request.frame_note == row["frame_note"] and png_size(request.images[0]) == png_size(row["picture"])
+
+
+def robot(folder, length=16):
+    """A recording of a robot with 34 joints: each action is told as all their names and values."""
+    names = tuple(f"left_gripper_joint_{joint}" for joint in range(34))
+    info = DatasetInfo(
+        name="robot", source="test", actions=ActionSpace(kind="continuous", names=names), frame_px=(8, 8)
+    )
+    told = ", ".join(f"{name} -0.25" for name in names)
+    last = np.arange(length) == length - 1
+    with DatasetWriter(folder, info) as writer:
+        writer.write(
+            Trajectory(
+                episode_id="robot",
+                instruction="fold the towel",
+                actions=np.full((length, 34), -0.25, dtype=np.float32),
+                action_names=(told,) * length,
+                sparse_rewards=last.astype(np.float32),
+                terminated=last,
+                truncated=np.zeros(length, dtype=bool),
+                frames=(encode_png(np.zeros((8, 8, 3), dtype=np.uint8)),) * (length + 1),
+            )
+        )
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_cannot_fit_is_refused_before_anything_is_loaded(file, monkeypatch, dry_run):
+    robot(file.parent / "robot")
+    monkeypatch.setattr("orchestrator.labelling.command.run_labelling", pytest.fail)
+    overrides = [f"data={file.parent / 'robot'}", "rater.max_model_len=2048", *["--dry-run"][: 1 if dry_run else 0]]
+    refused = likert(file, *overrides)
+    assert refused.exit_code == 2, refused.output
+    assert "rater.max_model_len = 2048: of 2 windows that were looked at, 2 need more, up to" in refused.stderr
+    assert "Raise rater.max_model_len, or lower" in refused.stderr
+    if dry_run:
+        assert "2 windows with 16 actions" in refused.output and "by the model's tokenizer" in refused.output
+        assert likert(file, *overrides, "rater.max_model_len=32768").exit_code == 0
+
+
+def test_one_window_that_does_not_fit_keeps_no_other_from_being_labelled(file, caplog):
+    dataset = toy_set(file.parent / "many", [8] * 20)
+    seen = see_windows(dataset, dataset.parts, WindowSettings(), "logits")
+    long = dataclasses.replace(seen.drawn[0], instruction=2_000 * "reach ")
+    check_context(RATER, [*seen.drawn, long], "windows", "", tolerated=0.2)
+    assert "1 need more" in caplog.text and "will get no answer" in caplog.text
+    with pytest.raises(SettingsError, match="1 need more"):
+        check_context(RATER, [*seen.drawn, long], "windows", "")
+    # What is there already has a limit of its own.
+    check_context(RATER.model_copy(update={"server": "shared"}), [long], "windows", "")
+    check_context(RATER.model_copy(update={"endpoint": "http://there/v1"}), [long], "windows", "")
 
 
 def test_afterwards_it_is_the_mean_of_what_was_answered(file):
@@ -138,7 +209,11 @@ def test_an_estimate_in_words(file):
     lines = "\n".join(
         estimate_lines(settings_of(file, price=PriceSettings(per_hour=1.0)), estimated(settings_of(file)))
     )
-    assert "4 windows with 22 actions" in lines and "at most (calculated" in lines and "cost: 0.00" in lines
+    assert (
+        "4 windows with 22 actions" in lines
+        and "at most; counted in all of 4 windows, by the model's tokenizer" in lines
+        and "cost: 0.00" in lines
+    )
 
 
 def test_progress_leaves_what_was_free_out_of_the_time_left(monkeypatch, capsys):

@@ -14,6 +14,7 @@ from actors.pocket.windows.questions import WindowQuestions
 from actors.rating.models import POCKET_WINDOWS_FOLDER
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
+from actors.rating.tokens import TokenCounter
 from actors.rating.vllm_engine import engine_environment
 from algorithms.images import encode_png
 from algorithms.scores import Scores, ScoringMode
@@ -54,6 +55,7 @@ def test_vllm_scores_windows_well_and_as_transformers_does(server, windows, mode
         for window in windows
     ]
     answers = ray.get(server.rate.remote(asked))
+    check_tokens(asked[:20], answers)
     said = [answer.scores if isinstance(answer, Scores) else None for answer in answers]
     judged = judging.judgement(mode, windows, said)
     model, tokenizer = checkpoint.load(POCKET_WINDOWS_FOLDER)
@@ -63,3 +65,15 @@ def test_vllm_scores_windows_well_and_as_transformers_does(server, windows, mode
     assert judged.num_failures <= 0.01 * judged.num_windows
     assert abs(judged.correlation - ours.correlation) < 0.03
     assert judged.correlation >= LEAST[mode]
+
+
+def check_tokens(asked, answers):
+    """What was counted before anything was loaded is what the engine read; of analyses that ended early, more."""
+    counter = TokenCounter(RaterSettings(model="pocket_windows"))
+    for request, answer in zip(asked, answers, strict=False):
+        if isinstance(answer, Scores):
+            needed = counter.needed(request)
+            assert answer.prompt_tokens == needed.read or (
+                request.mode == "two_turn" and answer.prompt_tokens < needed.read
+            )
+            assert answer.completion_tokens <= needed.written
