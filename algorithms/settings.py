@@ -12,7 +12,7 @@ PositiveFloat = Annotated[float, Field(gt=0.0)]
 class Settings(BaseModel):
     """Base of every settings block; the text under a field is its documentation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class SegmentSettings(Settings):

@@ -31,7 +31,7 @@ class RaterSettings(Settings):
     The key is read from the environment variable LIKERT_ENDPOINT_KEY. docs/endpoints.md tells what is needed of it."""
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Sampling temperature of both turns; 0 takes the most likely answer."""
-    max_analysis_tokens: PositiveInt = 256
+    max_analysis_tokens: Annotated[int, Field(gt=0, lt=2**31)] = 256
     """Length limit of the analysis, and of what a model thinks before it answers."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Sampling seed, when the temperature is above 0."""

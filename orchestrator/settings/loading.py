@@ -1,6 +1,7 @@
 """From a YAML file and `key.path=value` overrides to validated settings, or to one clear message."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,15 +150,19 @@ def _refuse_loose_types(title: str, given: Any, understood: Any, path: str) -> N
 
 
 def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> Tree:
+    tree = _read(path)
     if path.resolve() in seen:
         raise SettingsError(f"{path}: `base` leads back to a file that is being read; remove one `base`")
-    tree = _read(path)
     base = tree.pop("base", None)
     if base is None:
         return tree
     if not isinstance(base, str):
         raise SettingsError(f"{path}: base: {base!r} is not a file name; write base: other.yaml")
-    return _overlay(_read_with_bases(path.parent / base, (*seen, path.resolve())), tree)
+    try:
+        under = _read_with_bases(path.parent / base, (*seen, path.resolve()))
+    except SettingsError as error:
+        raise SettingsError(f"{path}: base: {base!r}: {error}") from None
+    return _overlay(under, tree)
 
 
 def _read(path: Path) -> Tree:
@@ -166,8 +171,8 @@ def _read(path: Path) -> Tree:
     except FileNotFoundError:
         others = [other.name for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
         raise SettingsError(f"{path}: there is no such file{nearest(path.name, others)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{str(path)!r} cannot be read: {error}") from None
     return _parsed(path, text)
 
 
@@ -197,7 +202,7 @@ def _overlay(under: Tree, over: Tree) -> Tree:
 
 def field_keys(path: str) -> list[Any]:
     """Keys of a dotted path. Those such as the number of levels in task.rubrics.3 are numbers."""
-    return [int(key) if key.isdigit() else key for key in path.split(".")]
+    return [int(key) if re.fullmatch(r"[0-9]{1,9}", key) else key for key in path.split(".")]
 
 
 def _split(override: str) -> tuple[list[Any], Any]:

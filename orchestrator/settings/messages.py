@@ -6,6 +6,9 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+LONGEST_NAME = 100
+LONGEST_VALUE = 300
+"""Characters of what was given that a message repeats."""
 _ABSENT = object()
 
 _RULES = {
@@ -35,7 +38,8 @@ _BOUNDS = {
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """'; did you mean ...?' if something known is like `name`, else nothing."""
-    matches = difflib.get_close_matches(str(name), [str(one) for one in known], n=1, cutoff=0.6)
+    # Of long texts the comparison takes for ever.
+    matches = difflib.get_close_matches(str(name)[:LONGEST_NAME], [str(one) for one in known], n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
@@ -113,7 +117,13 @@ def _line(path: tuple[Any, ...], errors: list[dict[str, Any]], model: type[BaseM
     rule = " or ".join(dict.fromkeys(_rule(one) for one in errors))
     if first["loc"][-1] == "[key]":
         return f"{'.'.join(map(str, path[:-1]))}: the key {path[-1]!r} must be {rule}"
-    return f"{name} = {_value(given, path)!r}: must be {rule}{meaning}"
+    return f"{name} = {shown(_value(given, path))}: must be {rule}{meaning}"
+
+
+def shown(value: Any) -> str:
+    """A value as a message has it."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 def _rule(error: Mapping[str, Any]) -> str:

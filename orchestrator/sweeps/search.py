@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from orchestrator.settings.loading import (
     unusable,
     validate,
 )
+from orchestrator.settings.messages import shown
 from orchestrator.settings.strict_yaml import parse_yaml
 from orchestrator.storage.locations import RemotePath, location_argument
 from orchestrator.sweeps.settings import SearchEntry, SweepSettings
@@ -32,6 +34,8 @@ SEED = "seed"
 """The searched field that a cell leaves open: a cell's trials differ in it alone."""
 LONGEST_NAME = 100
 """Characters of a cell's name; folders have it."""
+MOST_TRIALS = 10_000
+"""Each is validated before anything starts."""
 _SHOWN_ERRORS = 3
 
 
@@ -82,13 +86,16 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> SweepPlan:
     search = _search_entries(tree.pop("search", None), path, title)
     settings = validate(SweepSettings, tree.pop("sweep", {}), f"{title}: block sweep")
     _check_draws(search, settings)
-    name = _sweep_name(tree, path)
+    name = _sweep_name(tree, path, title)
     model = kind_in(tree, title, settings_classes())
     runs = _location(tree, model, "runs_folder")
     tree["runs_folder"] = str(runs / name)
     if "ratings_folder" in model.model_fields:
         tree["ratings_folder"] = str(_location(tree, model, "ratings_folder"))
-    trials = _trials(tree, path.parent, name, search, settings)
+    try:
+        trials = _trials(tree, path.parent, name, search, settings)
+    except SettingsError as error:
+        raise SettingsError(f"{title}: {error}") from None
     return SweepPlan(name, runs / name, search, settings, trials)
 
 
@@ -128,14 +135,22 @@ def _check_draws(search: Mapping[str, SearchEntry], settings: SweepSettings) -> 
             f"sweep.num_samples = {settings.num_samples}: nothing in `search` is drawn, so these would be copies; "
             "remove it, or search seeds: seed: {grid: [0, 1, 2]}"
         )
+    number = settings.num_samples * math.prod(len(entry.grid or ()) for entry in search.values() if not entry.drawn)
+    if number > MOST_TRIALS:
+        raise SettingsError(
+            f"the search has {number:,} combinations, and a sweep at most {MOST_TRIALS:,}: shorten a grid, draw fewer "
+            "samples (sweep.num_samples), or split it into several sweeps"
+        )
     if SEED in search and search[SEED].drawn:
         raise SettingsError("search.seed: seeds are enumerated, not drawn, so that cells can be compared; give a grid")
 
 
-def _sweep_name(tree: Tree, path: Path) -> str:
+def _sweep_name(tree: Tree, path: Path, title: str) -> str:
     name = tree.get("name", path.stem)
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
-        raise SettingsError(f"name = {name!r}: must be letters, digits and any of _ . - for the sweep's folder")
+        raise SettingsError(
+            f"{title}: name = {shown(name)}: must be letters, digits and any of _ . - for the sweep's folder"
+        )
     return name
 
 

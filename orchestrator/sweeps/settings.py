@@ -1,5 +1,6 @@
 """What a sweep's file holds beside the experiment: the blocks `search` and `sweep`."""
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -34,6 +35,8 @@ class SearchEntry(Settings):
         bounds = self.uniform or self.loguniform or self.integers
         if bounds and bounds[0] >= bounds[1]:
             raise ValueError(f"{given[0]} goes from {bounds[0]:g} to {bounds[1]:g}; the first must be the lower one")
+        if bounds and not math.isfinite(bounds[1] - bounds[0]):
+            raise ValueError(f"{given[0]} goes from {bounds[0]:g} to {bounds[1]:g}, which is too far to draw from")
         options = self.grid or self.choice or ()
         if len({repr(option) for option in options}) < len(options):
             raise ValueError(f"{given[0]} holds a value twice; remove one")
