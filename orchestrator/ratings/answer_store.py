@@ -10,7 +10,7 @@ import pyarrow as pa
 from algorithms.ratings import RatingFailure
 from orchestrator.ratings.columns import failure_columns
 from orchestrator.storage.locations import RemotePath
-from orchestrator.storage.parquet_parts import PartsTable
+from orchestrator.storage.parquet_parts import ANY_ROW, PartsTable, RowCheck
 
 
 class AnswerStore:
@@ -22,20 +22,22 @@ class AnswerStore:
         answers: tuple[str, pa.Schema],
         failures: tuple[str, pa.Schema],
         version: int,
+        check: RowCheck = ANY_ROW,
     ) -> None:
-        """Open two tables of `folder`, each given by name and columns; the first answer makes the folder.
+        """Open two tables of `folder`, each given by name and columns; the first answer makes the folder. `check` says
+        which answers nobody can have written.
 
         Raises StoreVersionError if one has parts of a newer `version`.
         """
         self.folder = folder
         self._lock = threading.RLock()
         self._version = version
-        self._answers = self._open(*answers, "key")
+        self._answers = self._open(*answers, "key", check)
         self._failures = self._open(*failures, "failure_id")
         self._tables = [self._answers, self._failures]
 
-    def _open(self, name: str, schema: pa.Schema, key_column: str) -> PartsTable:
-        table = PartsTable(self.folder / name, name, schema, key_column, self._version)
+    def _open(self, name: str, schema: pa.Schema, key_column: str, check: RowCheck = ANY_ROW) -> PartsTable:
+        table = PartsTable(self.folder / name, name, schema, key_column, self._version, check)
         table.refresh()
         return table
 

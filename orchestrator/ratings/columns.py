@@ -14,6 +14,8 @@ from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingReque
 from algorithms.scores import ScoreRequest, Scores
 
 STRINGS = pa.list_(pa.string())
+TOLERANCE = 1e-3
+"""Probabilities are rounded when they are summed, and some are stored with seven digits."""
 ANSWER_COLUMNS = ["key", "analysis", "prompt_tokens", "completion_tokens", "latency_s"]
 """Of every kind of answer; they are named as its fields are."""
 
@@ -118,3 +120,12 @@ def asked_now(identity: RaterIdentity, sampling: Sampling) -> dict[str, Any]:
         **asdict(sampling),
         "asked_at": datetime.now(UTC),
     }
+
+
+def impossible_probabilities(probabilities: Sequence[float | None], number: int) -> str | None:
+    """What is wrong with the probabilities of `number` alternatives, or None; a rater may tell none."""
+    if len(probabilities) not in (0, number):
+        return f"it has {len(probabilities)} probabilities of {number} alternatives"
+    if any(one is None or not -TOLERANCE <= one <= 1.0 + TOLERANCE for one in probabilities):
+        return f"{list(probabilities)} are no probabilities"
+    return None

@@ -19,11 +19,13 @@ from orchestrator.ratings.columns import (
     answer_schema,
     failure_schema,
     image_hash,
+    impossible_probabilities,
     question_fields,
     request_columns,
     required,
 )
 from orchestrator.ratings.question import Question
+from orchestrator.storage.parquet_parts import RowCheck
 
 SCHEMA_VERSION = 1
 """Raised whenever a column changes its name, type or meaning. A store of a newer version is refused."""
@@ -47,6 +49,26 @@ RATINGS = answer_schema([required("rating", pa.int8()), required("probabilities"
 FAILURES = failure_schema(_QUESTION)
 RATING_COLUMNS = ["rating", "probabilities", *ANSWER_COLUMNS]
 """What `rating_of` reads."""
+
+
+def _impossible(row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a row of ratings that can be read, or None."""
+    words, rubric, level, probabilities = (row[name] for name in ("words", "rubric", "rating", "probabilities"))
+    try:
+        number = len(RatingScale(tuple(words), tuple(rubric)))
+    except (ValueError, TypeError) as error:
+        return f"its scale is none: {error}"
+    if None in words or None in rubric or None in row["images"] or None in row["frames"]:
+        return "a word, or a picture's name, is missing"
+    if not row["images"] or not row["frames"]:
+        return "it shows no picture"
+    if not 0 <= level < number:
+        return f"rating {level} is outside its scale of {number} levels"
+    return impossible_probabilities(probabilities, number)
+
+
+RATING_CHECK = RowCheck(("words", "rubric", "rating", "probabilities", "images", "frames"), _impossible)
+"""What the program itself never wrote."""
 
 
 @dataclass(frozen=True)

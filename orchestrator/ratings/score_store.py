@@ -5,7 +5,7 @@ their own.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,26 @@ from typing import Any
 import pyarrow as pa
 
 from actors.rating.asking import prompt_version
-from algorithms.progress import ProgressRequest
+from algorithms.progress import PERCENT, ProgressRequest
 from algorithms.ratings import RaterIdentity, RatingFailure, Sampling
-from algorithms.scores import ScoreRequest, Scores
+from algorithms.scores import MAX_SCORE, ScoreRequest, Scores
 from orchestrator.ratings.answer_store import AnswerStore
 from orchestrator.ratings.columns import (
     ANSWER_COLUMNS,
     STRINGS,
+    TOLERANCE,
     answer_columns,
     answer_fields,
     answer_schema,
     asked_now,
     failure_schema,
+    impossible_probabilities,
     question_fields,
     request_columns,
     required,
 )
 from orchestrator.storage.locations import RemotePath
+from orchestrator.storage.parquet_parts import RowCheck
 
 SCHEMA_VERSION = 1
 """Raised whenever a column changes its name, type or meaning. A store of a newer version is refused."""
@@ -53,6 +56,29 @@ SCORES = answer_schema(
 SCORE_FAILURES = failure_schema(_QUESTION)
 
 
+def _impossible(row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a row of scores that can be read, or None."""
+    scores, probabilities, mode = row["scores"], row["probabilities"], row["mode"]
+    if None in row["actions"] or None in row["images"]:
+        return "an action, or a picture's name, is missing"
+    if not scores:
+        return "it has no score"
+    if mode not in TOP_OF and len(scores) != len(row["actions"]):
+        return f"it has {len(scores)} scores of {len(row['actions'])} actions"
+    most = TOP_OF.get(mode, MAX_SCORE)
+    if any(one is None or not -TOLERANCE <= one <= most + TOLERANCE for one in scores):
+        return f"{scores} are no scores from 0 to {most}"
+    if len(probabilities) % len(scores):
+        return f"it has {len(probabilities)} probabilities of {len(scores)} scores"
+    return impossible_probabilities(probabilities, len(probabilities))
+
+
+TOP_OF = {"gvl": PERCENT, "topreward": 1, "verdict": 1, "verdict_two_turn": 1}
+"""The highest score by mode; MAX_SCORE in those that score windows."""
+SCORE_CHECK = RowCheck(("scores", "probabilities", "actions", "images", "mode"), _impossible)
+"""What the program itself never wrote."""
+
+
 @dataclass(frozen=True)
 class AskedWindow:
     """A request, and which window of which trajectory it is about; action 0 where it is about the whole."""
@@ -68,7 +94,7 @@ class ScoreStore(AnswerStore):
 
     def __init__(self, folder: Path | RemotePath) -> None:
         """Open the store in `folder`. Raises StoreVersionError if it is too new."""
-        super().__init__(folder, ("scores", SCORES), ("score_failures", SCORE_FAILURES), SCHEMA_VERSION)
+        super().__init__(folder, ("scores", SCORES), ("score_failures", SCORE_FAILURES), SCHEMA_VERSION, SCORE_CHECK)
 
     def lookup(self, keys: Iterable[str]) -> dict[str, Scores]:
         """The answers that the store holds among `keys`, those of other processes included."""

@@ -16,6 +16,7 @@ from orchestrator.ratings.question import Question
 from orchestrator.ratings.schema import (
     FAILURES,
     IMAGES,
+    RATING_CHECK,
     RATING_COLUMNS,
     RATINGS,
     SCHEMA_VERSION,
@@ -56,7 +57,7 @@ class RatingStore(AnswerStore):
 
     def __init__(self, folder: Path | RemotePath) -> None:
         """Open the store in `folder`; the folder is made by the first rating. Raises StoreVersionError if too new."""
-        super().__init__(folder, ("ratings", RATINGS), ("failures", FAILURES), SCHEMA_VERSION)
+        super().__init__(folder, ("ratings", RATINGS), ("failures", FAILURES), SCHEMA_VERSION, RATING_CHECK)
         self._images = self._open("images", IMAGES, "sha256")
         self._tables = [self._images, *self._tables]
 
@@ -94,7 +95,14 @@ class RatingStore(AnswerStore):
     def images(self, hashes: Iterable[str]) -> dict[str, bytes]:
         """PNG files by SHA-256 of their bytes; those that the store does not hold are left out."""
         with self._lock:
-            return {name: row["png"] for name, row in self._images.read(hashes, ["png"]).items()}
+            found = {name: row["png"] for name, row in self._images.read(hashes, ["png"]).items()}
+        other = [name for name, png in found.items() if image_hash(png) != name]
+        if other:
+            log.warning(
+                "%d pictures of %s are not those that their names stand for, such as %s: left out",
+                len(other), self.folder, other[0][:12],
+            )  # fmt: skip
+        return {name: png for name, png in found.items() if name not in other}
 
     def frames(self, keys: Sequence[str]) -> list[tuple[bytes, ...]]:
         """PNG files of each rated segment's frames, in the order of `keys`.

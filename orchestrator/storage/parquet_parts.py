@@ -4,8 +4,9 @@ import logging
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ COMPACT_REMOTE_BYTES = 32 * 2**20
 REMOTE_READS = 16
 """Parts of a remote table that are read at once: each is a request that mostly waits."""
 
+LONGEST_VERSION = 6
+"""Digits."""
+
 _TABLE = b"likert.table"
 _VERSION = b"likert.schema_version"
 
@@ -39,21 +43,50 @@ class _ForeignPartError(ValueError):
     """A file is Parquet, and not a part of this table."""
 
 
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError, EOFError)
+"""What reading a damaged part raises: text that is no UTF-8 is a ValueError, a time beyond all years an overflow."""
+
+
+@dataclass(frozen=True)
+class RowCheck:
+    """Which rows of a part that can be read make no sense, so that nobody wrote them."""
+
+    columns: tuple[str, ...]
+    """What it looks at, beside the key."""
+    problem: Callable[[Mapping[str, Any]], str | None]
+    """What is wrong with a row of these columns, or None."""
+
+
+ANY_ROW = RowCheck((), lambda _: None)
+
+
 class PartsTable:
     """Rows with a unique key, spread over parts named by time and chance.
 
     A part is written aside, flushed and renamed, and never changed afterwards. Of rows with equal keys the one in the
-    earliest part counts. A part that cannot be read is named in one warning and left out.
+    earliest part counts. A part that cannot be read, or whose columns are others, is named in one warning and left
+    out; so are rows that `check` finds impossible.
     """
 
-    def __init__(self, folder: Path | RemotePath, name: str, schema: pa.Schema, key_column: str, version: int) -> None:
+    def __init__(
+        self,
+        folder: Path | RemotePath,
+        name: str,
+        schema: pa.Schema,
+        key_column: str,
+        version: int,
+        check: RowCheck = ANY_ROW,
+    ) -> None:
         self.folder = folder
         self.name = name
         self._key_column = key_column
+        self._check = check
         self._version = version
         self._schema = schema.with_metadata({_TABLE: name.encode(), _VERSION: str(version).encode()})
         self._parts: set[str] = set()
         self._damaged: set[str] = set()
+        self._named: set[str] = set()
+        """Parts of which rows are left out, and that were named."""
         self._index: dict[str, tuple[str, int]] = {}
         self._remote = isinstance(folder, RemotePath)
         remove_stale_temporaries(folder)
@@ -116,7 +149,8 @@ class PartsTable:
         batch: list[str] = []
         size = 0
         full = COMPACT_REMOTE_BYTES if self._remote else COMPACT_BYTES
-        for part in sorted(self._parts):
+        # Merging deletes what it merges; rows that were left out are somebody's to look at.
+        for part in sorted(self._parts - self._named):
             part_bytes = self._size(part)
             if part_bytes > full // 2:
                 continue
@@ -162,7 +196,7 @@ class PartsTable:
         except FileNotFoundError:
             return 0
 
-    def _index_part(self, part: str, keys: list[str] | Exception) -> None:
+    def _index_part(self, part: str, keys: list[str | None] | Exception) -> None:
         if isinstance(keys, FileNotFoundError):
             return
         if isinstance(keys, Exception):
@@ -170,49 +204,72 @@ class PartsTable:
             return
         self._parts.add(part)
         for row, key in enumerate(keys):
-            self._index.setdefault(key, (part, row))
+            if key is not None:
+                self._index.setdefault(key, (part, row))
 
-    def _keys_of(self, parts: list[str]) -> list[list[str] | Exception]:
-        """Keys of each part, or why they cannot be read."""
+    def _keys_of(self, parts: list[str]) -> list[list[str | None] | Exception]:
+        """Keys of each part's rows, None for rows that are left out; or why they cannot be read."""
         if not self._remote or len(parts) < 2:
             return [self._keys(part) for part in parts]
         with ThreadPoolExecutor(REMOTE_READS) as pool:
             return list(pool.map(self._keys, parts))
 
-    def _keys(self, part: str) -> list[str] | Exception:
+    def _keys(self, part: str) -> list[str | None] | Exception:
         try:
             with self._open(part) as file:
-                return file.read(columns=[self._key_column]).column(0).to_pylist()
-        except (pa.ArrowException, OSError, _ForeignPartError) as error:
+                rows = file.read(columns=[self._key_column, *self._check.columns]).to_pylist()
+                if len(rows) != file.metadata.num_rows:
+                    raise _ForeignPartError(f"it has {len(rows)} rows, and names {file.metadata.num_rows}")
+        except _UNREADABLE as error:
             return error
+        problems = {number: text for number, row in enumerate(rows) if (text := self._problem(row))}
+        if problems and part not in self._named:
+            self._named.add(part)
+            number, text = next(iter(problems.items()))
+            log.warning(
+                "%s: %d of %d rows are left out, as nobody can have written them: row %d, %s. The others count",
+                self.folder / part, len(problems), len(rows), number, text,
+            )  # fmt: skip
+        return [None if number in problems else row[self._key_column] for number, row in enumerate(rows)]
+
+    def _problem(self, row: Mapping[str, Any]) -> str | None:
+        return self._check.problem(row) if row[self._key_column] else f"its {self._key_column} is missing"
 
     def _open(self, part: str) -> pq.ParquetFile:
         file = pq.ParquetFile(open_input(self.folder / part), page_checksum_verification=True)
         metadata = file.schema_arrow.metadata or {}
         version = metadata.get(_VERSION, b"")
-        if metadata.get(_TABLE) != self.name.encode() or not version.isdigit():
+        if metadata.get(_TABLE) != self.name.encode() or not version.isdigit() or len(version) > LONGEST_VERSION:
             raise _ForeignPartError(f"it is no part of a rating store's table of {self.name}")
         if int(version) > self._version:
             raise StoreVersionError(
                 f"{self.folder / part} has schema version {int(version)}; this likert-rl reads up to {self._version}. "
                 "Update likert-rl, or give another ratings_folder"
             )
+        found = file.schema_arrow.remove_metadata()
+        if not found.equals(self._schema.remove_metadata()):
+            raise _ForeignPartError(f"its columns are not those of {self.name}: {_difference(found, self._schema)}")
         return file
 
     def _read_rows(self, part: str, rows: list[int], columns: Sequence[str] | None) -> list[dict[str, Any]]:
-        table = self._read_table(part, rows, columns)
-        return [] if table is None else table.to_pylist()
+        return self._from_part(part, rows, columns, pa.Table.to_pylist) or []
 
     def _read_table(self, part: str, rows: list[int], columns: Sequence[str] | None) -> pa.Table | None:
         """Rows of a part by position, in order, or None if it is gone or damaged."""
+        return self._from_part(part, rows, columns, lambda table: table)
+
+    def _from_part(
+        self, part: str, rows: list[int], columns: Sequence[str] | None, take: Callable[[pa.Table], Any]
+    ) -> Any:
+        """What `take` makes of these rows, or None if the part is gone or damaged."""
         if columns is not None:
             columns = list(dict.fromkeys([self._key_column, *columns]))
         try:
             with self._open(part) as file:
-                return _take(file, rows, columns)
+                return take(_take(file, rows, columns))
         except FileNotFoundError:
             return None  # Merged by another process; the next refresh notices.
-        except (pa.ArrowException, OSError, _ForeignPartError) as error:
+        except _UNREADABLE as error:
             self._leave_out(part, error)
             return None
 
@@ -243,6 +300,22 @@ def _take(file: pq.ParquetFile, rows: list[int], columns: Sequence[str] | None) 
     if not tables:
         return file.schema_arrow.empty_table() if columns is None else file.schema_arrow.empty_table().select(columns)
     return pa.concat_tables(tables)
+
+
+def _difference(found: pa.Schema, wanted: pa.Schema) -> str:
+    """The first column in which they differ."""
+    for field in wanted:
+        index = found.get_field_index(field.name)
+        if index < 0:
+            return f"{field.name!r} is missing"
+        if not found.field(index).equals(field):
+            return f"{field.name!r} is {_kind(found.field(index))}, and must be {_kind(field)}"
+    others = [name for name in found.names if name not in wanted.names]
+    return f"{others[0]!r} is unknown" if others else "they stand in another order, or twice"
+
+
+def _kind(field: pa.Field) -> str:
+    return f"{field.type}{'' if field.nullable else ', never null'}"
 
 
 def _leaves(schema: pa.Schema) -> list[str]:
