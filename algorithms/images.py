@@ -62,14 +62,6 @@ def rgb_picture(png: bytes) -> Image.Image:
     return white
 
 
-def png_size(png: bytes) -> tuple[int, int] | None:
-    """Height and width that a PNG file names at its beginning; None for anything else."""
-    if png[: len(_BEGINNING)] != _BEGINNING or len(png) < len(_BEGINNING) + _SIZES.size:
-        return None
-    width, height, _ = _SIZES.unpack_from(png, len(_BEGINNING))
-    return height, width
-
-
 def _check_header(png: bytes) -> None:
     if png[: len(_BEGINNING)] != _BEGINNING or len(png) < len(_BEGINNING) + _SIZES.size:
         raise ValueError("is no readable PNG file: it does not begin as one")

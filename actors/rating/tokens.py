@@ -70,7 +70,7 @@ class TokenCounter:
 
     def picture(self, png: bytes) -> int:
         """Tokens of a picture, once it is brought between `rater.min_pixels` and `rater.max_pixels`."""
-        height, width = png_size(png or b"") or (1, 1)
+        height, width = png_size(png)
         size = fitted_size(width, height, self._rater.min_pixels, self._rater.max_pixels, self._token_px)
         return math.prod(size) // self._token_px**2
 

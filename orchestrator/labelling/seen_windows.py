@@ -10,7 +10,7 @@ from algorithms.images import encode_png, png_size
 from algorithms.label_settings import WindowSettings
 from algorithms.scores import ScoreRequest, ScoringMode
 from algorithms.windows import PADDING_ACTION, frame_note, picture_size, windows_of
-from orchestrator.data.check import PartError, structure_problems
+from orchestrator.data.check import PartError, broken_frame, structure_problems
 from orchestrator.data.datasets import TrajectoryDataset
 
 NUM_DRAWN = 64
@@ -99,8 +99,9 @@ def _frame_size(dataset: TrajectoryDataset, parts: list[str]) -> tuple[int, int]
     for part in parts[:PARTS_LOOKED_AT]:
         try:
             for _, rows in dataset.episode_rows(part, symbolic=False):
-                size = png_size(rows["frame"][0].as_py() or b"") if "frame" in rows.column_names else None
-                sizes += [size] if size else []
+                first = rows["frame"][0].as_py() if "frame" in rows.column_names else None
+                if first is not None and broken_frame(first, dataset.info) is None:
+                    sizes.append(png_size(first))
         except PartError:
             continue
     return max(sizes, key=lambda size: size[0] * size[1])
