@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.rating.asking import Request, question_about
-from actors.rating.backend import Reply
+from actors.rating.backend import Needs, Reply
+from actors.rating.chat import ChatFormat, load_chat_format
 from actors.rating.images import fitted_size
 from actors.rating.models import load_revision, resolve_model, token_px
 from actors.rating.settings import RaterSettings
-from actors.rating.vllm_engine import chat_text
 from algorithms.images import png_size
 from algorithms.prompts import Prompt
 from algorithms.ratings import RaterIdentity
@@ -39,13 +39,13 @@ class TokenCounter:
     def __init__(self, rater: RaterSettings, exact: bool = True) -> None:
         """`exact` loads the tokenizer, a few megabytes, if it can be had. Raises ValueError as `resolve_model` does."""
         self._rater = rater
-        self._tokenizer = _tokenizer_of(rater) if exact and not rater.endpoint else None
+        self._chat = _chat_of(rater) if exact and not rater.endpoint else None
         self._token_px = USUAL_TOKEN_PX if rater.endpoint else token_px(resolve_model(rater), load_revision(rater))
 
     @property
     def is_exact(self) -> bool:
         """False: a byte of text counts as a token, which is three or four times too much."""
-        return self._tokenizer is not None
+        return self._chat is not None
 
     def needed(self, request: Request) -> QuestionTokens:
         """What `request` needs at most: it is asked, of nobody, in all its turns."""
@@ -56,17 +56,17 @@ class TokenCounter:
     def prompt(self, prompt: Prompt, images: tuple[bytes, ...]) -> int:
         """Tokens of a prompt with pictures (PNG files, of which only the size matters)."""
         pictures = sum(map(self.picture, images))
-        if self._tokenizer is None:
+        if self._chat is None:
             said = [prompt.system, prompt.text, *(text for turn in prompt.earlier for text in turn)]
             return pictures + sum(len(text.encode()) + FRAME_OF_A_TURN for text in said)
         # The chat format has one token in each picture's place.
-        return pictures - len(images) + self.text(chat_text(self._tokenizer, prompt, len(images)))
+        return pictures - len(images) + len(self._chat.tokens(prompt, len(images)))
 
     def text(self, text: str) -> int:
         """Tokens of plain text."""
-        if self._tokenizer is None:
+        if self._chat is None:
             return len(text.encode())
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
+        return len(self._chat.tokenizer.encode(text, add_special_tokens=False))
 
     def picture(self, png: bytes) -> int:
         """Tokens of a picture, once it is brought between `rater.min_pixels` and `rater.max_pixels`."""
@@ -75,18 +75,12 @@ class TokenCounter:
         return math.prod(size) // self._token_px**2
 
 
-def _tokenizer_of(rater: RaterSettings) -> Any:
-    from transformers import AutoTokenizer
-
+def _chat_of(rater: RaterSettings) -> ChatFormat | None:
     checkpoint = resolve_model(rater)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(checkpoint), revision=load_revision(rater), trust_remote_code=False
-        )
-        chat_text(tokenizer, Prompt("Is it?", with_images=True), 1)
-    except (OSError, ValueError):  # It cannot be had now, or has no chat format of its own.
+        return load_chat_format(rater.model, checkpoint, load_revision(rater))
+    except (OSError, ValueError):  # It cannot be had now, or is none: the engine says which when it starts.
         return None
-    return tokenizer
 
 
 class _Meter:
@@ -104,6 +98,10 @@ class _Meter:
 
     async def start(self) -> None:
         """Nothing to get ready."""
+
+    async def check(self, needs: Needs) -> str:
+        """Any question can be counted."""
+        return ""
 
     async def generate(self, prompt: Prompt, images: tuple[bytes, ...], choices: tuple[str, ...]) -> Reply:
         """Answer one prompt; the analysis is empty, and counted where it is read again."""
