@@ -53,14 +53,14 @@ class TokenCounter:
         asyncio.run(question_about(request, "").attempt(meter))
         return QuestionTokens(meter.read, meter.written, meter.context)
 
-    def prompt(self, prompt: Prompt, images: tuple[bytes, ...]) -> int:
-        """Tokens of a prompt with pictures (PNG files, of which only the size matters)."""
+    def prompt(self, prompt: Prompt, images: tuple[bytes, ...], at_once: bool) -> int:
+        """Tokens of a prompt with pictures (PNG files, of which only the size matters); as `ChatFormat.tokens`."""
         pictures = sum(map(self.picture, images))
         if self._chat is None:
             said = [prompt.system, prompt.text, *(text for turn in prompt.earlier for text in turn)]
             return pictures + sum(len(text.encode()) + FRAME_OF_A_TURN for text in said)
         # The chat format has one token in each picture's place.
-        return pictures - len(images) + len(self._chat.tokens(prompt, len(images)))
+        return pictures - len(images) + len(self._chat.tokens(prompt, len(images), at_once))
 
     def text(self, text: str) -> int:
         """Tokens of plain text."""
@@ -105,7 +105,7 @@ class _Meter:
 
     async def generate(self, prompt: Prompt, images: tuple[bytes, ...], choices: tuple[str, ...]) -> Reply:
         """Answer one prompt; the analysis is empty, and counted where it is read again."""
-        read = self._counter.prompt(prompt, images) + self._analysis
+        read = self._counter.prompt(prompt, images, at_once=bool(choices or prompt.schema)) + self._analysis
         probabilities = None
         if choices:
             text, written = choices[0], 1
