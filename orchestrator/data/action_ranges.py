@@ -32,16 +32,19 @@ class ActionRanges:
     @property
     def beyond_policy(self) -> str | None:
         """Why no policy can learn these actions, or None."""
+        found = []
         if self._num_not_finite:
-            return f"{self._num_not_finite:,} of {self._num_actions:,} actions are not finite"
+            found.append(f"{self._num_not_finite:,} of {self._num_actions:,} actions are not finite")
         outside = np.flatnonzero((self._low < -ACTION_LIMIT) | (self._high > ACTION_LIMIT))
-        if not self._num_actions or not len(outside):
-            return None
-        told = [
-            f"{self._names[i]} from {self._low[i] + 0.0:.4g} to {self._high[i] + 0.0:.4g}" for i in outside[:MAX_TOLD]
-        ]
-        more = f" and {len(outside) - MAX_TOLD} more" if len(outside) > MAX_TOLD else ""
-        return f"actions lie outside [-1, 1], which is all that a policy can do: {', '.join(told)}{more}"
+        # Where no action is finite, there is no range.
+        outside = [index for index in outside if np.isfinite(self._low[index])]
+        if outside:
+            told = [f"{self._names[i]} from {self._low[i] + 0.0:.4g} to {self._high[i] + 0.0:.4g}" for i in outside]
+            more = f" and {len(told) - MAX_TOLD} more" if len(told) > MAX_TOLD else ""
+            found.append(
+                f"actions lie outside [-1, 1], which is all that a policy can do: {', '.join(told[:MAX_TOLD])}{more}"
+            )
+        return "; ".join(found) or None
 
     @property
     def constant(self) -> list[str]:

@@ -355,13 +355,15 @@ def test_actions_that_no_policy_can_express_are_told_with_their_ranges(tmp_path)
 
 def test_actions_that_are_not_finite_or_not_whole_are_told(tmp_path):
     dataset = write(
-        tmp_path / "set", [joints(0, [[0, np.nan, 0], [1, 0, 1]]), joints(1, [[0, 1, 0], [1, 0, 1]])], JOINTS
+        tmp_path / "set", [joints(0, [[0, np.nan, 0], [7, 0, 1]]), joints(1, [[0, 1, 0], [1, 0, 1]])], JOINTS
     )
     rewrite(dataset.folder, dataset.parts[0], lambda rows: rows[4].update(action=[1.0]))
     told = [str(problem) for problem in dataset.problems()]
     assert any("row 0, episode e000: the action is not finite" in line for line in told)
     assert any("row 4, episode e001: the action has 1 entries, but must have 3" in line for line in told)
-    assert any("1 of 2 actions are not finite" in line for line in told)
+    assert any(
+        "1 of 2 actions are not finite; actions lie outside" in line and "x from 7 to 7" in line for line in told
+    )
     assert [one.episode_id for one in dataset.episodes()] == ["e000"]
 
 
