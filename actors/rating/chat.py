@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.rating.engine_site.likert_engine_hooks import mend_torchvision
-from actors.rating.models import Checkpoint, checkpoint_config, token_px
+from actors.rating.models import Checkpoint, checkpoint_config, in_words, token_px
 from algorithms.prompts import Prompt
 
 THINK, END_OF_THOUGHT = "<think>", "</think>"
@@ -69,7 +69,11 @@ def load_chat_format(model: str, checkpoint: Checkpoint, revision: str | None) -
     """
     mend_torchvision()
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoProcessor, ProcessorMixin
+    from transformers import AutoProcessor, ProcessorMixin, dynamic_module_utils
+
+    # A part of a processor with code of its own would be asked about on the terminal, and loaded after a "y", in spite
+    # of `trust_remote_code=False`. Without time for an answer it is an error at once.
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
 
     # Without any vocabulary transformers makes an empty one.
     if isinstance(checkpoint, Path) and not any((checkpoint / name).is_file() for name in _VOCABULARIES):
@@ -81,7 +85,7 @@ def load_chat_format(model: str, checkpoint: Checkpoint, revision: str | None) -
         processor = AutoProcessor.from_pretrained(str(checkpoint), revision=revision, trust_remote_code=False)
     except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
         raise ValueError(
-            f"rater.model {model!r}: its processor cannot be loaded ({_first_line(error)}); it needs tokenizer.json, "
+            f"rater.model {model!r}: its processor cannot be loaded ({in_words(error)}); it needs tokenizer.json, "
             "tokenizer_config.json and preprocessor_config.json beside config.json: take them from the checkpoint that "
             "it was made of"
         ) from error
@@ -99,6 +103,11 @@ def load_chat_format(model: str, checkpoint: Checkpoint, revision: str | None) -
 
 def _check_patches(model: str, processor: Any, expected_px: int) -> None:
     pictures = processor.image_processor
+    if not type(pictures).__name__.startswith("Qwen2VLImageProcessor"):  # of all Qwen-VLs
+        raise ValueError(
+            f"rater.model {model!r}: pictures are prepared by {type(pictures).__name__} (preprocessor_config.json), as "
+            "for another kind of model; take the file from the checkpoint that it was made of"
+        )
     found_px = pictures.patch_size * pictures.merge_size
     if found_px != expected_px:
         raise ValueError(
@@ -132,22 +141,25 @@ def _template(model: str, checkpoint: Checkpoint, processor: Any) -> str:
                 "chat_template.json and tokenizer_config.json holds one; copy chat_template.json or "
                 "chat_template.jinja from the checkpoint that it was made of"
             ) from None
+    if not isinstance(template, str):
+        raise ValueError(
+            f"rater.model {model!r}: the chat template of {checkpoint} is {template!r}, but must be a text; copy "
+            "chat_template.json or chat_template.jinja from the checkpoint that it was made of"
+        )
     return template
 
 
 def _check_shown(model: str, checkpoint: Checkpoint, chat: ChatFormat) -> str:
     """Raise ValueError unless a text in this format holds all that is said and shown; else return such a text."""
-    from jinja2 import TemplateError
-
     where = f"rater.model {model!r}: its chat template ({_template_file(checkpoint, chat.template)})"
     remedy = "put the chat_template.json or chat_template.jinja of a Qwen-VL there"
     text = ""
     for number in (1, 2):
         try:
             text = chat.text(_PROBE, number)
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+        except Exception as error:  # a template is a program, and fails in any way
             raise ValueError(
-                f"{where} cannot put pictures and words together: it may be for text alone ({_first_line(error)}); "
+                f"{where} cannot put pictures and words together: it may be for text alone ({in_words(error)}); "
                 f"{remedy}"
             ) from error
         shown = chat.tokenizer.encode(text, add_special_tokens=False).count(chat.image_token)
@@ -172,7 +184,3 @@ def _template_file(checkpoint: Checkpoint, template: str) -> str:
             if template in text or json.dumps(template)[1:-1] in text:
                 return str(file)
     return f"of {checkpoint}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

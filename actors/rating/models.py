@@ -95,6 +95,11 @@ def checkpoint_config(checkpoint: Checkpoint, revision: str | None) -> dict[str,
     return _hub_model(RaterSettings(model=checkpoint, revision=revision)).config
 
 
+def in_words(error: Exception) -> str:
+    """A library's error on one line: its first two, which say where and what."""
+    return " ".join(line.strip() for line in str(error).strip().splitlines()[:2]) or type(error).__name__
+
+
 def _check_folder(model: str, folder: Path, with_weights: bool) -> None:
     if not (folder / "config.json").is_file():
         remedy = f"rebuild it with `{REBUILD[model]}`" if model in REBUILD else "name one written by save_pretrained"
@@ -102,8 +107,8 @@ def _check_folder(model: str, folder: Path, with_weights: bool) -> None:
     if with_weights:
         _check_files(model, [path.name for path in folder.iterdir()])
     try:
-        config = json.loads((folder / "config.json").read_text())
-    except json.JSONDecodeError as error:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"rater.model {model!r}: {folder / 'config.json'} is not valid JSON: {error}") from error
     _check_type(model, config)
 
@@ -126,6 +131,13 @@ def _check_type(model: str, config: Any) -> None:
             f"rater.model {model!r}: its config.json describes no model: it, and its vision_config, must be blocks of "
             "settings; take it anew from where the checkpoint came from"
         )
+    for name in ("patch_size", "spatial_merge_size"):
+        value = config.get("vision_config", {}).get(name, 1)
+        if type(value) is not int or value < 1:
+            raise ValueError(
+                f"rater.model {model!r}: vision_config.{name} = {value!r} in its config.json must be a whole number of "
+                "at least 1; take the file anew from where the checkpoint came from"
+            )
     found = config.get("model_type")
     if found not in MODEL_TYPES:
         raise ValueError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.rating.engine_site.likert_engine_hooks import mend_torchvision
-from actors.rating.models import Checkpoint
+from actors.rating.models import Checkpoint, in_words
 from actors.rating.settings import RaterSettings
 
 GPU_OVERHEAD = int(1.5e9)
@@ -18,8 +18,6 @@ CPU_OVERHEAD = int(2e9)
 GPU_STEP_TOKENS = 16_384
 """Tokens that vLLM computes in one step on a large GPU; on smaller ones 8,192."""
 CPU_STEP_TOKENS = 4_096
-GROUP_SIZE = 128
-"""Weights that share a scale, where a quantised checkpoint does not say it."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +88,9 @@ def shape_of(model: str, checkpoint: Checkpoint, revision: str | None) -> Shape:
         with torch.device("meta"):
             network = AutoModelForImageTextToText.from_config(config)
     except (*unfit, StrictDataclassError) as error:
-        # The library's message stands on two lines: which field, and what is wrong with it.
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise ValueError(
-            f"rater.model {model!r}: no model can be made of its config.json ({type(error).__name__}: {reason}); take "
-            "it anew from where the checkpoint came from"
+            f"rater.model {model!r}: no model can be made of its config.json ({type(error).__name__}: "
+            f"{in_words(error)}); take it anew from where the checkpoint came from"
         ) from error
     text, vision = config.get_text_config(), config.vision_config
     width = text.hidden_size
@@ -217,7 +213,7 @@ def _packed(shape: Shape, settings: RaterSettings, plain_bits: int) -> tuple[flo
     if not method:
         return plain_bits, plain
     if method.startswith(("awq", "gptq")):
-        bits, group = int(stored.get("bits") or 4), int(stored.get("group_size") or GROUP_SIZE)
+        bits, group = _stored_number(settings, stored, "bits", 4), _stored_number(settings, stored, "group_size", 128)
         # A scale of 16 bits and a zero for each group; -1 is a group of a whole row.
         return bits + ((16 + bits) / group if group > 0 else 0.0), f"{method}, {bits} bits"
     if method.startswith("bitsandbytes"):
@@ -230,7 +226,19 @@ def _packed(shape: Shape, settings: RaterSettings, plain_bits: int) -> tuple[flo
     return (bits, f"{method}, {bits} bits") if bits else (plain_bits, f"{method}, counted as {plain}")
 
 
+def _stored_number(settings: RaterSettings, stored: dict[str, Any], name: str, usual: int) -> int:
+    value = stored.get(name, usual)
+    if type(value) is not int:
+        raise ValueError(
+            f"rater.model {settings.model!r}: quantization_config.{name} = {value!r} in its config.json must be a "
+            "whole number; take the file anew from where the checkpoint came from"
+        )
+    return value
+
+
 def _stated_bits(stored: dict[str, Any]) -> int:
-    groups = stored.get("config_groups") or {}
-    stated = [(group.get("weights") or {}).get("num_bits") for group in groups.values() if isinstance(group, dict)]
-    return max((bits for bits in stated if isinstance(bits, int)), default=0)
+    groups = stored.get("config_groups")
+    parts = groups.values() if isinstance(groups, dict) else ()
+    weights = [group.get("weights") for group in parts if isinstance(group, dict)]
+    stated = [one.get("num_bits") for one in weights if isinstance(one, dict)]
+    return max((bits for bits in stated if type(bits) is int), default=0)

@@ -90,6 +90,9 @@ def test_a_template_that_cannot_be_used_is_named_with_its_remedy(checkpoint, tem
         ("preprocessor_config.json", {"patch_size": 16}, r"a token of 32 x 32 pixels, and config\.json of 28 x 28"),
         ("config.json", {"image_token_id": 7}, r"token 7 in config\.json, and 262 in the tokenizer"),
         ("preprocessor_config.json", None, r"its processor cannot be loaded .*it needs .*preprocessor_config\.json"),
+        ("preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor"}, r"prepared by CLIPImageProcessor"),
+        ("chat_template.json", {"chat_template": 7}, r"the chat template of .*checkpoint is 7, but must be a text"),
+        ("chat_template.json", {"template": ""}, r"its processor cannot be loaded \('chat_template'\)"),
         ("tokenizer.json", None, r"has no tokenizer\.json or vocab\.json, so it has no tokenizer"),
     ],
 )
@@ -98,8 +101,20 @@ def test_files_that_do_not_belong_together_or_are_missing(checkpoint, file, chan
     if changes is None:
         path.unlink()
     else:
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        path.write_text(json.dumps((json.loads(path.read_text()) if path.is_file() else {}) | changes))
     with pytest.raises(ValueError, match=rf"^rater\.model 'mine': .*{message}"):
+        load(checkpoint)
+
+
+def test_a_processor_with_code_of_its_own_is_refused_without_asking(checkpoint, monkeypatch):
+    def asked(_):
+        raise AssertionError("nobody is to be asked whether foreign code may run")
+
+    monkeypatch.setattr("builtins.input", asked)
+    own = {"image_processor_type": "Mine", "auto_map": {"AutoImageProcessor": "mine.Mine"}}
+    (checkpoint / "mine.py").write_text("raise SystemExit('foreign code has run')")
+    (checkpoint / "preprocessor_config.json").write_text(json.dumps(own))
+    with pytest.raises(ValueError, match=r"^rater\.model 'mine': its processor cannot be loaded"):
         load(checkpoint)
 
 

@@ -67,6 +67,20 @@ def test_a_configuration_of_something_else_is_explained(folder, config):
         resolve_model(settings(folder))
 
 
+@pytest.mark.parametrize("size", [0, "14", None, [16, 16], True])
+def test_sizes_of_patches_must_be_numbers(folder, size):
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen3_vl", "vision_config": {"patch_size": size}}))
+    with pytest.raises(ValueError, match=r"vision_config\.patch_size = .* must be a whole number of at least 1"):
+        resolve_model(settings(folder))
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff\xfe{}", b"[" * 100_000])
+def test_a_configuration_that_is_no_text_or_no_json_is_explained(folder, text):
+    (folder / "config.json").write_bytes(text)
+    with pytest.raises(ValueError, match=r"rater\.model .*config\.json is not valid JSON"):
+        resolve_model(settings(folder))
+
+
 def test_weights_may_be_elsewhere_for_who_only_looks(folder):
     (folder / "model.safetensors").unlink()
     assert resolve_model(settings(folder), with_weights=False) == folder

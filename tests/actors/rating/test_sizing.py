@@ -106,6 +106,11 @@ def test_quantised_weights_by_hand(tmp_path, seven):
     assert needs.weights == plain + seven.packable * (4 + 20 / 128) / 8 and needs.precision == "awq, 4 bits"
     fp8 = needs_of(seven, settings(quantization="fp8"), on_cpu=False)
     assert fp8.weights == plain + seven.packable and fp8.precision == "fp8, 8 bits"
+    broken = shape(tmp_path, "Qwen2-VL-7B", quantization_config=stored | {"bits": "four"})
+    with pytest.raises(
+        ValueError, match=r"quantization_config\.bits = 'four' in its config\.json must be a whole number"
+    ):
+        needs_of(broken, settings(), on_cpu=False)
     # Of others nothing is promised that they may not keep.
     unknown = needs_of(seven, settings(quantization="newest"), on_cpu=False)
     assert unknown.weights == 2 * seven.parameters and unknown.precision == "newest, counted as 16 bits"
