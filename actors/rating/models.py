@@ -57,7 +57,8 @@ def resolve_model(settings: RaterSettings, with_weights: bool = True) -> Checkpo
 
 def load_revision(settings: RaterSettings) -> str | None:
     """The hub commit to load, so that what is loaded is what `rater_identity` names; None for a local folder."""
-    return None if isinstance(resolve_model(settings), Path) else _hub_model(settings).commit
+    checkpoint = resolve_model(settings, with_weights=False)
+    return None if isinstance(checkpoint, Path) else _hub_model(settings).commit
 
 
 def rater_identity(settings: RaterSettings) -> RaterIdentity:

@@ -10,7 +10,7 @@ from actors.rating.asking import Request, question_about
 from actors.rating.backend import Needs, Reply
 from actors.rating.chat import ChatFormat, load_chat_format
 from actors.rating.images import fitted_size
-from actors.rating.models import load_revision, resolve_model, token_px
+from actors.rating.models import Checkpoint, load_revision, resolve_model, token_px
 from actors.rating.settings import RaterSettings
 from algorithms.images import png_size
 from algorithms.prompts import Prompt
@@ -36,11 +36,19 @@ class QuestionTokens:
 class TokenCounter:
     """Counts for one rater: pictures by its own rule, words by its tokenizer, or by what no tokenizer exceeds."""
 
-    def __init__(self, rater: RaterSettings, exact: bool = True) -> None:
-        """`exact` loads the tokenizer, a few megabytes, if it can be had. Raises ValueError as `resolve_model` does."""
+    def __init__(self, rater: RaterSettings, exact: bool = True, chat: ChatFormat | None = None) -> None:
+        """`exact` loads the tokenizer, a few megabytes, if it can be had, unless the chat format is given.
+
+        Raises ValueError as `resolve_model` does, of which it needs no weights.
+        """
         self._rater = rater
-        self._chat = _chat_of(rater) if exact and not rater.endpoint else None
-        self._token_px = USUAL_TOKEN_PX if rater.endpoint else token_px(resolve_model(rater), load_revision(rater))
+        self._token_px = USUAL_TOKEN_PX
+        self._chat = chat
+        if not rater.endpoint:
+            checkpoint, revision = resolve_model(rater, with_weights=False), load_revision(rater)
+            self._token_px = token_px(checkpoint, revision)
+            if exact and chat is None:
+                self._chat = _chat_of(rater, checkpoint, revision)
 
     @property
     def is_exact(self) -> bool:
@@ -75,10 +83,9 @@ class TokenCounter:
         return math.prod(size) // self._token_px**2
 
 
-def _chat_of(rater: RaterSettings) -> ChatFormat | None:
-    checkpoint = resolve_model(rater)
+def _chat_of(rater: RaterSettings, checkpoint: Checkpoint, revision: str | None) -> ChatFormat | None:
     try:
-        return load_chat_format(rater.model, checkpoint, load_revision(rater))
+        return load_chat_format(rater.model, checkpoint, revision)
     except (OSError, ValueError):  # It cannot be had now, or is none: the engine says which when it starts.
         return None
 

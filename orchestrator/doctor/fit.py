@@ -8,8 +8,7 @@ from importlib import metadata
 import numpy as np
 
 from actors.rating.chat import load_chat_format
-from actors.rating.lengths import RatingLength, check_length, rating_length
-from actors.rating.models import load_revision, resolve_model, token_px
+from actors.rating.models import load_revision, resolve_model
 from actors.rating.settings import RaterSettings
 from actors.rating.sizing import (
     Machine,
@@ -22,10 +21,12 @@ from actors.rating.sizing import (
     this_machine,
     visible_gpus,
 )
+from actors.rating.tokens import QuestionTokens, TokenCounter
 from algorithms.images import encode_png
 from algorithms.ratings import RatingRequest
 from orchestrator.doctor.findings import Unfit
 from orchestrator.errors import SettingsError
+from orchestrator.settings.preflight import check_context
 
 Ask = Callable[[bytes], RatingRequest]
 
@@ -54,28 +55,22 @@ def check_memory(rater: RaterSettings, machine: Machine | None = None) -> str:
     )
 
 
-def check_tokens(rater: RaterSettings, ask: Ask, image_px: int, machine: Machine | None = None) -> str:
+def check_tokens(rater: RaterSettings, ask: Ask, image_px: int) -> str:
     """Tokens of a frame and of a rating in both modes. `ask` words the request about a frame."""
     checkpoint, revision = _configuration(rater)
+    frame = encode_png(np.zeros((image_px, image_px, 3), dtype=np.uint8))
+    request = ask(frame)
     try:
         chat = load_chat_format(rater.model, checkpoint, revision)
-        side = token_px(checkpoint, revision)
-        request = ask(encode_png(np.zeros((image_px, image_px, 3), dtype=np.uint8)))
-        lengths = {
-            mode: rating_length(replace(request, mode=mode), chat, rater, side) for mode in ("two_turn", "answer_only")
-        }
-        check_length(lengths[request.mode], rater)
-        needs = needs_of(shape_of(rater.model, checkpoint, revision), rater, (machine or _machine()).on_cpu)
+        counter = TokenCounter(rater, chat=chat)
+        needed = {mode: counter.needed(replace(request, mode=mode)) for mode in ("two_turn", "answer_only")}
     except ValueError as error:
         raise SettingsError(str(error)) from None
-    pictures = lengths[request.mode].pictures
-    several = f", {len(pictures)} pictures a rating" if len(pictures) > 1 else ""
+    check_context(rater, [request], "questions", "")
     thinks = "; it thinks before it answers: thoughts are analysis, and a level is asked behind an empty thought"
     return (
-        f"a frame of {image_px} x {image_px} pixels is {pictures[0]} tokens{several}; a rating takes up to "
-        f"{_words(lengths['two_turn'])} in two turns, {_words(lengths['answer_only'])} answer-only; "
-        f"{rater.max_in_flight} at once (rater.max_in_flight) would fill "
-        f"{gb(rater.max_in_flight * lengths[request.mode].longest * needs.kv_per_token)} of keys and values"
+        f"a frame of {image_px} x {image_px} pixels is {counter.picture(frame)} tokens; a rating takes up to "
+        f"{_words(needed['two_turn'])} in two turns, {_words(needed['answer_only'])} answer-only"
         + (thinks if chat.thinks else "")
     )
 
@@ -83,7 +78,7 @@ def check_tokens(rater: RaterSettings, ask: Ask, image_px: int, machine: Machine
 def _configuration(rater: RaterSettings) -> tuple:
     try:
         checkpoint = resolve_model(rater, with_weights=False)
-        return checkpoint, load_revision(rater) if isinstance(checkpoint, str) else None
+        return checkpoint, load_revision(rater)
     except ValueError:
         raise Unfit("not looked at: the model's configuration is not there", "see rater above", warning=True) from None
 
@@ -112,6 +107,5 @@ def _room(needs: Needs, rater: RaterSettings, machine: Machine) -> str:
     return ", ".join(rooms) or "no GPU can be asked for its memory from here"
 
 
-def _words(length: RatingLength) -> str:
-    turns = " and ".join(f"{turn.prompt} + {turn.answer}" for turn in length.turns)
-    return f"{length.total} tokens ({turns})"
+def _words(needed: QuestionTokens) -> str:
+    return f"{needed.read + needed.written} tokens ({needed.read} read, {needed.written} written)"

@@ -317,10 +317,10 @@ def test_tokens_are_those_of_the_experiments_own_questions(experiment, tiny):
     request = ask(encode_png(np.zeros((224, 224, 3), np.uint8)))
     # Its tokenizer spells every letter out; a turn's frame is three tokens and the names of roles.
     prompt = len(answer_only_prompt(request).text) + len(SYSTEM) + len("systemuserassistant") + 5 + 5 + 2 + 49
-    assert f"in two turns, {prompt + 1} tokens ({prompt} + 1) answer-only" in text
+    assert f"in two turns, {prompt + 1} tokens ({prompt} read, 1 written) answer-only" in text
     short = experiment(f"rater.model={tiny}", "rater.max_model_len=300")
     finding = examine("tokens", lambda: fit.check_tokens(short.rater, ask, 224))
-    assert finding.status == "failure" and finding.text.startswith("rater.max_model_len 300: a question takes up to")
+    assert finding.status == "failure" and finding.text.startswith("rater.max_model_len = 300: of 1 questions")
 
 
 def test_a_model_whose_configuration_is_not_there_is_not_looked_at_twice(experiment):
