@@ -36,6 +36,20 @@ class Problem:
         return f"{self.part}{row}{episode}: {'note: ' if self.is_note else ''}{self.text}"
 
 
+def column_problems(rows: pa.Table, info: DatasetInfo) -> list[str]:
+    """Columns that are missing, or that hold something else."""
+    wanted = arrow_schema(info)
+    # A reader may have left out columns of states on purpose.
+    missing = [n for n in wanted.names if n not in rows.column_names and n not in ("frame", "symbolic")]
+    if missing:
+        return [f"the column {column!r} is missing" for column in missing]
+    return [
+        f"the column {field.name!r} is {rows.schema.field(field.name).type}, but must be {field.type}"
+        for field in wanted
+        if field.name in rows.column_names and rows.schema.field(field.name).type != field.type
+    ]
+
+
 def structure_problems(part: str, first_row: int, rows: pa.Table, info: DatasetInfo) -> list[Problem]:
     """What keeps an episode's rows from being one whole trajectory: each problem, with its row."""
     name = rows["episode_id"][0].as_py()
@@ -43,18 +57,9 @@ def structure_problems(part: str, first_row: int, rows: pa.Table, info: DatasetI
     def problem(index: int, text: str) -> Problem:
         return Problem(part, text, first_row + index, name)
 
-    wanted = arrow_schema(info)
-    # A reader may have left out columns of states on purpose.
-    missing = [n for n in wanted.names if n not in rows.column_names and n not in ("frame", "symbolic")]
-    if missing:
-        return [problem(0, f"the column {column!r} is missing") for column in missing]
-    problems = [
-        problem(0, f"the column {field.name!r} is {rows.schema.field(field.name).type}, but must be {field.type}")
-        for field in wanted
-        if field.name in rows.column_names and rows.schema.field(field.name).type != field.type
-    ]
-    if problems:
-        return problems
+    columns = column_problems(rows, info)
+    if columns:
+        return [problem(0, text) for text in columns]
     times = rows["t"].to_pylist()
     gap = next((index for index, t in enumerate(times) if t != index), None)
     if gap is not None:
@@ -65,7 +70,12 @@ def structure_problems(part: str, first_row: int, rows: pa.Table, info: DatasetI
 
 
 def value_problems(part: str, first_row: int, rows: pa.Table, info: DatasetInfo) -> list[Problem]:
-    """What is wrong with single values: pictures that cannot be read, actions that do not exist, and so on."""
+    """What is wrong with single values: pictures that cannot be read, actions that do not exist, and so on.
+
+    Nothing of columns that hold something else: `structure_problems` tells those.
+    """
+    if column_problems(rows, info):
+        return []
     name = rows["episode_id"][0].as_py()
     found = [*_frame_problems(rows, info), *_action_problems(rows, info), *_number_problems(rows)]
     problems = [Problem(part, text, first_row + index, name, column=column) for index, column, text in sorted(found)]

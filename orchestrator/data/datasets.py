@@ -256,7 +256,10 @@ class TrajectoryDataset:
         schema = _open(self.folder / part).schema_arrow
         index = schema.get_field_index(REWARD + labeller)
         metadata = (schema.field(index).metadata or {}) if index >= 0 else {}
-        return json.loads(metadata[_STAMP]) if _STAMP in metadata else None
+        try:
+            return json.loads(metadata[_STAMP]) if _STAMP in metadata else None
+        except ValueError as error:
+            raise PartError(f"its note about the labels of {labeller} cannot be read: {error}") from error
 
     def write_labels(
         self,
@@ -358,9 +361,13 @@ def _write_part(path: Path, table: pa.Table) -> None:
 def _open(path: Path) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+        names = file.schema_arrow.names
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise PartError(f"the file cannot be read: {error}") from error
-    missing = [name for name in ("episode_id", "t") if name not in file.schema_arrow.names]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise PartError(f"it has the column {twice!r} twice")
+    missing = [name for name in ("episode_id", "t") if name not in names]
     if missing:
         raise PartError(f"it has no column {missing[0]!r}, so it is no part of a trajectory data set")
     return file
@@ -371,9 +378,11 @@ def _row_groups(path: Path, left_out: set[str]) -> Iterator[pa.Table]:
         columns = [name for name in file.schema_arrow.names if name not in left_out]
         for group in range(file.num_row_groups):
             try:
-                yield file.read_row_group(group, columns=columns)
-            except (pa.ArrowException, OSError) as error:
+                table = file.read_row_group(group, columns=columns)
+                table.validate(full=True)
+            except (pa.ArrowException, OSError, ValueError) as error:
                 raise PartError(f"row group {group} of {file.num_row_groups} cannot be read: {error}") from error
+            yield table
 
 
 def _episode_rows(path: Path, left_out: set[str]) -> Iterator[tuple[int, pa.Table]]:
@@ -394,7 +403,7 @@ def _episode_rows(path: Path, left_out: set[str]) -> Iterator[tuple[int, pa.Tabl
 def _read_whole(path: Path) -> pa.Table:
     try:
         return pq.read_table(path, page_checksum_verification=True, partitioning=None)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise PartError(f"the file cannot be read: {error}") from error
 
 

@@ -21,6 +21,7 @@ from orchestrator.ratings.question import Question
 from orchestrator.ratings.score_store import AskedWindow, ScoreStore
 from orchestrator.ratings.store import RatingStore
 from orchestrator.ratings.store_command import show_store
+from tests.fakes.damage import TO_BYTES, TO_COLUMNS, damaged_bytes, damaged_columns
 from tests.fakes.fuzz import A_HUNDRED, TEN_THOUSAND
 
 IDENTITY, SAMPLING = RaterIdentity("sha256:abc", "local"), Sampling()
@@ -81,64 +82,36 @@ def contents(folder, scores=(False, True), every_way=True):
     return found
 
 
-@st.composite
-def damages(draw):
-    """Name of a table, which of its parts, and what is done to the part's bytes."""
-    how = draw(st.sampled_from(["flip", "cut", "insert", "zero", "table", "foreign", "empty", "copy"]))
-    seed = draw(st.integers(0, 2**32 - 1))
-    return draw(st.sampled_from(TABLES)), draw(st.integers(0, 1)), how, seed
+DAMAGES = st.tuples(
+    st.sampled_from(TABLES),
+    st.integers(0, 1),
+    st.sampled_from([*TO_BYTES, *TO_COLUMNS, "copy", "impossible"]),
+    st.integers(0, 2**32 - 1),
+)
+"""Name of a table, which of its parts, what is done to the part, and a seed."""
 
 
 def damage(folder, table, number, how, seed):
     """Damage the part; returns its path."""
     part = sorted((folder / table).glob("part-*.parquet"))[number]
-    rng = np.random.default_rng(seed)
-    content = bytearray(part.read_bytes())
-    # Half the damage is done to the footer, which no checksum guards.
-    start = int(rng.integers(len(content))) if rng.random() < 0.5 else len(content) - 1 - int(rng.integers(3000))
-    start = max(0, start)
-    if how == "flip":
-        for place in (start, *rng.integers(len(content), size=rng.integers(3))):
-            content[place] ^= 1 << int(rng.integers(8))
-    elif how == "cut":
-        del content[start : start + int(rng.integers(1, 400)) if rng.random() < 0.5 else len(content)]
-    elif how == "insert":
-        content[start:start] = rng.bytes(int(rng.integers(1, 100)))
-    elif how == "zero":
-        content[start : start + 64] = bytes(len(content[start : start + 64]))
-    elif how == "foreign":
-        content = bytearray(rng.bytes(50) if rng.random() < 0.5 else b"PAR1" + rng.bytes(200) + b"PAR1")
-    elif how == "empty":
-        content = bytearray()
+    content, rng = part.read_bytes(), np.random.default_rng(seed)
+    if how in TO_BYTES:
+        part.write_bytes(damaged_bytes(content, how, rng))
+    elif how in TO_COLUMNS:
+        part.write_bytes(damaged_columns(content, how, rng))
     elif how == "copy":  # The same rows under a later name, as a merge that was killed leaves them.
         part.with_name(f"part-9999999999999999999-{uuid.uuid4().hex[:8]}.parquet").write_bytes(content)
-    if how == "table":
-        pq.write_table(_other_table(pq.read_table(part, partitioning=None), rng), part)
     else:
-        part.write_bytes(content)
+        choices = {} if "failures" in table else IMPOSSIBLE  # Of failures nothing is made but a list.
+        pq.write_table(_impossible(pq.read_table(part, partitioning=None), choices, rng), part)
     return part
 
 
-def _other_table(table, rng):
-    """A part that Parquet finds whole, and that is none of ours: a column gone, renamed, of another type, null, or
-    with values that nobody wrote."""
+def _impossible(table, impossible, rng):
+    """A part that is one of ours by its columns, and holds what nobody wrote; or says that it is of the far future."""
     index = int(rng.integers(table.num_columns))
-    field, column = table.schema.field(index), table.column(index)
-    how = rng.integers(5)
-    if how == 0:
-        return table.remove_column(index)
-    if how == 1:
-        other = [*table.column_names]
-        other[index] = f"{field.name}_"
-        return table.rename_columns(other)
-    if how == 2:
-        return table.set_column(
-            index, pa.field(field.name, pa.string()), pa.array([str(v) for v in column.to_pylist()])
-        )
-    if how == 3:
-        return table.set_column(index, pa.field(field.name, field.type), pa.nulls(len(table), field.type))
-    values = column.to_pylist()
-    choices = IMPOSSIBLE.get(field.name)
+    field, values = table.schema.field(index), table.column(index).to_pylist()
+    choices = impossible.get(field.name)
     if choices is None:
         return table.replace_schema_metadata({**table.schema.metadata, b"likert.schema_version": b"9" * 5000})
     values[int(rng.integers(len(values)))] = choices[int(rng.integers(len(choices)))]
@@ -198,14 +171,14 @@ def same(one, other):
 
 
 @A_HUNDRED
-@given(damages())
+@given(DAMAGES)
 def test_damaged_parts_are_named(written, caplog, given_):
     check(written, given_, caplog)
 
 
 @pytest.mark.slow
 @TEN_THOUSAND
-@given(damages())
+@given(DAMAGES)
 def test_ten_thousand_damaged_parts(written, caplog, given_):
     check(written, given_, caplog)
 
