@@ -37,13 +37,27 @@ anything = st.recursive(
 )
 
 
+ANSWERS = ("1", "2", "3", "\n2", " 3", "True", "False", "[1,2,3]")
+quiet = st.sampled_from([{"\n": 0.9, "1": 0.1}, {"<|im_start|>": 1.0}, {" ": 0.5, "2": 0.5}, {"": 1.0}])
+odd = st.dictionaries(words, st.floats(0, 1), min_size=1, max_size=4)
+
+
 @st.composite
 def good_bodies(draw):
     """A completion as a server may well write it, with counts, thoughts and log-probabilities or without."""
-    text = draw(st.sampled_from(["1", "2", "3", "\n2", "[1,2,3]", "<think>3 or 2</think>2"]))
-    told = draw(st.lists(st.dictionaries(words, st.floats(0, 1), min_size=1, max_size=4), max_size=3))
-    body = completion(text, tops(*told, {text: 0.6, "1": 0.2, "2": 0.1, "3": 0.1}))
-    if draw(st.booleans()):
+    answer = draw(st.sampled_from(ANSWERS))
+    others = draw(st.lists(st.sampled_from([*ANSWERS, "The", "4"]), max_size=4, unique=True))
+    share = 1.0 / (1 + len(others))
+    positions = [*draw(st.lists(quiet | odd, max_size=1)), {answer: share} | dict.fromkeys(others, share)]
+    content = answer
+    match draw(st.integers(0, 5)):
+        case 0:
+            content = f"<think>3 or 2</think>{answer}"
+            positions = [{"<think>": 1.0}, {"3 or": 1.0}, {" 2": 0.6, " 3": 0.4}, {"</think>": 1.0}, positions[-1]]
+        case 1:
+            content = [{"type": "text", "text": answer}]
+    body = completion(content, tops(*positions) if draw(st.booleans()) else None)
+    if draw(st.integers(0, 3)) == 3:
         body["choices"][0]["message"][draw(st.sampled_from(["reasoning", "reasoning_content"]))] = draw(words)
     body["choices"][0]["finish_reason"] = draw(st.sampled_from(["stop", "length", None]))
     return body
@@ -52,7 +66,7 @@ def good_bodies(draw):
 @st.composite
 def damaged(draw, body):
     """The same with up to three places changed, lost or doubled, at any depth."""
-    for _ in range(draw(st.integers(0, 3))):
+    for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2, 3]))):
         parent, name, here = None, None, body
         while isinstance(here, dict | list) and here and (parent is None or draw(st.integers(0, 5))):
             names = list(here) if isinstance(here, dict) else list(range(len(here)))
@@ -73,24 +87,26 @@ def damaged(draw, body):
 @st.composite
 def responses(draw):
     """An answer over HTTP: mostly a body that is nearly good; sometimes none, cut, packed, or of another status."""
-    body = draw(good_bodies().flatmap(damaged) | anything)
+    body = draw(damaged(draw(good_bodies()))) if draw(st.integers(0, 9)) < 9 else draw(anything)
     content = json.dumps(body).encode()
-    status = draw(st.sampled_from([200] * 12 + [201, 204, 301, 400, 401, 404, 418, 422, 429, 500, 501, 503, 599]))
+    status = draw(st.sampled_from([200] * 40 + [201, 204, 301, 400, 401, 404, 418, 422, 429, 500, 501, 503, 599]))
     headers = {}
-    match draw(st.integers(0, 11)):
-        case 0:
+    match draw(st.integers(0, 19)):
+        case 16:
             content = content[: draw(st.integers(0, len(content)))]
-        case 1:
+        case 17:
             content = draw(st.binary(max_size=40))
-        case 2:
+        case 18:
             content, headers = gzip.compress(content), {"Content-Encoding": "gzip"}
-        case 3:
+        case 19:
             headers = {"Content-Encoding": draw(st.sampled_from(["gzip", "br", "gzip, gzip", "identity", "nonsense"]))}
     return status, headers, content
 
 
-questions = st.sampled_from([((PNG,), LEVELS, QUESTION), ((), ("True", "False"), QUESTION), ((PNG,), (), SCORE),
-                             ((PNG,), (), QUESTION)])  # fmt: skip
+LEVEL = ((PNG,), LEVELS, QUESTION)
+questions = st.sampled_from(
+    [LEVEL, LEVEL, LEVEL, ((), ("True", "False"), QUESTION), ((PNG,), (), SCORE), ((PNG,), (), QUESTION)]
+)
 servers = st.sampled_from([vllm, ollama, lambda: Server(obedient=True)])
 
 
