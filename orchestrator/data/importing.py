@@ -72,7 +72,8 @@ def write_imported(
                 else:
                     yield episode
                     num_whole += 1
-                progress.update(num_whole + num_left_out, f"{num_left_out} left out")
+                # An episode with several tasks becomes several.
+                progress.update(min(total, num_whole + num_left_out), f"{num_left_out} left out")
 
         stream = itertools.islice(whole(), settings.max_episodes)
         first = next(stream, None)
