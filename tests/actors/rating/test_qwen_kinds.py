@@ -74,6 +74,7 @@ def frame(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
+BROKEN = "\ufffd"
 QUESTIONS = [
     RatingRequest(tuple(frame(*size) for size in sizes), TaskText("close the drawer", "the drawer"), SCALE, mode)
     for mode in ("answer_only", "two_turn")
@@ -106,11 +107,12 @@ def test_vllm_and_transformers_agree(rated):
             said = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
             text = chat.tokenizer.decode(said, skip_special_tokens=True)
             analysis = without_thought_marks(text) if chat.thinks else text.strip()
-            prompt, images = rating_prompt(question, analysis), ()
+            prompt, images = rating_prompt(question, answer.analysis), ()
         inputs = read(prompt, images, at_once=True)
         with torch.inference_mode():
             expected = torch.softmax(model(**inputs).logits[0, -1][labels], dim=0)
-        assert answer.analysis == analysis
+        # Random bytes seldom end with a whole character: vLLM leaves out what transformers shows as a broken one.
+        assert answer.analysis.rstrip(BROKEN) == analysis.rstrip(BROKEN)
         assert answer.rating == int(expected.argmax())
         assert answer.probabilities == pytest.approx(expected.tolist(), abs=1e-3)
         if question.mode == "answer_only":
