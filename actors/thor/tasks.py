@@ -95,6 +95,8 @@ def subtask_of(kind: str, instruction: str, actions: Sequence[ExpertAction]) -> 
     deciding = next((action for action in reversed(actions) if action.name in names), None)
     if deciding is None:
         raise ValueError(f"a skill {kind!r} without {' or '.join(names)}")
+    if kind == "SliceObject" and len({whole(a.object_id) for a in actions if a.name == "SliceObject"}) > 1:
+        raise ValueError("a skill that slices several things, told in one sentence")
     doors = {a.object_id: a.name for a in actions if a.name in ("OpenObject", "CloseObject")}
     return Subtask(
         instruction,

@@ -4,28 +4,33 @@ As SPRINT does it (Zhang et al. 2023), navigation is no skill of its own: the ac
 of the next skill, whose sentence is kept. Each skill is a trajectory for each annotator. See docs/datasets.md.
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from actors.thor.settings import ACTIONS
 from algorithms.trajectories import Trajectory
+from orchestrator.data.alfred_files import (
+    TRAJECTORY_FILE,
+    Demonstration,
+    LowAction,
+    NotALFRED,
+    Skill,
+    read_json,
+    skills_of,
+)
+from orchestrator.data.alfred_pictures import AUGMENTED_FILE, paired
 from orchestrator.data.importing import ImportProblem, ImportSettings, digest_of, write_imported
-from orchestrator.data.pictures import stored_frame
+from orchestrator.data.pictures import PictureError, stored_frame
 from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
 
-TRAJECTORY_FILE = "traj_data.json"
-IMAGE_FOLDERS = ("raw_images", "high_res_images")
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
-NAVIGATION = "GotoLocation"
-RULE = 1
-"""Of `schema.Origin`: raised whenever the same demonstrations would give other episodes."""
+RULE = 2
+"""Of `schema.Origin`: raised whenever the same demonstrations would give other episodes. With 2 pictures go by the list
+that they fit, the last frame may be a picture of the end, and slices may share a sentence."""
 _NUMBERS = {name: number for number, name in enumerate(ACTIONS)}
 
 
@@ -34,15 +39,6 @@ class AlfredSettings(ImportSettings):
 
     annotators: Literal["all", "first"] = "all"
     """A trajectory for each annotator's sentence of a skill, or for the first one's only."""
-
-
-@dataclass(frozen=True)
-class Skill:
-    """Consecutive low-level actions with one sentence."""
-
-    high_idx: int
-    """Number of the skill whose sentence counts."""
-    low: range
 
 
 def import_alfred(source: Path, folder: Path, settings: AlfredSettings) -> tuple[DatasetInfo, int]:
@@ -55,7 +51,8 @@ def import_alfred(source: Path, folder: Path, settings: AlfredSettings) -> tuple
         raise SettingsError(f"{source} has no {TRAJECTORY_FILE} in it or below; name ALFRED's folder, such as train/")
     actions = ActionSpace(kind="discrete", names=tuple(ACTIONS))
     episodes = (episode for file in files for episode in demonstration(file, source, settings))
-    origin = Origin(name=source.resolve().name, digest=digest_of(source, files), rule=RULE)
+    read = [*files, *(file.with_name(AUGMENTED_FILE) for file in files)]
+    origin = Origin(name=source.resolve().name, digest=digest_of(source, read), rule=RULE)
     return write_imported(folder, "alfred", actions, settings, episodes, len(files), origin, has_action_objects=True)
 
 
@@ -63,83 +60,63 @@ def demonstration(file: Path, source: Path, settings: AlfredSettings) -> Iterato
     """The trajectories of one demonstration, and what keeps others from being imported."""
     name = file.parent.relative_to(source).as_posix()
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        low_actions = found["plan"]["low_actions"]
-        skills = merged_skills(found["plan"]["high_pddl"], low_actions)
-        annotations = found["turk_annotations"]["anns"]
-        frames = _Frames(file.parent, found["images"], len(low_actions), settings.frame_px)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        yield ImportProblem(f"{file}: demonstration {name}: {type(error).__name__}: {error}")
+        told = read_json(file, Demonstration)
+        frames = _Frames(file.parent, told, settings.frame_px)
+    except NotALFRED as error:
+        yield ImportProblem(f"{file}: demonstration {name}: {error}")
         return
-    for skill in skills:
-        for annotator, annotation in enumerate(annotations[: 1 if settings.annotators == "first" else None]):
-            episode_id = f"{name}/{skill.high_idx}/{annotator}"
-            try:
-                yield _trajectory(episode_id, skill, annotation["high_descs"], low_actions, frames)
-            except ImportProblem as problem:
-                yield problem
-            except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-                yield ImportProblem(f"{file}: episode {episode_id}: {type(error).__name__}: {error}")
+    annotations = told.annotations[: 1 if settings.annotators == "first" else None]
+    spoken: list[list[Skill]] = []
+    for annotator, annotation in enumerate(annotations):
+        try:
+            spoken.append(skills_of(told.plan, len(annotation.high_descs)))
+        except NotALFRED as error:
+            spoken.append([])
+            yield ImportProblem(f"{file}: demonstration {name}, annotator {annotator}: {error}")
+    for high_idx in sorted({skill.high_idx for skills in spoken for skill in skills}):
+        for annotator, skills in enumerate(spoken):
+            for skill in skills:
+                if skill.high_idx == high_idx:
+                    sentence = annotations[annotator].high_descs[skill.sentence]
+                    yield _episode(f"{name}/{high_idx}/{annotator}", sentence, skill, told, frames)
 
 
-def merged_skills(high_pddl: Sequence[Mapping[str, Any]], low_actions: Sequence[Mapping[str, Any]]) -> list[Skill]:
-    """The skills of a plan, navigation at the front of what follows it. Skills without an action are left out.
-
-    A navigation that nothing follows keeps its own sentence. Raises ValueError if a skill's actions do not follow one
-    another.
-    """
-    kinds = [skill["discrete_action"]["action"] for skill in high_pddl]
-    own: dict[int, list[int]] = {}
-    for index, action in enumerate(low_actions):
-        own.setdefault(int(action["high_idx"]), []).append(index)
-    skills: list[Skill] = []
-    waiting: list[int] = []
-    for high_idx, kind in enumerate(kinds):
-        waiting += own.get(high_idx, [])
-        follows = any(own.get(later) for later in range(high_idx + 1, len(kinds)))
-        if not waiting or (kind == NAVIGATION and follows):
-            continue
-        if waiting != list(range(waiting[0], waiting[0] + len(waiting))):
-            raise ValueError(f"the actions of skill {high_idx} do not follow one another: {waiting}")
-        skills.append(Skill(high_idx, range(waiting[0], waiting[-1] + 1)))
-        waiting = []
-    return skills
+def _episode(
+    episode_id: str, sentence: str, skill: Skill, told: Demonstration, frames: "_Frames"
+) -> Trajectory | ImportProblem:
+    try:
+        return _trajectory(episode_id, " ".join(sentence.split()), skill, told.plan.low_actions, frames)
+    except ImportProblem as problem:
+        return problem
 
 
 def _trajectory(
-    episode_id: str,
-    skill: Skill,
-    sentences: Sequence[str],
-    low_actions: Sequence[Mapping[str, Any]],
-    frames: "_Frames",
+    episode_id: str, instruction: str, skill: Skill, low_actions: Sequence[LowAction], frames: "_Frames"
 ) -> Trajectory:
-    if skill.high_idx >= len(sentences) or not sentences[skill.high_idx].strip():
+    if not instruction:
         raise ImportProblem(f"{frames.folder}: episode {episode_id}: skill {skill.high_idx} has no sentence")
     actions = [low_actions[index] for index in skill.low]
-    names = [action["discrete_action"]["action"] for action in actions]
-    unknown = next((name for name in names if name not in _NUMBERS), None)
+    unknown = next((action.name for action in actions if action.name not in _NUMBERS), None)
     if unknown is not None:
         raise ImportProblem(f"{frames.folder}: episode {episode_id}: action {unknown!r} is unknown")
     objects = [_object(action) for action in actions]
-    last = np.arange(len(names)) == len(names) - 1
+    last = np.arange(len(actions)) == len(actions) - 1
     return Trajectory(
         episode_id=episode_id,
-        instruction=" ".join(sentences[skill.high_idx].split()),
-        actions=np.array([_NUMBERS[name] for name in names], dtype=np.int64),
-        action_names=tuple(_words(name, thing) for name, thing in zip(names, objects, strict=True)),
+        instruction=instruction,
+        actions=np.array([_NUMBERS[action.name] for action in actions], dtype=np.int64),
+        action_names=tuple(_words(action.name, thing) for action, thing in zip(actions, objects, strict=True)),
         sparse_rewards=last.astype(np.float32),
         terminated=last,
-        truncated=np.zeros(len(names), dtype=bool),
+        truncated=np.zeros(len(actions), dtype=bool),
         frames=tuple(frames.before(index, episode_id) for index in range(skill.low.start, skill.low.stop + 1)),
         action_objects=tuple(objects),
     )
 
 
-def _object(action: Mapping[str, Any]) -> str:
+def _object(action: LowAction) -> str:
     """Class of the object that an action is about, from THOR's id: what it is put into, for PutObject."""
-    api = action.get("api_action", {})
-    object_id = api.get("receptacleObjectId") or api.get("objectId") or ""
-    return object_id.split("|")[0]
+    return (action.receptacle_id or action.object_id).split("|")[0]
 
 
 def _words(name: str, thing: str) -> str:
@@ -153,35 +130,24 @@ class _Frames:
     ALFRED took several pictures of slow actions; the first shows the state before the action.
     """
 
-    def __init__(self, folder: Path, images: Sequence[Mapping[str, Any]], num_actions: int, height: int | None) -> None:
+    def __init__(self, folder: Path, told: Demonstration, height: int | None) -> None:
+        """Raises NotALFRED if the pictures that are there are those of no list."""
         self.folder = folder
         self._height = height
-        self._files: dict[int, str] = {}
-        for image in images:
-            self._files.setdefault(int(image["low_idx"]), str(image["image_name"]))
-        self._files[num_actions] = str(images[-1]["image_name"])
+        self._num_actions = len(told.plan.low_actions)
+        self._pairing = paired(folder, told)
         self._cache: dict[int, bytes] = {}
 
     def before(self, index: int, episode_id: str) -> bytes:
-        """PNG file of the state before an action. Raises ImportProblem, naming the file, if it cannot be read."""
+        """PNG file of the state before an action, or after the last. Raises ImportProblem if it cannot be read."""
         if index not in self._cache:
-            if index not in self._files:
-                raise ImportProblem(f"{self.folder}: episode {episode_id}: no picture of action {index}")
-            path = self._path(self._files[index])
+            is_end = index == self._num_actions
+            path = self._pairing.after if is_end else self._pairing.before.get(index)
             if path is None:
-                raise ImportProblem(
-                    f"{self.folder}: episode {episode_id}: picture {self._files[index]} is not in "
-                    f"{' or '.join(IMAGE_FOLDERS)}"
-                )
+                place = "after the last action" if is_end else f"of action {index}"
+                raise ImportProblem(f"{self.folder}: episode {episode_id}: no picture {place}")
             try:
                 self._cache[index] = stored_frame(path, self._height)
-            except (OSError, SyntaxError, ValueError) as error:
+            except PictureError as error:
                 raise ImportProblem(f"{path}: episode {episode_id}: the picture cannot be read: {error}") from error
         return self._cache[index]
-
-    def _path(self, name: str) -> Path | None:
-        # The plan says .png also where the pictures are .jpg.
-        candidates = (
-            self.folder / folder / f"{Path(name).stem}{ending}" for folder in IMAGE_FOLDERS for ending in IMAGE_ENDINGS
-        )
-        return next((path for path in candidates if path.is_file()), None)

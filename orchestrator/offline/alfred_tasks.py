@@ -10,7 +10,7 @@ import numpy as np
 
 from actors.chain_evaluation import Trial
 from actors.thor.tasks import ExpertAction, Subtask, ThorTask, subtask_of
-from orchestrator.data.alfred import TRAJECTORY_FILE, merged_skills
+from orchestrator.data.alfred_files import TRAJECTORY_FILE, NotALFRED, parsed, skills_of
 from orchestrator.errors import SettingsError
 from orchestrator.offline.chain_tasks import TASK_STREAM, ChainTasks
 from orchestrator.offline.settings import ChainEvaluationSettings
@@ -59,18 +59,21 @@ def demonstration_files(source: Path) -> list[Path]:
 def chains_of(found: dict[str, Any], name: str, length: int, annotator: int) -> list[ThorTask]:
     """All chains of that many skills of a demonstration whose ends can be told; `found` is its `traj_data.json`.
 
-    Raises KeyError, TypeError, ValueError or IndexError for a file that is not ALFRED's.
+    Raises NotALFRED, KeyError or IndexError for a file that is not ALFRED's.
     """
-    expert = [_expert_action(action) for action in found["plan"]["low_actions"]]
-    kinds = [skill["discrete_action"]["action"] for skill in found["plan"]["high_pddl"]]
-    skills = merged_skills(found["plan"]["high_pddl"], found["plan"]["low_actions"])
-    sentences = found["turk_annotations"]["anns"][annotator]["high_descs"]
+    told, scene = parsed(found), found["scene"]
+    if not isinstance(scene, dict):
+        raise NotALFRED(f"scene is no block, but {type(scene).__name__}")
+    expert = [ExpertAction(action.name, action.object_id, action.receptacle_id) for action in told.plan.low_actions]
+    sentences = told.annotations[annotator].high_descs
+    skills = skills_of(told.plan, len(sentences))
+    kinds = told.plan.kinds
     chains = []
     for first in range(len(skills) - length + 1):
         chosen = skills[first : first + length]
         subtasks: list[Subtask] = []
         for skill in chosen:
-            text = " ".join(sentences[skill.high_idx].split())
+            text = " ".join(sentences[skill.sentence].split())
             try:
                 subtasks.append(subtask_of(kinds[skill.high_idx], text, expert[skill.low.start : skill.low.stop]))
             except ValueError:
@@ -78,7 +81,7 @@ def chains_of(found: dict[str, Any], name: str, length: int, annotator: int) -> 
         if len(subtasks) == length and all(subtask.instruction for subtask in subtasks):
             steps = range(chosen[0].low.start, chosen[-1].low.stop)
             before = tuple(expert[: steps.start])
-            chains.append(ThorTask(f"{name}/{first}", found["scene"], before, tuple(subtasks), len(steps)))
+            chains.append(ThorTask(f"{name}/{first}", scene, before, tuple(subtasks), len(steps)))
     return chains
 
 
@@ -91,14 +94,7 @@ def _tasks(files: list[Path], source: Path, seed: int, length: int) -> Iterator[
             found = json.loads(file.read_text(encoding="utf-8"))
             annotator = int(annotation * len(found["turk_annotations"]["anns"]))
             chains = chains_of(found, file.parent.relative_to(source).as_posix(), length, annotator)
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             continue  # `likert data alfred` names what is wrong with it.
         if chains:
             yield chains[int(draw * len(chains))]
-
-
-def _expert_action(action: dict[str, Any]) -> ExpertAction:
-    api = action.get("api_action", {})
-    return ExpertAction(
-        action["discrete_action"]["action"], api.get("objectId") or "", api.get("receptacleObjectId") or ""
-    )

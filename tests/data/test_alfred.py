@@ -4,53 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from algorithms.images import decode_png
 from orchestrator.cli.main import app
-from orchestrator.data.alfred import ACTIONS, AlfredSettings, import_alfred, merged_skills
+from orchestrator.data.alfred import ACTIONS, AlfredSettings, import_alfred
+from orchestrator.data.alfred_files import NotALFRED, Plan, skills_of
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
-
-LOW = [
-    ("MoveAhead_25", 0, {}),
-    ("RotateLeft_90", 0, {}),
-    ("PickupObject", 1, {"objectId": "Mug|+00.10|+00.90|-01.20"}),
-    ("MoveAhead_25", 2, {}),
-    ("OpenObject", 3, {"objectId": "Microwave|1|2|3"}),
-    ("PutObject", 3, {"objectId": "Mug|1|2|3", "receptacleObjectId": "CoffeeMachine|1|2|3"}),
-]
-HIGH = ["GotoLocation", "PickupObject", "GotoLocation", "PutObject", "NoOp"]
-SENTENCES = [
-    ["Walk to the table.", "Pick up the mug.", "Turn to the machine.", "Put the mug into it."],
-    ["Go to the table.", "Take  the mug\n", "Go on.", "Place the mug."],
-]
-
-
-def colour(index: int) -> tuple[int, int, int]:
-    return (10 * index, 100, 200 - 10 * index)
-
-
-def write_demonstration(folder, ending="png"):
-    """Low action i was filmed with two pictures; the first, picture 2 i, shows the state before it."""
-    (folder / "raw_images").mkdir(parents=True)
-    images = []
-    for index, (_, high, _) in enumerate(LOW):
-        for filler in range(2):
-            number = 2 * index + filler
-            images.append({"low_idx": index, "high_idx": high, "image_name": f"{number:09d}.png"})
-            Image.new("RGB", (16, 12), colour(number)).save(folder / "raw_images" / f"{number:09d}.{ending}")
-    plan = {
-        "high_pddl": [{"high_idx": i, "discrete_action": {"action": kind, "args": []}} for i, kind in enumerate(HIGH)],
-        "low_actions": [
-            {"high_idx": high, "discrete_action": {"action": name, "args": {}}, "api_action": {"action": name, **api}}
-            for name, high, api in LOW
-        ],
-    }
-    annotations = [{"task_desc": "Heat a mug.", "high_descs": sentences} for sentences in SENTENCES]
-    found = {"task_type": "pick", "plan": plan, "images": images, "turk_annotations": {"anns": annotations}}
-    (folder / "traj_data.json").write_text(json.dumps(found))
+from tests.fakes.small_alfred import colour, write_demonstration
 
 
 @pytest.fixture
@@ -100,43 +62,102 @@ def test_jpeg_pictures_under_a_png_name_and_another_size(tmp_path):
     assert list(TrajectoryDataset(tmp_path / "set").problems()) == []
 
 
-def test_a_navigation_at_the_end_keeps_its_own_sentence_and_gaps_are_refused():
-    def plan(kinds, highs):
-        high = [{"discrete_action": {"action": kind}} for kind in kinds]
-        return merged_skills(high, [{"high_idx": index} for index in highs])
+def plan(kinds, highs):
+    return Plan.model_validate(
+        {
+            "high_pddl": [{"discrete_action": {"action": kind}} for kind in kinds],
+            "low_actions": [{"high_idx": index, "discrete_action": {"action": "MoveAhead_25"}} for index in highs],
+        }
+    )
 
-    skills = plan(["PickupObject", "GotoLocation"], [0, 0, 1])
-    assert [(skill.high_idx, list(skill.low)) for skill in skills] == [(0, [0, 1]), (1, [2])]
-    assert [list(s.low) for s in plan(["GotoLocation", "GotoLocation", "PutObject"], [0, 1, 2])] == [[0, 1, 2]]
-    with pytest.raises(ValueError, match="do not follow one another"):
-        plan(["PickupObject", "PutObject"], [0, 1, 0])
+
+def spoken(kinds, highs, num_sentences):
+    """For each skill its number, the number of its sentence, and its actions."""
+    return [(one.high_idx, one.sentence, list(one.low)) for one in skills_of(plan(kinds, highs), num_sentences)]
+
+
+GO, TAKE, CUT, PUT, END = "GotoLocation", "PickupObject", "SliceObject", "PutObject", "NoOp"
+
+
+def test_a_navigation_at_the_end_keeps_its_own_sentence_and_several_join_what_follows():
+    assert spoken([TAKE, GO], [0, 0, 1], 2) == [(0, 0, [0, 1]), (1, 1, [2])]
+    assert spoken([GO, GO, PUT, END], [0, 1, 2], 3) == [(2, 2, [0, 1, 2])]
+    assert spoken([GO, GO, PUT, END], [0, 1, 2], 4) == [(2, 2, [0, 1, 2])]
+    # A skill in which nothing was done is none, and its sentence is passed over.
+    assert spoken([TAKE, CUT, PUT], [0, 2], 3) == [(0, 0, [0]), (2, 2, [1])]
+
+
+def test_slices_in_a_row_may_share_a_sentence_and_those_after_it_stay_with_their_skills():
+    kinds, highs = [GO, TAKE, CUT, CUT, GO, PUT, END], [0, 1, 2, 2, 3, 4, 5]
+    own = [(1, 1, [0, 1]), (2, 2, [2, 3]), (3, 3, [4]), (5, 5, [5, 6])]
+    assert spoken(kinds, highs, 6) == own
+    # One sentence fewer: the third is of both slices, and the last still of putting it down.
+    assert spoken(kinds, highs, 5) == [(1, 1, [0, 1]), (3, 2, [2, 3, 4]), (5, 4, [5, 6])]
+    assert spoken([CUT, CUT, CUT, PUT], [0, 1, 2, 3], 2) == [(2, 0, [0, 1, 2]), (3, 1, [3])]
+    # Only what is cut right after one another shares.
+    with pytest.raises(NotALFRED, match="there are 3 sentences for 4 skills"):
+        spoken([CUT, GO, CUT, PUT, END], [0, 1, 2, 3], 3)
+
+
+@pytest.mark.parametrize("num_sentences", [0, 1, 3, 6])
+def test_another_number_of_sentences_is_nobodys(num_sentences):
+    with pytest.raises(NotALFRED, match=f"there are {num_sentences} sentences for 4 skills"):
+        spoken([GO, TAKE, GO, PUT, END], [0, 1, 2, 3], num_sentences)
+    with pytest.raises(NotALFRED, match="there are 2 sentences for 5 skills"):
+        # Of two pairs of slices one alone might share, and nobody knows which.
+        spoken([CUT, CUT, PUT, CUT, CUT], [0, 1, 2, 3, 4], 2)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "highs", "message"),
+    [
+        ([TAKE, PUT], [0, 1, 0], "action 2 belongs to skill 0, and the one before it to skill 1"),
+        ([TAKE, PUT], [0, 1, 2], "action 2 belongs to skill 2, and there are 2"),
+        ([TAKE, END], [0, 1], "action 1 belongs to skill 1, which is NoOp"),
+        ([TAKE, PUT], [-1], "greater than or equal to 0"),
+        ([TAKE, PUT], ["0"], "valid integer"),
+    ],
+)
+def test_a_plan_that_is_none_is_refused(kinds, highs, message):
+    with pytest.raises(ValueError, match=message):
+        plan(kinds, highs)
+
+
+def changed(folder, change):
+    path = folder / "traj_data.json"
+    found = json.loads(path.read_text())
+    change(found)
+    path.write_text(json.dumps(found))
 
 
 def test_what_is_missing_or_damaged_is_named_and_the_rest_is_imported(source, tmp_path, capsys):
-    a, b = source / "pick_mug" / "trial_A", source / "pick_mug" / "trial_B"
-    (a / "raw_images" / "000000002.png").unlink()
-    (b / "raw_images" / "000000010.png").write_bytes(b"\x89PNG broken")
-    found = json.loads((b / "traj_data.json").read_text())
-    found["turk_annotations"]["anns"][1]["high_descs"] = ["only one"]
-    (b / "traj_data.json").write_text(json.dumps(found))
-    (source / "pick_mug" / "trial_C").mkdir()
-    (source / "pick_mug" / "trial_C" / "traj_data.json").write_text("{")
-    write_demonstration(source / "pick_mug" / "trial_D")
-    odd = json.loads((source / "pick_mug" / "trial_D" / "traj_data.json").read_text())
-    odd["plan"]["low_actions"][5]["discrete_action"]["action"] = "Juggle"
-    (source / "pick_mug" / "trial_D" / "traj_data.json").write_text(json.dumps(odd))
+    trials = source / "pick_mug"
+    (trials / "trial_A" / "raw_images" / "000000002.png").unlink()
+    (trials / "trial_B" / "raw_images" / "000000010.png").write_bytes(b"\x89PNG broken")
+    changed(trials / "trial_B", lambda found: found["turk_annotations"]["anns"][1].update(high_descs=["only one"]))
+    (trials / "trial_C").mkdir()
+    (trials / "trial_C" / "traj_data.json").write_text("{")
+    for trial in "DEF":
+        write_demonstration(trials / f"trial_{trial}")
+    changed(
+        trials / "trial_D", lambda found: found["plan"]["low_actions"][5]["discrete_action"].update(action="Juggle")
+    )
+    changed(trials / "trial_E", lambda found: found["turk_annotations"]["anns"][0]["high_descs"].__setitem__(1, " "))
+    changed(trials / "trial_F", lambda found: found.pop("plan"))
     episodes, num_problems = imported(source, tmp_path)
     assert sorted(episodes) == [
-        "pick_mug/trial_A/3/0", "pick_mug/trial_A/3/1", "pick_mug/trial_B/1/0",
-        "pick_mug/trial_D/1/0", "pick_mug/trial_D/1/1",
+        "pick_mug/trial_B/1/0", "pick_mug/trial_D/1/0", "pick_mug/trial_D/1/1", "pick_mug/trial_E/1/1",
+        "pick_mug/trial_E/3/0", "pick_mug/trial_E/3/1",
     ]  # fmt: skip
     told = capsys.readouterr().err
     for text in (
-        "episode pick_mug/trial_A/1/0: picture 000000002.png is not in",
+        "demonstration pick_mug/trial_A: raw_images: it has 11 pictures; traj_data.json: lists 12",
         "000000010.png: episode pick_mug/trial_B/3/0: the picture cannot be read",
-        "episode pick_mug/trial_B/1/1: skill 1 has no sentence",
-        "trial_C/traj_data.json: demonstration pick_mug/trial_C",
+        "demonstration pick_mug/trial_B, annotator 1: there are 1 sentences for 4 skills",
+        "trial_C/traj_data.json: demonstration pick_mug/trial_C: traj_data.json: Invalid JSON",
         "episode pick_mug/trial_D/3/1: action 'Juggle' is unknown",
+        "episode pick_mug/trial_E/1/0: skill 1 has no sentence",
+        "demonstration pick_mug/trial_F: traj_data.json: plan: Field required",
     ):
         assert text in told
     assert num_problems == 8
