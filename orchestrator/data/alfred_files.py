@@ -177,9 +177,10 @@ def skills_of(plan: Plan, num_sentences: int) -> list[Skill]:
     skills: list[Skill] = []
     waiting: list[int] = []
     for number, group in enumerate(groups):
-        waiting += [index for index, high in enumerate(plan.highs) if high in group]
+        own = [index for index, high in enumerate(plan.highs) if high in group]
         follows = any(high >= group.stop for high in plan.highs)
-        if waiting and not (plan.kinds[group.start] == NAVIGATION and follows):
+        waiting += own
+        if own and not (plan.kinds[group.start] == NAVIGATION and follows):
             # Actions are in the order of their skills, and every skill with actions is in a group.
             skills.append(Skill(group.stop - 1, number, range(waiting[0], waiting[-1] + 1)))
             waiting = []

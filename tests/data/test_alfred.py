@@ -83,8 +83,10 @@ def test_a_navigation_at_the_end_keeps_its_own_sentence_and_several_join_what_fo
     assert spoken([TAKE, GO], [0, 0, 1], 2) == [(0, 0, [0, 1]), (1, 1, [2])]
     assert spoken([GO, GO, PUT, END], [0, 1, 2], 3) == [(2, 2, [0, 1, 2])]
     assert spoken([GO, GO, PUT, END], [0, 1, 2], 4) == [(2, 2, [0, 1, 2])]
-    # A skill in which nothing was done is none, and its sentence is passed over.
+    # A skill in which nothing was done is none, and its sentence is passed over; the way to it is one to the next.
     assert spoken([TAKE, CUT, PUT], [0, 2], 3) == [(0, 0, [0]), (2, 2, [1])]
+    assert spoken([GO, TAKE, PUT], [0, 2], 3) == [(2, 2, [0, 1])]
+    assert spoken([GO, TAKE, END], [0], 2) == [(0, 0, [0])]
 
 
 def test_slices_in_a_row_may_share_a_sentence_and_those_after_it_stay_with_their_skills():
