@@ -164,7 +164,10 @@ def test_an_online_run_goes_on_as_the_old_code_would(old, actors, endpoint):
         f"rater.endpoint={endpoint}",
     )  # fmt: skip
     assert "going on from runs/online-seed0/checkpoints/env-steps-0000000240" in shown
-    assert_went_on_as_before(run, kept=len(rows_of(MADE / "runs/online-seed0/metrics.jsonl")))
+    kept = len(rows_of(MADE / "runs/online-seed0/metrics.jsonl"))
+    assert_went_on_as_before(run, kept)
+    evaluated = [row for row in rows_of(run / "metrics.jsonl")[kept:] if "eval/success" in row]
+    assert evaluated and all(set(TOLD_SINCE) < set(row) for row in evaluated)
     after = last_checkpoint(run)
     # Twelve ratings that it had, and a session that the larger budget allows.
     assert (after["keys"][:12], len(after["keys"])) == (before["keys"], 18)
@@ -180,6 +183,8 @@ def test_an_offline_run_goes_on_as_the_old_code_would(old, actors):
     weights = arrays(run / "policy.npz")
     shown = likert("run", "runs/offline-seed0/settings.yaml", "total_updates=32", f"runs_folder={old / 'runs'}")
     assert "going on from" in shown and "env-steps-0000000024" in shown
+    assert "it was made by an older likert-rl (babyai, by other rules)" in " ".join(shown.split())
+    assert "an older likert-rl began this run and judged it by other tasks" in " ".join(shown.split())
     assert_went_on_as_before(run, kept=len(rows_of(MADE / "runs/offline-seed0/metrics.jsonl")))
     now = arrays(run / "policy.npz")
     assert now.keys() == weights.keys()

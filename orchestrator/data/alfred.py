@@ -13,6 +13,7 @@ import numpy as np
 
 from actors.thor.settings import ACTIONS
 from algorithms.trajectories import Trajectory
+from orchestrator.data import rules
 from orchestrator.data.alfred_files import (
     TRAJECTORY_FILE,
     Demonstration,
@@ -28,9 +29,6 @@ from orchestrator.data.pictures import PictureError, stored_frame
 from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
 
-RULE = 2
-"""Of `schema.Origin`: raised whenever the same demonstrations would give other episodes. With 2 pictures go by the list
-that they fit, the last frame may be a picture of the end, and slices may share a sentence."""
 _NUMBERS = {name: number for number, name in enumerate(ACTIONS)}
 
 
@@ -52,27 +50,36 @@ def import_alfred(source: Path, folder: Path, settings: AlfredSettings) -> tuple
     actions = ActionSpace(kind="discrete", names=tuple(ACTIONS))
     episodes = (episode for file in files for episode in demonstration(file, source, settings))
     read = [*files, *(file.with_name(AUGMENTED_FILE) for file in files)]
-    origin = Origin(name=source.resolve().name, digest=digest_of(source, read), rule=RULE)
+    origin = Origin(name=source.resolve().name, digest=digest_of(source, read), rule=rules.ALFRED)
     return write_imported(folder, "alfred", actions, settings, episodes, len(files), origin, has_action_objects=True)
 
 
 def demonstration(file: Path, source: Path, settings: AlfredSettings) -> Iterator[Trajectory | ImportProblem]:
     """The trajectories of one demonstration, and what keeps others from being imported."""
     name = file.parent.relative_to(source).as_posix()
+    about = f"{file}: demonstration {name}"
     try:
         told = read_json(file, Demonstration)
-        frames = _Frames(file.parent, told, settings.frame_px)
     except NotALFRED as error:
-        yield ImportProblem(f"{file}: demonstration {name}: {error}")
+        yield ImportProblem(f"{about}: {error}")
         return
     annotations = told.annotations[: 1 if settings.annotators == "first" else None]
+    num_skills = len(skills_of(told.plan, told.plan.num_told))
+    if not annotations or not num_skills:
+        yield ImportProblem(f"{about}: {'nobody has described it' if num_skills else 'nothing is done in it'}")
+        return
+    try:
+        frames = _Frames(file.parent, told, settings.frame_px)
+    except NotALFRED as error:
+        yield ImportProblem(f"{about}: {error}", num_skills * len(annotations))
+        return
     spoken: list[list[Skill]] = []
     for annotator, annotation in enumerate(annotations):
         try:
             spoken.append(skills_of(told.plan, len(annotation.high_descs)))
         except NotALFRED as error:
             spoken.append([])
-            yield ImportProblem(f"{file}: demonstration {name}, annotator {annotator}: {error}")
+            yield ImportProblem(f"{about}, annotator {annotator}: {error}", num_skills)
     for high_idx in sorted({skill.high_idx for skills in spoken for skill in skills}):
         for annotator, skills in enumerate(spoken):
             for skill in skills:

@@ -89,6 +89,11 @@ class Plan(_Read):
         return tuple(skill.discrete_action.action for skill in self.high_pddl)
 
     @property
+    def num_told(self) -> int:
+        """Skills that have a sentence, where each has its own."""
+        return sum(kind != END for kind in self.kinds)
+
+    @property
     def highs(self) -> tuple[int, ...]:
         """For each action the number of its skill."""
         return tuple(action.high_idx for action in self.low_actions)

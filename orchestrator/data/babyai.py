@@ -13,6 +13,7 @@ from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, BabyAISettings, Spli
 from actors.babyai.skills import skills_of
 from algorithms.settings import Fraction, PositiveInt, Settings
 from algorithms.trajectories import Trajectory
+from orchestrator.data import rules
 from orchestrator.data.datasets import DatasetWriter
 from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
@@ -20,8 +21,6 @@ from orchestrator.screen.work_progress import WorkProgress
 
 ATTEMPTS = 100
 """Levels that are tried for one episode; the expert fails in one of ten at most."""
-RULE = 1
-"""Of `schema.Origin`: raised whenever the same settings would give other episodes."""
 EPISODES_PER_TASK = 4
 """Episodes that one call to a worker makes."""
 
@@ -80,7 +79,7 @@ def dataset_info(settings: BabyAIDataSettings, name: str) -> DatasetInfo:
         symbolic_shape=settings.babyai.symbolic_shape,
         audits=AUDITS,
         settings=settings.model_dump(mode="json"),
-        origin=Origin(rule=RULE),
+        origin=Origin(rule=rules.BABYAI),
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from orchestrator.data.check import Problem
 from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.rules import made_by_older_rules
 from orchestrator.data.schema import DatasetInfo
 from orchestrator.errors import LikertError
 
@@ -21,6 +22,8 @@ def check(folder: Path, limit: int) -> None:
         f"{folder}: {info.source}, {info.num_episodes:,} episodes, {info.num_transitions:,} actions, "
         f"{len(dataset.parts)} parts; labellers: {', '.join(info.labels) or 'none'}"
     )
+    if (word := made_by_older_rules(info)) is not None:
+        print(f"note: {word}")
     num_wrong = tell(dataset.problems(), limit)
     if num_wrong:
         raise DataProblems(f"{folder} has {num_wrong:,} problems; what has none can be read and labelled")

@@ -16,6 +16,8 @@ from orchestrator.data.schema import DatasetInfo
 from orchestrator.errors import SettingsError
 from orchestrator.offline.settings import ChainEvaluationSettings, Start
 
+TASKS_RULE = 2
+"""Raised whenever the same settings would deal out other tasks, or judge them otherwise."""
 TASK_STREAM = 5
 """Sets the tasks that are drawn anew apart from whatever else is drawn."""
 

@@ -9,6 +9,8 @@ from algorithms.policies import build_language_iql
 from orchestrator.cluster.actors import actor_class
 from orchestrator.cluster.placement import in_bundle
 from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.rules import made_by_older_rules
+from orchestrator.offline.chain_tasks import TASKS_RULE
 from orchestrator.offline.chain_worlds import ChainWorld, world_of
 from orchestrator.offline.data import OfflineData, load_offline_data
 from orchestrator.offline.demands import EVALUATOR, EVALUATOR_DEMAND, offline_demands
@@ -36,6 +38,8 @@ def run_offline(experiment: OfflineExperiment, progress: RunProgress, parent: Pa
         torch.set_num_threads(1)
     dataset = TrajectoryDataset(experiment.data.path)
     progress.update(phase="reading the data")
+    if (word := made_by_older_rules(dataset.info)) is not None:
+        progress.note(f"{experiment.data.path}: {word}")
     world = world_of(experiment, dataset)
     _, first_rows = cached_observations(dataset, experiment.data)
     progress.update(phase="drawing tasks")
@@ -58,6 +62,11 @@ def run_offline(experiment: OfflineExperiment, progress: RunProgress, parent: Pa
         write_text(home.folder / SETTINGS_FILE, settings_as_yaml(experiment))
         if restored is not None:
             progress.note(f"going on from {home.address(restored)}")
+            if loop.progress.tasks_rule != TASKS_RULE:
+                progress.note(
+                    "an older likert-rl began this run and judged it by other tasks: the evaluations from here on are "
+                    "not to be compared with those before (docs/offline.md)"
+                )
         loop.run(tracker, progress, checkpoints)
     home.finish()
 

@@ -18,7 +18,7 @@ import ray
 
 from actors.chain_evaluation import TrialResult
 from algorithms.policies import LanguageIQL
-from orchestrator.offline.chain_tasks import ChainTasks
+from orchestrator.offline.chain_tasks import TASKS_RULE, ChainTasks
 from orchestrator.offline.data import Encode
 from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.runs.checkpoints import Checkpoints
@@ -38,6 +38,8 @@ class OfflineProgress:
     """Where a run stands; all of it goes into a checkpoint, beside the policy."""
 
     updates: int = 0
+    tasks_rule: int = 1
+    """`chain_tasks.TASKS_RULE` when the run began; runs that did not note it began by the first."""
 
 
 class ChainJudges:
@@ -73,7 +75,7 @@ class OfflineLoop:
         self._experiment = experiment
         self._policy = policy
         self._judges = judges
-        self.progress = OfflineProgress()
+        self.progress = OfflineProgress(tasks_rule=TASKS_RULE)
 
     def run(self, tracker: Tracker, screen: RunProgress, checkpoints: Checkpoints) -> None:
         """Go on until `total_updates`."""

@@ -139,13 +139,15 @@ def test_what_is_missing_or_damaged_is_named_and_the_rest_is_imported(source, tm
     changed(trials / "trial_B", lambda found: found["turk_annotations"]["anns"][1].update(high_descs=["only one"]))
     (trials / "trial_C").mkdir()
     (trials / "trial_C" / "traj_data.json").write_text("{")
-    for trial in "DEF":
+    for trial in "DEFGH":
         write_demonstration(trials / f"trial_{trial}")
     changed(
         trials / "trial_D", lambda found: found["plan"]["low_actions"][5]["discrete_action"].update(action="Juggle")
     )
     changed(trials / "trial_E", lambda found: found["turk_annotations"]["anns"][0]["high_descs"].__setitem__(1, " "))
     changed(trials / "trial_F", lambda found: found.pop("plan"))
+    changed(trials / "trial_G", lambda found: found["turk_annotations"].update(anns=[]))
+    changed(trials / "trial_H", lambda found: found["plan"].update(low_actions=[]))
     episodes, num_problems = imported(source, tmp_path)
     assert sorted(episodes) == [
         "pick_mug/trial_B/1/0", "pick_mug/trial_D/1/0", "pick_mug/trial_D/1/1", "pick_mug/trial_E/1/1",
@@ -160,9 +162,11 @@ def test_what_is_missing_or_damaged_is_named_and_the_rest_is_imported(source, tm
         "episode pick_mug/trial_D/3/1: action 'Juggle' is unknown",
         "episode pick_mug/trial_E/1/0: skill 1 has no sentence",
         "demonstration pick_mug/trial_F: traj_data.json: plan: Field required",
+        "demonstration pick_mug/trial_G: nobody has described it",
+        "demonstration pick_mug/trial_H: nothing is done in it",
     ):
         assert text in told
-    assert num_problems == 8
+    assert num_problems == 10
 
 
 def test_a_folder_without_demonstrations_is_refused(tmp_path):

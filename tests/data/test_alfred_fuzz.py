@@ -208,7 +208,7 @@ def labels_are_the_files_own(sound, data):
     assert all(isinstance(result, Trajectory | ImportProblem) for result in results)
     whole = [result for result in results if isinstance(result, Trajectory)]
     if not whole:
-        assert results or not (one.folder / TRAJECTORY).read_bytes().count(b"high_descs")
+        assert results, "a demonstration went without a word"
         return
     found = json.loads((one.folder / TRAJECTORY).read_bytes())
     low, checked = found["plan"]["low_actions"], []

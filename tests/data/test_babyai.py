@@ -13,6 +13,8 @@ from orchestrator.data import babyai as babyai_data
 from orchestrator.data import datasets
 from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, generate, make_episode, task_of
 from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.data.rules import made_by_older_rules
+from orchestrator.data.schema import Origin
 from orchestrator.errors import SettingsError
 
 ROOM = BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=5, subtasks=("goto", "pickup"))
@@ -129,6 +131,24 @@ def test_check_tells_what_is_wrong_and_exits_with_1(tmp_path):
     assert "part-00000.parquet: the file cannot be read" in broken.output and "1 problems" in broken.stderr
     part.unlink()
     assert "part-00000.parquet: the file is missing" in likert().output
+
+
+def test_a_set_of_older_rules_says_so_and_is_not_gone_on_with(tmp_path):
+    old = dataset_info(SETTINGS, "old").model_copy(update={"origin": Origin(rule=1)})
+    begun = DatasetWriter(tmp_path / "begun", old, part_bytes=1)
+    begun.write(make_episode(SETTINGS, 0))
+    with pytest.raises(SettingsError, match="by another version of likert-rl, by other rules"):
+        generate(SETTINGS, tmp_path / "begun")
+    begun.close()
+    shown = CliRunner().invoke(app, ["data", "check", str(tmp_path / "begun")])
+    assert shown.exit_code == 0 and "note: it was made by an older likert-rl (babyai" in shown.output
+    assert made_by_older_rules(old.model_copy(update={"origin": None})) is not None
+    for source in ("babyai", "alfred", "lerobot", "yours"):
+        info = old.model_copy(update={"source": source, "origin": Origin(rule=2)})
+        assert made_by_older_rules(info) is None
+        assert (made_by_older_rules(old.model_copy(update={"source": source})) is None) == (
+            source in ("lerobot", "yours")
+        )
 
 
 @pytest.mark.slow
