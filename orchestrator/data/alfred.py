@@ -13,7 +13,6 @@ import numpy as np
 
 from actors.thor.settings import ACTIONS
 from algorithms.trajectories import Trajectory
-from orchestrator.data import rules
 from orchestrator.data.alfred_files import (
     TRAJECTORY_FILE,
     Demonstration,
@@ -26,7 +25,7 @@ from orchestrator.data.alfred_files import (
 from orchestrator.data.alfred_pictures import AUGMENTED_FILE, paired
 from orchestrator.data.importing import ImportProblem, ImportSettings, digest_of, write_imported
 from orchestrator.data.pictures import PictureError, stored_frame
-from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
+from orchestrator.data.schema import ALFRED_RULE, ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
 
 _NUMBERS = {name: number for number, name in enumerate(ACTIONS)}
@@ -50,7 +49,7 @@ def import_alfred(source: Path, folder: Path, settings: AlfredSettings) -> tuple
     actions = ActionSpace(kind="discrete", names=tuple(ACTIONS))
     episodes = (episode for file in files for episode in demonstration(file, source, settings))
     read = [*files, *(file.with_name(AUGMENTED_FILE) for file in files)]
-    origin = Origin(name=source.resolve().name, digest=digest_of(source, read), rule=rules.ALFRED)
+    origin = Origin(name=source.resolve().name, digest=digest_of(source, read), rule=ALFRED_RULE)
     return write_imported(folder, "alfred", actions, settings, episodes, len(files), origin, has_action_objects=True)
 
 

@@ -13,9 +13,8 @@ from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, BabyAISettings, Spli
 from actors.babyai.skills import skills_of
 from algorithms.settings import Fraction, PositiveInt, Settings
 from algorithms.trajectories import Trajectory
-from orchestrator.data import rules
 from orchestrator.data.datasets import DatasetWriter
-from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
+from orchestrator.data.schema import BABYAI_RULE, ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
 from orchestrator.screen.work_progress import WorkProgress
 
@@ -79,7 +78,7 @@ def dataset_info(settings: BabyAIDataSettings, name: str) -> DatasetInfo:
         symbolic_shape=settings.babyai.symbolic_shape,
         audits=AUDITS,
         settings=settings.model_dump(mode="json"),
-        origin=Origin(rule=rules.BABYAI),
+        origin=Origin(rule=BABYAI_RULE),
     )
 
 

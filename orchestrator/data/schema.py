@@ -83,6 +83,33 @@ class DatasetInfo(Settings):
     """By labeller: its settings, the model that answered, and how many actions it labelled."""
 
 
+BABYAI_RULE = 2
+"""For `Origin.rule`. With 2 a sub-task may name what is in hand, and things are where they are now."""
+ALFRED_RULE = 2
+"""Likewise. With 2 pictures go by the list that they fit, ten of the end may follow, slices may share a sentence."""
+
+_CHANGED_SINCE = {
+    "babyai": (
+        BABYAI_RULE,
+        "chains that name what is in hand, which could not be completed then, are missing in it. Its episodes are read "
+        "as they are. `likert run` judges by tasks of today's rules: compare its results with no earlier version's",
+    ),
+    "alfred": (
+        ALFRED_RULE,
+        "demonstrations were not compared with the number of their pictures then, and sentences that slices share not "
+        "known: some may show other moments, or be told in another skill's words. Import it again for a set without",
+    ),
+}
+
+
+def made_by_older_rules(info: DatasetInfo) -> str | None:
+    """What is to be known of a set if today's rules would make another one; else None."""
+    rule, changed = _CHANGED_SINCE.get(info.source, (0, ""))
+    if (info.origin.rule if info.origin else 0) >= rule:
+        return None
+    return f"it was made by an older likert-rl ({info.source}, by other rules): {changed} (docs/datasets.md)"
+
+
 _AUDIT_TYPES = {"bool": pa.bool_(), "int": pa.int32(), "float": pa.float32()}
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from orchestrator.data.check import Problem
 from orchestrator.data.datasets import TrajectoryDataset
-from orchestrator.data.rules import made_by_older_rules
-from orchestrator.data.schema import DatasetInfo
+from orchestrator.data.schema import DatasetInfo, made_by_older_rules
 from orchestrator.errors import LikertError
 
 

@@ -9,7 +9,7 @@ from algorithms.policies import build_language_iql
 from orchestrator.cluster.actors import actor_class
 from orchestrator.cluster.placement import in_bundle
 from orchestrator.data.datasets import TrajectoryDataset
-from orchestrator.data.rules import made_by_older_rules
+from orchestrator.data.schema import made_by_older_rules
 from orchestrator.offline.chain_tasks import TASKS_RULE
 from orchestrator.offline.chain_worlds import ChainWorld, world_of
 from orchestrator.offline.data import OfflineData, load_offline_data

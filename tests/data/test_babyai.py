@@ -13,8 +13,7 @@ from orchestrator.data import babyai as babyai_data
 from orchestrator.data import datasets
 from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, generate, make_episode, task_of
 from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
-from orchestrator.data.rules import made_by_older_rules
-from orchestrator.data.schema import Origin
+from orchestrator.data.schema import Origin, made_by_older_rules
 from orchestrator.errors import SettingsError
 
 ROOM = BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=5, subtasks=("goto", "pickup"))
