@@ -94,7 +94,8 @@ def places(tree, path=()):
 
 def damage(data, tree):
     """Change one place of a tree, and return the tree."""
-    path = data.draw(st.sampled_from(list(places(tree))))
+    every = list(places(tree))
+    path = every[data.draw(st.integers(0, len(every) - 1))]
     if not path:
         return data.draw(JUNK)
     parent = tree
@@ -135,7 +136,8 @@ def damage_pictures(data, one):
     """Take a picture away, call it otherwise, or add one."""
     one.whole = False
     folder = one.folder / data.draw(st.sampled_from(sorted(one.pictures)))
-    path = data.draw(st.sampled_from(sorted(folder.iterdir())))
+    paths = sorted(folder.iterdir())
+    path = paths[data.draw(st.integers(0, len(paths) - 1))]
     new = folder / f"{data.draw(st.integers(0, 24)):09d}{data.draw(st.sampled_from(['.png', '.jpg', '.txt']))}"
     how = data.draw(st.sampled_from(["delete", "rename", "again"]))
     if how == "delete":
@@ -150,7 +152,8 @@ def damaged(data, sound):
     """A demonstration of which files, or pictures, are damaged."""
     one = data.draw(st.sampled_from(sound))
     one.restore()
-    for name in data.draw(st.sets(st.sampled_from(sorted(one.files)), min_size=1)):
+    names = sorted(one.files)
+    for name in names[data.draw(st.integers(0, len(names) - 1)) :]:
         tree = json.loads(json.dumps(one.files[name]))
         for _ in range(data.draw(st.integers(0, 3))):
             tree = damage(data, tree)
@@ -252,7 +255,7 @@ def imported_whole_or_not_at_all(sound, data):
     info, _ = import_alfred(source, out, AlfredSettings(annotators="first"))
     assert info.complete and read_info(out) == info
     dataset = TrajectoryDataset(out)
-    assert not list(dataset.problems())
+    assert not [problem for problem in dataset.problems() if not problem.is_note]
     names = {episode.episode_id.split("/")[0] for episode in dataset.episodes()}
     assert set(others) <= names
     shutil.rmtree(out)
