@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,10 @@ ENGINE_SITE = Path(__file__).parent / "engine_site"
 
 LONGEST_SCALE = RatingScale.likert(max(SCALE_WORDS))
 
+SOCKET_PATH_BYTES = 107
+"""What Linux lets the path of a Unix socket be."""
+SOCKET_NAME_BYTES = 37
+"""vLLM's sockets are called by a UUID, behind a slash."""
 MAX_JSON_TOKENS = 512
 """A constrained answer ends by itself; this only bounds what its schema leaves open."""
 
@@ -253,7 +258,7 @@ def prepare_process(settings: RaterSettings) -> bool:
     environment = engine_environment()
     os.environ |= {name: environment[name] for name in ("PYTHONPATH", "PYTHONWARNINGS")}
     warnings.filterwarnings("ignore", category=FutureWarning, module=re.escape(DEPRECATED_INSIDE))
-    for name, value in environment.items():
+    for name, value in (environment | {"VLLM_RPC_BASE_PATH": socket_folder()}).items():
         os.environ.setdefault(name, value)
     mend_torchvision()
     from vllm.platforms import current_platform
@@ -265,6 +270,13 @@ def prepare_process(settings: RaterSettings) -> bool:
             # poll shared memory without pause while they wait for each other, on cores that others need.
             os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return current_platform.is_cpu()
+
+
+def socket_folder() -> str:
+    """Where the engine's processes meet: the folder for temporary files, unless paths of sockets below are too long."""
+    usual = tempfile.gettempdir()
+    fits = len(os.fsencode(usual)) <= SOCKET_PATH_BYTES - SOCKET_NAME_BYTES
+    return usual if fits else os.environ.get("RAY_TMPDIR", "/tmp")
 
 
 def sampling_parameters(

@@ -67,7 +67,7 @@ def _join(address: str) -> tuple[int, str]:
 
 
 def _explained(address: str, output: str) -> str:
-    last = next((line for line in reversed(output.splitlines()) if line.strip()), "no reason given").strip()
+    last = next((line for line in reversed(output.splitlines()) if line.strip()), "no reason given").strip(" .")
     lower = output.lower()
     title = f"RAY_ADDRESS = {address!r}"
     if address == "auto":

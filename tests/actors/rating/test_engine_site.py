@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import psutil
 import pytest
 
-from actors.rating.vllm_engine import ENGINE_SITE, engine_environment
+from actors.rating.vllm_engine import ENGINE_SITE, engine_environment, socket_folder
 
 
 def run(code: str, **environment: str) -> str:
@@ -112,3 +113,13 @@ def test_other_processes_do_not_die_with_their_parent():
         assert child.is_running() and child.status() != psutil.STATUS_ZOMBIE
     finally:
         child.kill()
+
+
+def test_an_engine_meets_its_processes_where_paths_of_sockets_are_short(monkeypatch):
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/" + 69 * "x")
+    assert socket_folder() == "/" + 69 * "x"
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/" + 70 * "x")
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    assert socket_folder() == "/tmp"
+    monkeypatch.setenv("RAY_TMPDIR", "/short")
+    assert socket_folder() == "/short"
