@@ -14,8 +14,10 @@ import pyarrow as pa
 
 from actors.rating.asking import prompt_version
 from algorithms.progress import PERCENT, ProgressRequest
+from algorithms.progress_prompts import TRUTHS, VERDICTS
 from algorithms.ratings import RaterIdentity, RatingFailure, Sampling
 from algorithms.scores import MAX_SCORE, ScoreRequest, Scores
+from algorithms.scoring_prompts import SCORE_LETTERS
 from orchestrator.ratings.answer_store import AnswerStore
 from orchestrator.ratings.columns import (
     ANSWER_COLUMNS,
@@ -68,13 +70,18 @@ def _impossible(row: Mapping[str, Any]) -> str | None:
     most = TOP_OF.get(mode, MAX_SCORE)
     if any(one is None or not -TOLERANCE <= one <= most + TOLERANCE for one in scores):
         return f"{scores} are no scores from 0 to {most}"
-    if len(probabilities) % len(scores):
-        return f"it has {len(probabilities)} probabilities of {len(scores)} scores"
-    return impossible_probabilities(probabilities, len(probabilities))
+    return impossible_probabilities(probabilities, NUM_ALTERNATIVES.get(mode, 0) * len(scores))
 
 
 TOP_OF = {"gvl": PERCENT, "topreward": 1, "verdict": 1, "verdict_two_turn": 1}
 """The highest score by mode; MAX_SCORE in those that score windows."""
+NUM_ALTERNATIVES = {
+    "logits": len(SCORE_LETTERS),
+    "topreward": len(TRUTHS),
+    "verdict": len(VERDICTS),
+    "verdict_two_turn": len(VERDICTS),
+}
+"""Probabilities that a score has by mode; none in the others."""
 SCORE_CHECK = RowCheck(("scores", "probabilities", "actions", "images", "mode"), _impossible)
 """What the program itself never wrote."""
 
