@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from algorithms.settings import PositiveFloat, PositiveInt, Settings
+from algorithms.settings import NumGpus, PositiveFloat, PositiveInt, Settings
 
 
 class PolicyNetworkSettings(Settings):
@@ -51,5 +51,6 @@ class IQLSettings(Settings):
     """Transitions in an update."""
     network: PolicyNetworkSettings = PolicyNetworkSettings()
     """Actor and critics alike."""
-    num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
-    """GPUs (or a fraction of one) for the RLlib learner."""
+    num_gpus: NumGpus | None = None
+    """GPUs (or a fraction of one) for the RLlib learner, which then is an actor of its own; 0: it learns in the run's
+    own process. Absent: a share of a GPU where the cluster has one that is not all taken, else as with 0."""

@@ -2,11 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
+
+
+def _whole_above_one(num_gpus: float) -> float:
+    if num_gpus > 1.0 and num_gpus != int(num_gpus):
+        raise ValueError(f"{num_gpus:g} GPUs can not be had: a fraction is of one GPU; above 1 use whole numbers")
+    return num_gpus
+
+
+NumGpus = Annotated[float, Field(ge=0.0), AfterValidator(_whole_above_one)]
+"""GPUs of an actor: a share of one, or whole ones."""
 
 
 class Settings(BaseModel):
@@ -113,8 +123,9 @@ class RewardModelSettings(Settings):
     """A session's training stops once the mean training accuracy is above this."""
     frame_cache_gb: Annotated[float, Field(ge=0.0)] = 4.0
     """Memory for reduced frames kept for relabelling; what does not fit is rendered again from its state."""
-    num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
-    """GPUs (or a fraction of one) that the learner actor takes."""
+    num_gpus: NumGpus | None = None
+    """GPUs (or a fraction of one) that the learner actor takes; 0: it learns on a processor. Absent: a share of a GPU
+    where the cluster has one that is not all taken, else a processor."""
     accelerator_type: str | None = None
     """Kind of GPU that the learner actor needs, as Ray names it, such as `A100` or `L4`."""
     resources: dict[str, float] = Field(default_factory=dict)
@@ -168,9 +179,9 @@ class PolicySettings(Settings):
     """Extra updates right after that reset."""
     normalise_observations: bool = False
     """Scale observations by the mean and deviation of the seed steps, and keep that scaling."""
-    num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
+    num_gpus: NumGpus | None = None
     """GPUs (or a fraction of one) for the RLlib learner, which then is an actor of its own; 0: it learns in the run's
-    own process."""
+    own process. Absent: a share of a GPU where the cluster has one that is not all taken, else as with 0."""
     accelerator_type: str | None = None
     """Kind of GPU that the learner needs, as Ray names it."""
     resources: dict[str, float] = Field(default_factory=dict)

@@ -1,12 +1,13 @@
 """Settings of the rating server. Importing them loads no model code."""
 
+import math
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from algorithms.ratings import Sampling
-from algorithms.settings import PositiveFloat, PositiveInt, Settings
+from algorithms.settings import NumGpus, PositiveFloat, PositiveInt, Settings
 
 POCKET = "pocket"
 """Name of the small rater that ships with the package."""
@@ -14,6 +15,10 @@ POCKET_WINDOWS = "pocket_windows"
 """Name of the small rater of BabyAI windows that ships with the package."""
 POCKET_PIXELS = {POCKET: 112 * 112, POCKET_WINDOWS: 252 * 252}
 """Each learnt from pictures of this size, so every picture is brought to it."""
+
+MEMORY_OF_SHARE = 0.9
+"""Of the share of a GPU that Ray reserves for an engine, what its memory may be; the rest is for what CUDA and other
+processes take besides, which nobody counts."""
 
 
 class RaterSettings(Settings):
@@ -61,8 +66,8 @@ class RaterSettings(Settings):
     """vLLM quantisation name, such as `awq` or `gptq`."""
     tensor_parallel_size: PositiveInt = 1
     """GPUs that one engine is spread over."""
-    gpu_memory_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
-    """Share of GPU memory that an engine may take."""
+    gpu_memory_fraction: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Share of each of its GPUs' memory that an engine may take; absent: nine tenths of what Ray reserves for it."""
     max_model_len: PositiveInt = 4096
     """Context length in tokens; shorter needs less memory."""
     min_pixels: PositiveInt = 3136
@@ -75,8 +80,9 @@ class RaterSettings(Settings):
     """Key-value cache of an engine that runs on a processor."""
     num_cpus: Annotated[float, Field(ge=0.0)] = 1.0
     """Processors that Ray reserves for a replica."""
-    num_gpus: Annotated[float, Field(ge=0.0)] | None = None
-    """GPUs that Ray reserves for a replica; absent: `tensor_parallel_size` where the cluster has GPUs, else 0."""
+    num_gpus: NumGpus | None = None
+    """GPUs that Ray reserves for a replica. Absent: none where the cluster has none; else `tensor_parallel_size`, or of
+    its only GPU what the reward learner and the policy leave, or what fits `gpu_memory_fraction`."""
     accelerator_type: str | None = None
     """Kind of GPU that a replica needs, as Ray names it, such as `A100` or `L4`."""
     resources: dict[str, float] = Field(default_factory=dict)
@@ -96,6 +102,21 @@ class RaterSettings(Settings):
         if self.min_pixels > self.max_pixels:
             raise ValueError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
         return self
+
+    @property
+    def wished_gpus(self) -> float:
+        """GPUs that a replica takes where there are some, if `num_gpus` does not say it: those it is spread over, or
+        the share of one that its memory needs."""
+        if self.tensor_parallel_size > 1 or self.gpu_memory_fraction is None:
+            return float(self.tensor_parallel_size)
+        return min(1.0, math.ceil(100 * self.gpu_memory_fraction / MEMORY_OF_SHARE - 1e-6) / 100)
+
+    @property
+    def engine_memory_fraction(self) -> float:
+        """Share of the memory of each of its GPUs that an engine takes at its start: as set, else by its share."""
+        if self.gpu_memory_fraction is not None:
+            return self.gpu_memory_fraction
+        return round(MEMORY_OF_SHARE * min(1.0, self.num_gpus or 1.0), 4)
 
     @property
     def sampling(self) -> Sampling:

@@ -150,17 +150,18 @@ def check_fits(model: str, needs: Needs, settings: RaterSettings, machine: Machi
                 f"{unfit}: it needs {question}, but rater.cpu_kv_cache_gb is {settings.cpu_kv_cache_gb}; raise it to "
                 f"{math.ceil(needs.longest_question / 2**30)}, or lower rater.max_model_len"
             )
-    elif machine.gpus and needs.certain > (room := room_of(max(machine.gpus), settings)):
+    shared = "leave it the whole GPU (rater.num_gpus=1), " if 0.0 < (settings.num_gpus or 0.0) < 1.0 else ""
+    if machine.gpus and not machine.on_cpu and needs.certain > (room := room_of(max(machine.gpus), settings)):
         raise ValueError(
             f"{unfit}: {weights} and {question}, but an engine may take {gb(room)} of a GPU's {gb(max(machine.gpus))} "
-            f"(rater.gpu_memory_fraction {settings.gpu_memory_fraction:g}); spread it over more GPUs "
+            f"(rater.gpu_memory_fraction {settings.engine_memory_fraction:g}); {shared}spread it over more GPUs "
             f"(rater.tensor_parallel_size), {smaller}, or lower rater.max_model_len"
         )
 
 
 def room_of(gpu: int, settings: RaterSettings) -> int:
     """What an engine may take of a GPU of so many bytes."""
-    return int(gpu * settings.gpu_memory_fraction)
+    return int(gpu * settings.engine_memory_fraction)
 
 
 def this_machine(on_cpu: bool) -> Machine:

@@ -335,7 +335,7 @@ def engine_arguments(settings: RaterSettings, model: str, revision: str | None, 
         arguments["distributed_executor_backend"] = "mp"
     if on_cpu:
         return arguments | {"kv_cache_memory_bytes": settings.cpu_kv_cache_gb * 2**30}
-    return arguments | {"gpu_memory_utilization": settings.gpu_memory_fraction}
+    return arguments | {"gpu_memory_utilization": settings.engine_memory_fraction}
 
 
 def engine_dtype(settings: RaterSettings, on_cpu: bool) -> str:

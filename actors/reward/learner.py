@@ -47,16 +47,17 @@ class RewardLearner:
 
         Raises RuntimeError if the settings ask for a GPU that this process cannot see.
         """
-        if settings.num_gpus > 0 and not torch.cuda.is_available():
+        num_gpus = settings.num_gpus or 0.0
+        if num_gpus > 0 and not torch.cuda.is_available():
             raise RuntimeError(
-                f"reward_model.num_gpus {settings.num_gpus:g}: torch sees no GPU in the reward learner's process; "
+                f"reward_model.num_gpus {num_gpus:g}: torch sees no GPU in the reward learner's process; "
                 "set it to 0, or run where a GPU is"
             )
-        if settings.num_gpus == 0:
+        if num_gpus == 0:
             # The actor has one core; with more threads than that, processes fight.
             torch.set_num_threads(1)
         self._num_ratings = num_ratings
-        self._model = RewardModel(settings, observation_size, seed, "cuda" if settings.num_gpus > 0 else "cpu")
+        self._model = RewardModel(settings, observation_size, seed, "cuda" if num_gpus > 0 else "cpu")
         self._rng = np.random.default_rng(seed)
         self._version = 0
         self._inputs: list[np.ndarray] = []

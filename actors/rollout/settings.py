@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from algorithms.settings import Fraction, PositiveFloat, PositiveInt, Settings
+from algorithms.settings import Fraction, NumGpus, PositiveFloat, PositiveInt, Settings
 
 Vector3 = tuple[float, float, float]
 Colour = tuple[Fraction, Fraction, Fraction, Fraction]
@@ -173,7 +173,7 @@ class RolloutSettings(Settings):
     """Time for which a run waits for nodes that can hold its lost actors, saying so; then it stops, to be resumed."""
     num_cpus: PositiveFloat = 1.0
     """Processors that Ray reserves for an actor."""
-    num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
+    num_gpus: NumGpus = 0.0
     """GPUs (or a fraction of one) that Ray reserves for an actor, to draw frames with."""
     accelerator_type: str | None = None
     """Kind of GPU that an actor needs, as Ray names it."""

@@ -162,7 +162,7 @@ def rated_sac_config(policy: PolicySettings, observation_size: int, action_size:
         )
         .learners(
             num_learners=1 if policy.num_gpus else 0,
-            num_gpus_per_learner=policy.num_gpus,
+            num_gpus_per_learner=policy.num_gpus or 0.0,
             # The name that Ray gives to a node's kind of GPU.
             custom_resources_per_learner=policy.resources
             | ({f"accelerator_type:{policy.accelerator_type}": 0.001} if policy.accelerator_type else {}),

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 import ray
@@ -29,8 +30,9 @@ TOO_SLOW = "timed out during startup"
 """What Ray says then; it has no type of its own for it."""
 
 
-def connect(demands: Sequence[Demand]) -> None:
-    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine, and check that `demands` fit.
+def connect(demands: Sequence[Demand], needed: Sequence[Demand] | None = None) -> None:
+    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine, and check that `demands` fit, or only what
+    is `needed`.
 
     On one machine processors and custom resources are promises, so a Ray of our own promises what the actors ask for:
     a small machine then shares its cores among them, and settings made for a cluster run unchanged.
@@ -53,8 +55,10 @@ def connect(demands: Sequence[Demand]) -> None:
             own = {"num_cpus": max(asked, os.cpu_count() or 1), "resources": promised, "include_dashboard": False}
             # Unsaid, Ray would join one that somebody else has started on this machine.
             options |= own | {"address": "local"}
+            if _for_processors_only():
+                options["num_gpus"] = 0
         patiently(ray.init, **options)
-    check_placement(demands)
+    check_placement(demands if needed is None else needed)
 
 
 @contextmanager
@@ -99,6 +103,11 @@ def _sum(demands: Sequence[Demand]) -> dict[str, float]:
         for name, amount in demand.resources.items():
             total[name] = total.get(name, 0.0) + demand.count * amount
     return total
+
+
+def _for_processors_only() -> bool:
+    """Whether the torch that is installed here can use no GPU, be there one or not."""
+    return version("torch").endswith("+cpu")
 
 
 def _is_promise(name: str) -> bool:

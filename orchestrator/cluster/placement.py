@@ -6,7 +6,6 @@ Processors are a promise, not a partition: a Ray that a run starts on its own ma
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -15,6 +14,16 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.rating.settings import RaterSettings
+from orchestrator.cluster.gpus import settled, share_gpus
+from orchestrator.cluster.packing import (
+    ACCELERATOR_TYPE,
+    Demand,
+    GpuWish,
+    Resources,
+    as_text,
+    plain_name,
+    unplaced,
+)
 from orchestrator.cluster.ray_private import autoscaler_node_types, free_resources
 from orchestrator.errors import SettingsError
 
@@ -22,32 +31,15 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THRE
 """Each process computes on one thread: with more, the processes of one machine fight for its cores."""
 SETTLE_S = 5.0
 """What ended a moment ago still counts as in use for about so long."""
-ACCELERATOR_TYPE = "accelerator_type:"
-"""Ray names a node's kind of GPU by a resource with this prefix; a thousandth of it is what an actor takes."""
-
 POLICY_LEARNER = "policy learner"
 """Kind of the actor that RLlib itself makes, and so places."""
-
-Resources = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Demand:
-    """So many actors of one kind, and what each asks."""
-
-    kind: str
-    """For messages: 'rollout worker'."""
-    count: int
-    resources: Resources
-    """Ray resources of one."""
-    remedy: str
-    """Settings that would change it."""
+RATING_REPLICA = "rating replica"
 
 
 def resources_of(
-    num_cpus: float, num_gpus: float, accelerator_type: str | None, custom: Mapping[str, float]
+    num_cpus: float, num_gpus: float | None, accelerator_type: str | None, custom: Mapping[str, float]
 ) -> Resources:
-    """Ray resources of one actor, from its settings."""
+    """Ray resources of one actor, from its settings; without GPUs where they leave that to the cluster."""
     kind = {f"{ACCELERATOR_TYPE}{accelerator_type}": 0.001} if accelerator_type else {}
     return {"CPU": num_cpus, **({"GPU": num_gpus} if num_gpus else {}), **kind, **custom}
 
@@ -56,30 +48,36 @@ def replica_demand(rater: RaterSettings) -> Resources:
     """Ray resources of one engine; a client of an endpoint takes a share of a processor only."""
     if rater.endpoint:
         return {"CPU": 0.1}
-    num_gpus = rater.num_gpus
-    if num_gpus is None:
-        num_gpus = float(rater.tensor_parallel_size) if _has_gpus() else 0.0
-    return resources_of(rater.num_cpus, num_gpus, rater.accelerator_type, rater.resources)
+    return resources_of(rater.num_cpus, rater.num_gpus, rater.accelerator_type, rater.resources)
 
 
 def raters_demand(rater: RaterSettings) -> Demand:
     """All engines of one rating server."""
     remedy = "rater.num_replicas, rater.num_cpus, rater.num_gpus, rater.accelerator_type or rater.resources"
-    return Demand("rating replica", rater.num_replicas, replica_demand(rater), remedy)
+    wish = None
+    if rater.num_gpus is None and not rater.endpoint:
+        yields = rater.tensor_parallel_size == 1 and rater.gpu_memory_fraction is None
+        wish = GpuWish(rater.wished_gpus, "yields" if yields else "keeps")
+    return Demand(RATING_REPLICA, rater.num_replicas, replica_demand(rater), remedy, wish)
+
+
+def placed_rater(rater: RaterSettings, beside: Sequence[Demand] = ()) -> RaterSettings:
+    """`rater` with its GPUs in numbers, if it leaves them to the cluster, beside what these ask. Ray is connected."""
+    if rater.num_gpus is not None or rater.endpoint:
+        return rater
+    engines, *_ = settle([raters_demand(rater), *beside], own_place=True)
+    return rater.model_copy(update={"num_gpus": engines.num_gpus})
 
 
 def bundles_of(own: Resources, demands: Sequence[Demand]) -> list[Resources]:
     """A placement group for a process that takes `own` and makes the actors in `demands`: a bundle for each of them.
 
-    The first bundle is the process's; the policy's learner is there too, since it is not ours to place.
+    The first bundle is the process's. Last comes that of the policy's learner, which is not ours to place.
     """
-    first, others = dict(own), []
+    ours, learner = [], []
     for demand in demands:
-        if demand.kind == POLICY_LEARNER:
-            first = {name: first.get(name, 0.0) + demand.resources.get(name, 0.0) for name in first | demand.resources}
-        else:
-            others += [demand.resources] * demand.count
-    return [{name: amount for name, amount in bundle.items() if amount} for bundle in (first, *others)]
+        (learner if demand.kind == POLICY_LEARNER else ours).extend([demand.resources] * demand.count)
+    return [{name: amount for name, amount in bundle.items() if amount} for bundle in (own, *ours, *learner)]
 
 
 def in_bundle(demands: Sequence[Demand], kind: str, number: int = 0) -> dict[str, Any]:
@@ -115,6 +113,7 @@ def check_placement(demands: Sequence[Demand], own_place: bool = False) -> None:
     Inside a placement group, as a trial of a sweep is, its bundles are looked at; with `own_place` the cluster still.
     Nodes that an autoscaler may add count as there.
     """
+    demands = settle(demands, own_place)
     bundles = None if own_place else _own_bundles()
     if bundles is not None:
         _refuse(unplaced(demands, bundles), demands, bundles, "The trial's placement group has")
@@ -129,6 +128,43 @@ def check_placement(demands: Sequence[Demand], own_place: bool = False) -> None:
         time.sleep(0.2)
 
 
+def settle(demands: Sequence[Demand], own_place: bool = False) -> list[Demand]:
+    """`demands` with what each takes of GPUs, where its settings leave that to the cluster: see `gpus.share_gpus`.
+
+    Inside a placement group it is what was reserved for them. Else it is looked at what the nodes have, and, if others
+    do not let go of it, at what they leave free. Ray is connected, unless there is nothing to settle.
+    """
+    if not any(demand.wish for demand in demands):
+        return list(demands)
+    group = None if own_place else _own_group()
+    if group is not None:
+        reserved = _reserved(demands, group.bundle_specs)
+        return settled(demands, lambda demand: reserved.get(demand.kind, 0.0))
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    addable = _addable_nodes(sum(demand.count for demand in demands))
+    shared = share_gpus(demands, nodes, addable)
+    if unplaced(shared, nodes + addable):
+        return shared
+    deadline = time.monotonic() + SETTLE_S
+    while unplaced(shared, (free := free_resources()) + addable):
+        if time.monotonic() > deadline:
+            less = share_gpus(demands, free, addable)
+            return shared if unplaced(less, free + addable) else less
+        time.sleep(0.2)
+    return shared
+
+
+def _reserved(demands: Sequence[Demand], bundles: Sequence[Mapping[str, float]]) -> Resources:
+    """GPUs of one of each kind, in the bundles of `bundles_of`."""
+    gpus, index = {}, 1
+    for demand in demands:
+        if demand.kind == POLICY_LEARNER:
+            continue
+        gpus[demand.kind] = bundles[index].get("GPU", 0.0)
+        index += demand.count
+    return gpus | ({POLICY_LEARNER: bundles[index].get("GPU", 0.0)} if index < len(bundles) else {})
+
+
 def most_that_fit(demands: Callable[[int], Sequence[Demand]], most: int) -> int:
     """The largest number up to `most` for which `demands(number)` fits the cluster's nodes, or those it may add."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -137,26 +173,6 @@ def most_that_fit(demands: Callable[[int], Sequence[Demand]], most: int) -> int:
         if unplaced(wanted, nodes + _addable_nodes(sum(demand.count for demand in wanted))):
             return number - 1
     return most
-
-
-def unplaced(demands: Sequence[Demand], nodes: Sequence[Mapping[str, float]]) -> Counter[str]:
-    """Number of actors of each kind for which `nodes` have no room, when the most demanding are placed first.
-
-    Each goes to the node where least is left over, rare resources counted first, so that processors of a node with
-    GPUs go last to those that need none.
-    """
-    room = [dict(node) for node in nodes]
-    left: Counter[str] = Counter()
-    for demand in sorted(demands, key=lambda demand: _rarity(demand.resources), reverse=True):
-        for _ in range(demand.count):
-            fitting = [node for node in room if _fits(demand.resources, node)]
-            if not fitting:
-                left[demand.kind] += 1
-                continue
-            node = min(fitting, key=_rarity)
-            for name, amount in demand.resources.items():
-                node[name] = node.get(name, 0.0) - amount
-    return left
 
 
 def _refuse(left: Counter[str], demands: Sequence[Demand], nodes: Sequence[Mapping[str, float]], whose: str) -> None:
@@ -172,7 +188,7 @@ def _refuse(left: Counter[str], demands: Sequence[Demand], nodes: Sequence[Mappi
         if demand.kind not in left:
             continue
         nowhere = [name for name in demand.resources if not any(node.get(name, 0.0) for node in nodes)]
-        missing = f"; no node has {' or '.join(_plain(name) for name in nowhere)}" if nowhere else ""
+        missing = f"; no node has {' or '.join(plain_name(name) for name in nowhere)}" if nowhere else ""
         raise SettingsError(
             f"{left[demand.kind]} of {demand.count} {demand.kind}{'s' * (demand.count > 1)} cannot be placed: each "
             f"needs {as_text(demand.resources)}{missing}. {whose} {have or 'no node'}. Add nodes, or change "
@@ -204,35 +220,3 @@ def _addable_nodes(most: int) -> list[Resources]:
         for resources, max_count in autoscaler_node_types()
         for _ in range(most if max_count < 0 else min(most, max_count))
     ]
-
-
-def _has_gpus() -> bool:
-    return bool(ray.is_initialized() and ray.cluster_resources().get("GPU", 0.0))
-
-
-def _fits(demand: Mapping[str, float], node: Mapping[str, float]) -> bool:
-    return all(node.get(name, 0.0) >= amount - 1e-9 for name, amount in demand.items())
-
-
-def _rarity(resources: Mapping[str, float]) -> tuple[float, float, float]:
-    """GPUs before custom resources before processors. Ray's own resources, such as memory, do not count."""
-    custom = (
-        sum(amount for name, amount in resources.items() if ":" not in name and "memory" not in name)
-        - resources.get("CPU", 0.0)
-        - resources.get("GPU", 0.0)
-    )
-    return resources.get("GPU", 0.0), custom, resources.get("CPU", 0.0)
-
-
-def as_text(resources: Mapping[str, float]) -> str:
-    """Resources for people: '1 CPU, 1 env, GPU of type A100'."""
-    amounts = [f"{amount:g} {name}" for name, amount in resources.items() if not _is_label(name)]
-    return ", ".join(amounts + [_plain(name) for name, amount in resources.items() if _is_label(name) and amount])
-
-
-def _is_label(name: str) -> bool:
-    return name.startswith(ACCELERATOR_TYPE)
-
-
-def _plain(name: str) -> str:
-    return f"GPU of type {name.removeprefix(ACCELERATOR_TYPE)}" if _is_label(name) else name

@@ -101,7 +101,7 @@ def _room(needs: Needs, rater: RaterSettings, machine: Machine) -> str:
         return f"with rater.cpu_kv_cache_gb {rater.cpu_kv_cache_gb} {gb(asked)} of this machine's {gb(machine.memory)}"
     rooms = [
         f"GPU {number}: {gb(needs.certain + needs.estimated)} of {gb(room_of(gpu, rater))} "
-        f"({rater.gpu_memory_fraction:g} of {gb(gpu)})"
+        f"({rater.engine_memory_fraction:g} of {gb(gpu)})"
         for number, gpu in enumerate(machine.gpus)
     ]
     return ", ".join(rooms) or "no GPU can be asked for its memory from here"

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.cluster.actors import connect
 from orchestrator.cluster.address import check_cluster, ray_address
 from orchestrator.cluster.own_ray import temporary_folder
-from orchestrator.cluster.placement import Demand
+from orchestrator.cluster.placement import Demand, settle
 from orchestrator.doctor.findings import Unfit
 from orchestrator.doctor.places import MAX_SKEW_S
 
@@ -34,6 +34,7 @@ def check_ray(count_nodes: Callable[[str], int] = check_cluster) -> str:
 def check_room(demands: Sequence[Demand], num_trials: int = 1) -> str:
     """That everything that one run asks finds a place. Leaves Ray connected."""
     connect(demands)
+    demands = settle(demands)
     asked = ", ".join(f"{demand.count} {demand.kind}{'s' * (demand.count > 1)}" for demand in demands)
     return f"room for {asked}{' of one trial' if num_trials > 1 else ''}"
 

@@ -13,7 +13,7 @@ from orchestrator.data.schema import made_by_older_rules
 from orchestrator.offline.chain_tasks import TASKS_RULE
 from orchestrator.offline.chain_worlds import ChainWorld, world_of
 from orchestrator.offline.data import OfflineData, load_offline_data
-from orchestrator.offline.demands import EVALUATOR, EVALUATOR_DEMAND, offline_demands
+from orchestrator.offline.demands import EVALUATOR, EVALUATOR_DEMAND, offline_demands, placed
 from orchestrator.offline.loop import ChainJudges, OfflineLoop
 from orchestrator.offline.observation_cache import cached_observations
 from orchestrator.offline.settings import OfflineExperiment
@@ -33,7 +33,8 @@ def run_offline(experiment: OfflineExperiment, progress: RunProgress, parent: Pa
     With `parent` it is a trial of a sweep, and MLflow shows it below the sweep. Raises SettingsError if the cluster or
     the data does not fit.
     """
-    if not experiment.policy.num_gpus:
+    here = placed(experiment)
+    if not here.policy.num_gpus:
         # The policy learns in this process, beside the actors: one thread each.
         torch.set_num_threads(1)
     dataset = TrajectoryDataset(experiment.data.path)
@@ -49,7 +50,7 @@ def run_offline(experiment: OfflineExperiment, progress: RunProgress, parent: Pa
     if data.transitions.num_unlabelled:
         share = data.transitions.num_unlabelled / len(data.transitions)
         progress.note(f"{data.transitions.num_unlabelled:,} actions ({share:.1%}) have no label: no reward is made up")
-    policy = build_language_iql(experiment.policy, data.shape, experiment.seed)
+    policy = build_language_iql(here.policy, data.shape, experiment.seed)
     policy.set_transitions(data.transitions)
     sample_seed = experiment.seed if experiment.evaluation.sample_actions else None
     loop = OfflineLoop(

@@ -9,7 +9,7 @@ from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE
 from algorithms.policies import build_rated_sac
 from orchestrator.cluster.placement import as_text
 from orchestrator.online.actors import start_reward_learner, start_rollout_worker
-from orchestrator.online.demands import learner_demand, worker_demand
+from orchestrator.online.demands import learner_demand, placed, worker_demand
 from orchestrator.online.figures import draw_run_figures
 from orchestrator.online.loop import OnlineLoop
 from orchestrator.online.questions import QuestionMaker
@@ -39,10 +39,12 @@ def run_online(experiment: OnlineExperiment, progress: RunProgress, parent: Pare
     With `parent` it is a trial of a sweep, and MLflow shows it below the sweep. Raises SettingsError if the cluster or
     the model does not fit, and RatingsFailing if the rater fails.
     """
-    if not experiment.policy.num_gpus:
+    # What it is made with; what it is called by, and leaves behind, are the settings as they were given.
+    here = placed(experiment)
+    if not here.policy.num_gpus:
         # The policy learns in this process, beside the actors: one thread each.
         torch.set_num_threads(1)
-    rater = experiment.rater
+    rater = here.rater
     servers = rating_servers(rater)
     store = RatingStore(experiment.ratings_folder)
     segment = experiment.feedback.segment
@@ -51,7 +53,7 @@ def run_online(experiment: OnlineExperiment, progress: RunProgress, parent: Pare
     try:
         # The model loads while the rest is made.
         service.begin_start()
-        loop = _make_loop(experiment, store, service)
+        loop = _make_loop(experiment, here, store, service)
         progress.update(phase="loading the rater")
         service.finish_start()
         home = RunHome(experiment.run_folder)
@@ -73,23 +75,25 @@ def run_online(experiment: OnlineExperiment, progress: RunProgress, parent: Pare
         service.close()
 
 
-def _make_loop(experiment: OnlineExperiment, store: RatingStore, service: RatingService) -> OnlineLoop:
+def _make_loop(
+    experiment: OnlineExperiment, here: OnlineExperiment, store: RatingStore, service: RatingService
+) -> OnlineLoop:
     reward_image_px = experiment.reward_model.image_px if experiment.reward_model.input == "frame" else None
     patience_s = experiment.rollout.lost_timeout_s
     rollouts = Rollouts(
-        partial(start_rollout_worker, experiment),
+        partial(start_rollout_worker, here),
         experiment.rollout.num_workers,
         reward_image_px,
-        as_text(worker_demand(experiment)),
+        as_text(worker_demand(here)),
         patience_s,
     )
     rng = np.random.default_rng(np.random.SeedSequence(experiment.seed, spawn_key=(_SEGMENTS,)))
     sessions = FeedbackSessions(experiment, rollouts, service, store, rng)
     learner = RewardTraining(
-        partial(start_reward_learner, experiment, OBSERVATION_SIZE),
+        partial(start_reward_learner, here, OBSERVATION_SIZE),
         sessions.first_inputs,
-        as_text(learner_demand(experiment)),
+        as_text(learner_demand(here)),
         patience_s,
     )
-    policy = build_rated_sac(experiment.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
+    policy = build_rated_sac(here.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
     return OnlineLoop(experiment, rollouts, policy, learner, sessions)

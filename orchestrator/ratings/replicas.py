@@ -19,7 +19,7 @@ from actors.rating.settings import RaterSettings
 from actors.rating.vllm_engine import engine_environment
 from algorithms.ratings import RaterIdentity, RatingFailure
 from orchestrator.cluster.actors import actor_class
-from orchestrator.cluster.placement import ONE_THREAD, replica_demand
+from orchestrator.cluster.placement import ONE_THREAD, placed_rater, replica_demand
 
 SHUTDOWN_S = 30.0
 """Time that a replica gets to end its engine."""
@@ -27,6 +27,7 @@ SHUTDOWN_S = 30.0
 
 def start_rating_servers(rater: RaterSettings) -> list[Any]:
     """One actor per replica, of a run's own; each starts its engine when `start` is called. Ray restarts dead ones."""
+    rater = placed_rater(rater)
     actor = replica_class(RatingServer, rater)
     return [actor.remote(rater) for _ in range(rater.num_replicas)]
 

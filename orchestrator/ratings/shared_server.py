@@ -30,7 +30,9 @@ from actors.rating.settings import RaterSettings
 from algorithms.prompts import PROMPT_VERSION
 from algorithms.ratings import RaterIdentity
 from orchestrator.cluster.actors import actor_class
-from orchestrator.cluster.placement import check_placement, raters_demand, replica_demand
+from orchestrator.cluster.gpus import POLICY_SHARE, REWARD_LEARNER_SHARE
+from orchestrator.cluster.packing import Demand, GpuWish
+from orchestrator.cluster.placement import check_placement, placed_rater, raters_demand, replica_demand
 from orchestrator.cluster.replacing import first_line
 from orchestrator.errors import SettingsError
 from orchestrator.ratings.replicas import SHUTDOWN_S, ActorReplica, FrontLost, answer_of, replica_class
@@ -39,6 +41,8 @@ NAMESPACE = "likert"
 """Ray namespace of all shared rating servers, whatever namespace the runs are in."""
 ASK_AGAIN_S = 1.0
 """Pause while a server is just ending or coming back."""
+LEARNERS_OF_A_RUN = Demand("learners of a run", 1, {}, "", GpuWish(REWARD_LEARNER_SHARE + POLICY_SHARE))
+"""What a server leaves to the runs that will ask it, where there is one GPU."""
 _PREFIX = "rating-server/"
 
 
@@ -146,6 +150,7 @@ def find_or_start(rater: RaterSettings, server_class: type[RatingServer] = Ratin
         try:
             actor = ray.get_actor(_PREFIX + name, NAMESPACE)
         except ValueError:
+            rater = placed_rater(rater, [LEARNERS_OF_A_RUN])
             check_placement([raters_demand(rater)], own_place=True)
             actor = _start(name, rater, server_class)
         try:

@@ -6,7 +6,7 @@ the screen. Each launch gives Tune the trials that are not done; each trial goes
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +14,11 @@ import ray
 from ray import tune
 
 from actors.rating.server import RatingServer
+from actors.rating.settings import RaterSettings
 from orchestrator.cluster.actors import connect
 from orchestrator.cluster.address import ray_address
-from orchestrator.cluster.placement import Demand, bundles_of, most_that_fit, raters_demand
+from orchestrator.cluster.gpus import gpus_by_kind, settled
+from orchestrator.cluster.placement import Demand, bundles_of, most_that_fit, raters_demand, settle
 from orchestrator.errors import TrialsFailed
 from orchestrator.kinds import kind_of
 from orchestrator.runs.kind import Kind
@@ -92,6 +94,10 @@ class _Sweep:
         self._server_class = server_class
         self._waiting = [trial for trial in plan.trials if not folder.record(trial).is_done]
         self._watcher = Watcher(plan, folder, table)
+        self._gpus: Mapping[str, float] = {}
+        """What one of each kind of a trial's actors takes of a GPU, where the settings leave it to the cluster."""
+        self._raters: Sequence[RaterSettings] = ()
+        """The rating servers, with GPUs in numbers."""
 
     def run(self, own_raters: list[Any]) -> None:
         """From connecting to Ray to the summary."""
@@ -120,7 +126,7 @@ class _Sweep:
     def _run_trials(self, tracked: SweepRun | None, own_raters: list[Any]) -> None:
         concurrency = self._connect()
         try:
-            start_raters(self._plan, self._server_class)
+            start_raters(self._raters, self._server_class)
             self._table.note(f"{len(self._waiting)} of {len(self._plan.trials)} trials to run, {concurrency} at once")
             self._tuner(tracked, concurrency).fit()
         finally:
@@ -129,23 +135,26 @@ class _Sweep:
                 ray.shutdown()
 
     def _connect(self) -> int:
-        """Join or start Ray, and return how many trials it is to run at once."""
-        raters = [raters_demand(rater) for rater in raters_of(self._plan)]
-        largest = max((self._demands(trial) for trial in self._waiting), key=_cpus)
-        most = min(self._plan.settings.concurrency or len(self._waiting), len(self._waiting))
-
-        def demands(number: int) -> Sequence[Demand]:
-            return [*raters, *(replace(demand, count=number * demand.count) for demand in largest)]
-
+        """Join or start Ray, settle who gets what of its GPUs, and return how many trials it is to run at once."""
+        raters, asked = raters_of(self._plan), self._plan.settings.concurrency
+        servers = [raters_demand(rater) for rater in raters]
+        trial = max((self._demands(trial) for trial in self._waiting), key=_cpus)
+        most = min(asked or len(self._waiting), len(self._waiting))
         own_ray = not (ray.is_initialized() or ray_address())
-        if own_ray and self._plan.settings.concurrency is None:
+        if own_ray and asked is None:
             most = min(most, local_concurrency(self._plan))
-        connect(demands(most if own_ray else 1))
-        if not own_ray and self._plan.settings.concurrency is None:
-            # What one trial needs is there: that was checked. Others wait for their turn.
-            most = max(1, most_that_fit(demands, most))
-        elif not own_ray:
-            connect(demands(most))
+        needed = [*servers, *_times(most if asked else 1, trial)]
+        connect([*servers, *_times(most, trial)], needed)
+        found = settle(needed)
+        servers, trial = found[: len(servers)], found[len(servers) :]
+        if asked is None:
+            # What one trial needs is there: that was checked. Others wait for their turn, or for its share of a GPU.
+            most = max(1, most_that_fit(lambda number: [*servers, *_times(number, trial)], most))
+        self._gpus = gpus_by_kind(trial)
+        self._raters = [
+            rater if rater.num_gpus is not None else rater.model_copy(update={"num_gpus": server.num_gpus})
+            for rater, server in zip(raters, servers, strict=True)
+        ]
         return most
 
     def _demands(self, trial: Trial) -> list[Demand]:
@@ -208,6 +217,7 @@ class _Sweep:
     def _bundles(self, trial: Trial) -> tune.PlacementGroupFactory:
         """Places for a trial's own process and for its actors."""
         demands = self._kind_of(trial).demands(trial.experiment)
+        demands = settled(demands, lambda demand: self._gpus.get(demand.kind, 0.0))
         return tune.PlacementGroupFactory(bundles_of({"CPU": TRIAL_CPUS}, demands))
 
     def _conclude(self, tracked: SweepRun | None, status: Status) -> None:
@@ -246,6 +256,10 @@ def _cpus(demands: Sequence[Demand]) -> tuple[float, float]:
         return sum(demand.count * demand.resources.get(name, 0.0) for demand in demands)
 
     return total("GPU"), total("CPU")
+
+
+def _times(number: int, demands: Sequence[Demand]) -> list[Demand]:
+    return [replace(demand, count=number * demand.count) for demand in demands]
 
 
 def _failure_message(failures: dict[str, str], num_trials: int) -> str:

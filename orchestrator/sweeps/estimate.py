@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors.rating.settings import POCKET, RaterSettings
+from orchestrator.cluster.gpus import on_processors
 from orchestrator.kinds import kind_of
 from orchestrator.runs.kind import Work
 from orchestrator.sweeps.raters import raters_of, share_raters
@@ -85,7 +86,8 @@ def estimate_text(plan: SweepPlan, estimate: Estimate) -> str:
 
 
 def _total(trial: Trial, resource: str) -> float:
-    demands = kind_of(trial.experiment).demands(trial.experiment)
+    # What the cluster has is not known yet.
+    demands = on_processors(kind_of(trial.experiment).demands(trial.experiment))
     return sum(demand.count * demand.resources.get(resource, 0.0) for demand in demands)
 
 

@@ -1,5 +1,6 @@
 """The rating servers of a sweep: one for all trials that ask the same model in the same way."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from actors.rating.server import RatingServer
@@ -38,9 +39,9 @@ def raters_of(plan: SweepPlan) -> list[RaterSettings]:
     return list({rater.server: rater for rater in raters if rater is not None}.values())
 
 
-def start_raters(plan: SweepPlan, server_class: type[RatingServer]) -> None:
+def start_raters(raters: Sequence[RaterSettings], server_class: type[RatingServer]) -> None:
     """Let every server load its model, if it is not there already. Raises SettingsError if one has no place."""
-    for rater in raters_of(plan):
+    for rater in raters:
         shared_server.find_or_start(rater, server_class)
 
 

@@ -5,7 +5,9 @@ import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from orchestrator.cluster import actors as cluster
-from orchestrator.cluster.placement import Demand, bundles_of, check_placement, in_bundle, unplaced
+from orchestrator.cluster.gpus import on_processors
+from orchestrator.cluster.packing import Demand, unplaced
+from orchestrator.cluster.placement import bundles_of, check_placement, in_bundle
 from orchestrator.errors import SettingsError
 from orchestrator.online.demands import online_demands
 from orchestrator.online.settings import OnlineExperiment
@@ -49,7 +51,7 @@ def test_what_finds_no_room(demands, nodes, left):
 
 def test_defaults_ask_for_three_processors_and_no_gpu():
     """A Ray of our own promises them also where there are two."""
-    demands = online_demands(experiment())
+    demands = on_processors(online_demands(experiment()))
     assert [(one.kind, one.count, one.resources) for one in demands] == [
         ("rating replica", 1, {"CPU": 1.0}),
         ("reward learner", 1, {"CPU": 1.0}),
@@ -138,22 +140,23 @@ def test_inside_a_trial_its_own_bundles_count(small_cluster):
         remove_placement_group(group)
 
 
-def test_a_trial_has_a_bundle_for_itself_and_one_for_each_actor_of_ours():
+def test_a_trial_has_a_bundle_for_itself_and_one_for_each_actor():
     place = {"num_gpus": 0.5, "accelerator_type": "L4"}
     settings = experiment(
         rater={"server": "shared"}, policy=place, rollout={"num_workers": 2, "num_cpus": 0.5, "resources": {"env": 1.0}}
     )
-    assert bundles_of({"CPU": 1.0}, online_demands(settings)) == [
-        {"CPU": 2.0, "GPU": 0.5, "accelerator_type:L4": 0.001},
+    assert bundles_of({"CPU": 1.0}, on_processors(online_demands(settings))) == [
+        {"CPU": 1.0},
         {"CPU": 1.0},
         {"CPU": 0.5, "env": 1.0},
         {"CPU": 0.5, "env": 1.0},
+        {"CPU": 1.0, "GPU": 0.5, "accelerator_type:L4": 0.001},
     ]
 
 
 def test_in_its_trial_every_actor_has_its_own_bundle(small_cluster):
     settings = experiment(rater={"server": "shared"}, rollout={"num_workers": 2, "num_cpus": 0.4})
-    demands = online_demands(settings)
+    demands = on_processors(online_demands(settings))
     assert in_bundle(demands, "reward learner") == {}
     bundles = bundles_of({"CPU": 0.1}, demands)
 
