@@ -210,7 +210,7 @@ def main() -> None:
     gpus = {"num_gpus": 0.5} if ray.cluster_resources().get("GPU") else {}
     if gpus:
         # Both engines share a GPU's memory; each computes alone while the other waits.
-        settings = settings.model_copy(update={"gpu_memory_fraction": 0.45})
+        settings = settings.model_copy(update=gpus)
     options = {"num_cpus": 0, **gpus, "runtime_env": {"env_vars": engine_environment() | {"OMP_NUM_THREADS": "1"}}}
     server = ray.remote(MeasuredServer).options(**options, max_concurrency=4 * arguments.max_in_flight).remote(settings)
     offline = ray.remote(OfflineEngine).options(**options).remote(settings)

@@ -37,7 +37,7 @@ def share_gpus(demands: Sequence[Demand], nodes: Nodes, addable: Nodes = ()) -> 
     if not any(node.get("GPU", 0.0) for node in there):
         return on_processors(demands)
     no_new_gpus = [*nodes, *(node for node in addable if not node.get("GPU", 0.0))]
-    beside, last = _beside_engines(demands), _with_engines(demands, {})
+    beside, last = _beside_engines(demands), learners_on_processors(demands)
     options = (
         (_whole(demands, no_new_gpus), no_new_gpus),
         (beside, no_new_gpus),
@@ -56,6 +56,11 @@ def settled(demands: Sequence[Demand], gpus: Callable[[Demand], float]) -> list[
         for one, number in given
         if number or one.wish is None or not one.wish.only_with_gpu
     ]
+
+
+def learners_on_processors(demands: Sequence[Demand]) -> list[Demand]:
+    """`demands` with GPUs for engines alone."""
+    return _with_engines(demands, {})
 
 
 def on_processors(demands: Sequence[Demand]) -> list[Demand]:

@@ -14,7 +14,7 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.rating.settings import RaterSettings
-from orchestrator.cluster.gpus import settled, share_gpus
+from orchestrator.cluster.gpus import learners_on_processors, settled, share_gpus
 from orchestrator.cluster.packing import (
     ACCELERATOR_TYPE,
     Demand,
@@ -148,7 +148,9 @@ def settle(demands: Sequence[Demand], own_place: bool = False) -> list[Demand]:
     deadline = time.monotonic() + SETTLE_S
     while unplaced(shared, (free := free_resources()) + addable):
         if time.monotonic() > deadline:
-            less = share_gpus(demands, free, addable)
+            # An engine waits for no GPU on a processor: that others hold them all is for the caller to say.
+            some = any(node.get("GPU", 0.0) for node in [*free, *addable])
+            less = share_gpus(demands, free, addable) if some else learners_on_processors(demands)
             return shared if unplaced(less, free + addable) else less
         time.sleep(0.2)
     return shared

@@ -150,8 +150,7 @@ def find_or_start(rater: RaterSettings, server_class: type[RatingServer] = Ratin
         try:
             actor = ray.get_actor(_PREFIX + name, NAMESPACE)
         except ValueError:
-            rater = placed_rater(rater, [LEARNERS_OF_A_RUN])
-            check_placement([raters_demand(rater)], own_place=True)
+            rater = with_place(rater)
             actor = _start(name, rater, server_class)
         try:
             differences = ray.get(actor.settings.remote()).other_answers(rater)
@@ -167,6 +166,14 @@ def find_or_start(rater: RaterSettings, server_class: type[RatingServer] = Ratin
             raise _refusal(rater, ValueError("; ".join(differences)))
         actor.start.remote()
         return actor
+
+
+def with_place(rater: RaterSettings) -> RaterSettings:
+    """`rater` with its GPUs in numbers, as a new server is started. Raises SettingsError, naming what is missing, if it
+    has no place in the cluster."""
+    rater = placed_rater(rater, [LEARNERS_OF_A_RUN])
+    check_placement([raters_demand(rater)], own_place=True)
+    return rater
 
 
 def attach(rater: RaterSettings, server_class: type[RatingServer] = RatingServer) -> AttachedFront:

@@ -1,5 +1,7 @@
-"""Who gets what of the GPUs there are where the settings leave it to the cluster: on lists of nodes, and in a Ray that
-pretends to have some."""
+"""Who gets what of the GPUs there are where the settings leave it to the cluster: on lists of nodes, and in a cluster
+of which Ray tells."""
+
+import types
 
 import pytest
 import ray
@@ -8,9 +10,9 @@ from hypothesis import strategies as st
 
 from actors.rating.settings import RaterSettings
 from actors.rating.vllm_engine import engine_arguments
-from orchestrator.cluster import placement
+from orchestrator.cluster import actors, placement
 from orchestrator.cluster.gpus import gpus_by_kind, on_processors, share_gpus
-from orchestrator.cluster.packing import Demand, GpuWish, unplaced
+from orchestrator.cluster.packing import Demand, unplaced
 from orchestrator.cluster.placement import bundles_of, check_placement, placed_rater, raters_demand, settle
 from orchestrator.errors import SettingsError
 from orchestrator.offline.demands import offline_demands
@@ -18,6 +20,7 @@ from orchestrator.offline.demands import placed as placed_offline
 from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.online.demands import online_demands, placed
 from orchestrator.online.settings import OnlineExperiment
+from orchestrator.ratings.shared_server import with_place
 from tests.fakes.fuzz import A_HUNDRED
 
 TASK = {"name": "reach", "env_id": "reach-v3", "instruction": "reach the ball", "focus": "the ball"}
@@ -125,7 +128,6 @@ def test_memory_follows_the_share():
     assert 2 * fraction(num_gpus=0.5) <= 0.9
     # What the settings say stands.
     assert fraction(num_gpus=0.5, gpu_memory_fraction=0.3) == 0.3
-    assert "gpu_memory_utilization" not in engine_arguments(RaterSettings(), "model", None, on_cpu=True)
 
 
 @pytest.mark.parametrize("block", ["rater", "reward_model", "policy", "rollout"])
@@ -191,21 +193,34 @@ def test_what_fits_is_placed_and_what_is_shared_is_never_too_much(raters, learne
         assert 0.0 <= one.num_gpus <= 1.0 or one.num_gpus == int(one.num_gpus)
 
 
-# ------------------------------------------------------------------------------------------------ with Ray
+# ------------------------------------------------------------------------------------------------ in a cluster
 
 
-@pytest.fixture(scope="module")
-def one_gpu():
-    options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    ray.init(address="local", num_cpus=4, num_gpus=1, **options)
-    yield
-    ray.shutdown()
+class Cluster:
+    """What Ray tells of a cluster."""
+
+    def __init__(self, *nodes):
+        self.nodes, self.free, self.addable, self.group = list(nodes), list(nodes), [], None
 
 
-def test_gpus_are_counted_once_ray_is_there(one_gpu, monkeypatch):
+@pytest.fixture
+def one_gpu(monkeypatch):
+    cluster = Cluster({"CPU": 4.0, "GPU": 1.0})
+    here = {"NodeID": "n", "NodeManagerAddress": "10.0.0.1", "Alive": True}
+    monkeypatch.setattr(ray, "nodes", lambda: [here | {"Resources": node} for node in cluster.nodes])
+    monkeypatch.setattr(placement, "free_resources", lambda: cluster.free)
+    monkeypatch.setattr(placement, "autoscaler_node_types", lambda: cluster.addable)
+    monkeypatch.setattr(placement, "_own_group", lambda: cluster.group)
+    monkeypatch.setattr(placement, "SETTLE_S", 0.1)
+    context = types.SimpleNamespace(get_node_id=lambda: "n", get_assigned_resources=lambda: {"CPU": 0.5})
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    return cluster
+
+
+def test_gpus_are_counted_once_ray_is_there(one_gpu):
     found = placed(experiment())
     assert (found.rater.num_gpus, found.reward_model.num_gpus, found.policy.num_gpus) == (0.85, 0.1, 0.05)
-    # Two engines have no room, and that is said at once, however often they are asked for.
+    # Two engines have no room, and that is said at once.
     replicas = experiment(rater={"num_replicas": 2})
     with pytest.raises(SettingsError) as refused:
         check_placement(online_demands(replicas))
@@ -214,52 +229,54 @@ def test_gpus_are_counted_once_ray_is_there(one_gpu, monkeypatch):
         "or change rater.num_replicas, rater.num_cpus, rater.num_gpus, rater.accelerator_type or rater.resources"
     )
     # An autoscaler adds what is missing, and each engine reserves what it will find there.
-    monkeypatch.setattr(placement, "autoscaler_node_types", lambda: [({"CPU": 4.0, "GPU": 1.0}, 1)])
+    one_gpu.addable = [({"CPU": 4.0, "GPU": 1.0}, 1)]
     check_placement(online_demands(replicas))
     assert placed(replicas).rater.num_gpus == 0.85
     assert placed_rater(RaterSettings(num_replicas=2)).num_gpus == 1.0
     # A server that runs share leaves them something, whoever starts it.
-    beside = Demand("learners", 1, {}, "", GpuWish(0.15))
-    assert placed_rater(RaterSettings(num_replicas=2), [beside]).num_gpus == 0.85
+    assert with_place(RaterSettings(num_replicas=2, server="shared")).num_gpus == 0.85
+    # Scaled from zero, without a GPU so far.
+    one_gpu.nodes = one_gpu.free = [{"CPU": 4.0}]
+    assert placed(experiment()).rater.num_gpus == 0.85
 
 
-def test_what_others_hold_is_not_shared(one_gpu, monkeypatch):
-    monkeypatch.setattr(placement, "SETTLE_S", 0.5)
-
-    @ray.remote(num_cpus=0, num_gpus=1)
-    class Holder:
-        def ready(self):
-            return True
-
-    holder = Holder.remote()
-    ray.get(holder.ready.remote())
-    try:
-        served = placed(experiment(rater={"server": "shared"}))
-        assert (served.rater.num_gpus, served.reward_model.num_gpus, served.policy.num_gpus) == (None, 0.0, 0.0)
-        with pytest.raises(SettingsError, match=r"others leave free \(4 CPU, 0 GPU\)"):
-            check_placement(online_demands(experiment()))
-    finally:
-        ray.kill(holder)
+def test_what_others_hold_is_not_shared(one_gpu):
+    one_gpu.free = [{"CPU": 4.0}]
+    served = placed(experiment(rater={"server": "shared"}))
+    assert (served.rater.num_gpus, served.reward_model.num_gpus, served.policy.num_gpus) == (None, 0.0, 0.0)
+    # An engine is not put onto a processor for that.
+    with pytest.raises(SettingsError, match=r"1 of 1 rating replica .*others leave free \(4 CPU, 0 GPU\)"):
+        check_placement(online_demands(experiment()))
+    one_gpu.free = [{"CPU": 4.0, "GPU": 0.5}]
+    half = experiment(rater={"num_gpus": 0.3})
+    assert placed(half).reward_model.num_gpus == 0.1
+    with pytest.raises(SettingsError, match=r"1 of 1 rating replica"):
+        check_placement(online_demands(experiment()))
 
 
 def test_a_trial_takes_what_was_reserved_for_it(one_gpu):
-    from ray.util.placement_group import placement_group, remove_placement_group
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
-    settings = experiment(rater={"server": "sweep"}, rollout={"num_cpus": 0.5})
-    demands = settle(online_demands(settings))
-    bundles = bundles_of({"CPU": 0.5}, demands)
-    assert bundles == [{"CPU": 0.5}, {"CPU": 1.0, "GPU": 0.1}, {"CPU": 0.5}, {"CPU": 1.0, "GPU": 0.05}]
-
-    @ray.remote(num_cpus=0.5)
-    def in_trial():
-        check_placement(online_demands(settings))
-        found = placed(settings)
-        return found.reward_model.num_gpus, found.policy.num_gpus
-
-    without = bundles_of({"CPU": 0.5}, on_processors(online_demands(settings)))
+    settings = experiment(rater={"server": "sweep"}, rollout={"num_workers": 2, "num_cpus": 0.5})
+    demands = online_demands(settings)
+    bundles = bundles_of({"CPU": 0.5}, settle(demands))
+    worker = {"CPU": 0.5}
+    assert bundles == [{"CPU": 0.5}, {"CPU": 1.0, "GPU": 0.1}, worker, worker, {"CPU": 1.0, "GPU": 0.05}]
+    without = bundles_of({"CPU": 0.5}, on_processors(demands))
+    # Whatever the cluster has, and whoever takes it meanwhile.
+    one_gpu.free = []
     for reserved, expected in ((bundles, (0.1, 0.05)), (without, (0.0, 0.0))):
-        group = placement_group(reserved)
-        here = PlacementGroupSchedulingStrategy(group, 0, placement_group_capture_child_tasks=True)
-        assert ray.get(in_trial.options(scheduling_strategy=here).remote(), timeout=120) == expected
-        remove_placement_group(group)
+        one_gpu.group = types.SimpleNamespace(bundle_specs=reserved)
+        check_placement(demands)
+        found = placed(settings)
+        assert (found.reward_model.num_gpus, found.policy.num_gpus) == expected
+
+
+def test_a_ray_of_our_own_counts_no_gpus_if_torch_is_built_for_processors(monkeypatch):
+    asked = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: asked.append(options))
+    monkeypatch.setattr(actors, "check_placement", lambda _: None)
+    for version in ("2.13.0+cpu", "2.13.0+cu130", "2.13.0"):
+        monkeypatch.setattr(actors, "version", lambda _, version=version: version)
+        actors.connect([])
+    assert [options.get("num_gpus") for options in asked] == [0, None, None]
