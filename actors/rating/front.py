@@ -17,7 +17,7 @@ from actors.rating.answer_box import AnswerBox
 from actors.rating.asking import Answer, Request
 from actors.rating.backend import Needs
 from actors.rating.fair_queue import FairQueue
-from actors.rating.replica_link import TAKE_S, OpenQuestion, Replica, ReplicaLink
+from actors.rating.replica_link import PAUSES_S, TAKE_S, OpenQuestion, Replica, ReplicaLink, ReplicaLost
 from actors.rating.settings import RaterSettings
 from algorithms.ratings import RaterIdentity, RatingFailure
 
@@ -97,10 +97,24 @@ class RatingFront:
         return self._identity
 
     async def check(self, needs: Needs) -> str:
-        """What a run with these needs relies on, as `RatingServer.check`; every replica finds it out for itself."""
+        """What a run with these needs relies on, as `RatingServer.check`; every replica finds it out for itself.
+
+        One that is lost just now will do so before its next question. Raises TimeoutError if none comes back within
+        `start_timeout_s`.
+        """
         await self.start()
-        lines = await asyncio.gather(*(link.replica.check(needs) for link in self._links))
-        return lines[0]
+        async with asyncio.timeout(self._settings.start_timeout_s):
+            while True:
+                found = await asyncio.gather(
+                    *(link.replica.check(needs) for link in self._links), return_exceptions=True
+                )
+                for error in found:
+                    if isinstance(error, BaseException) and not isinstance(error, ReplicaLost):
+                        raise error
+                for line in found:
+                    if isinstance(line, str):
+                        return line
+                await asyncio.sleep(PAUSES_S[0])
 
     def _begin(self) -> None:
         for link in self._links:

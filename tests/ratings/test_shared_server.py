@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import ray
 
+from actors.rating.backend import Needs
 from actors.rating.settings import RaterSettings
 from algorithms.images import encode_png
 from algorithms.ratings import Rating, RatingRequest, TaskText
@@ -25,6 +26,9 @@ class SlowServer(CountingServer):
 
     def __init__(self, settings):
         super().__init__(settings)
+
+    async def check(self, needs):
+        return f"relies on {len(needs.choices)} levels"
 
     async def rate_one(self, request):
         import asyncio
@@ -82,7 +86,8 @@ def service(server, tmp_path):
     made = []
 
     def make(run: str) -> RatingService:
-        service = RatingService(RatingStore(tmp_path / "ratings"), shared_server.attach(RATER, SlowServer), RATER, run)
+        front = shared_server.attach(RATER, SlowServer)
+        service = RatingService(RatingStore(tmp_path / "ratings"), front, RATER, run, Needs(("1", "2", "3")))
         service.begin_start()
         service.finish_start()
         made.append(service)
@@ -95,6 +100,7 @@ def service(server, tmp_path):
 
 def test_two_runs_ask_equal_questions_once_and_each_finds_its_answers_in_the_store(service, tmp_path):
     a, b = service("run-a"), service("run-b")
+    assert a.relies_on == b.relies_on == "relies on 3 levels"
     asked = questions(*range(100))
     first, second = a.ask(asked), b.ask(asked)
     answers = first.result(60), second.result(60)

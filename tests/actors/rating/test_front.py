@@ -6,6 +6,7 @@ import pytest
 
 from actors.rating import front as front_module
 from actors.rating import replica_link
+from actors.rating.backend import Needs, Refused
 from actors.rating.front import RatingFront, UnknownClient
 from actors.rating.replica_link import ReplicaLost
 from actors.rating.settings import RaterSettings
@@ -18,6 +19,8 @@ class Replica:
     def __init__(self, answers_by_itself=True, identity="one", start_error=None):
         self.asked: list[str] = []
         self.num_starts = 0
+        self.num_losses = 0
+        self.fault = None
         self._by_itself = answers_by_itself
         self._identity = RaterIdentity(identity, "fake")
         self._start_error = start_error
@@ -60,6 +63,14 @@ class Replica:
             await self._changed.wait()
         box, self._box = self._box, []
         return box
+
+    async def check(self, needs):
+        if self.num_losses:
+            self.num_losses -= 1
+            raise ReplicaLost("it died")
+        if self.fault is not None:
+            raise self.fault
+        return f"relies on {needs.num_pictures}"
 
     async def statistics(self):
         return {}
@@ -280,6 +291,28 @@ def test_replicas_with_different_weights_are_refused():
     async def scenario():
         with pytest.raises(ValueError, match="different weights"):
             await RatingFront(settings(), [Replica(identity="one"), Replica(identity="two")]).start()
+
+    run(scenario)
+
+
+def test_a_replica_that_is_lost_just_now_keeps_no_run_from_being_checked(monkeypatch):
+    monkeypatch.setattr(front_module, "PAUSES_S", (0.0,))
+
+    async def scenario():
+        lost, well = Replica(), Replica()
+        front = RatingFront(settings(), [lost, well])
+        await front.start()
+        lost.num_losses = 1
+        assert await front.check(Needs(num_pictures=3)) == "relies on 3"
+        lost.num_losses = well.num_losses = 2
+        assert await front.check(Needs(num_pictures=4)) == "relies on 4"
+        well.fault = Refused("takes no pictures")
+        with pytest.raises(Refused, match="takes no pictures"):
+            await front.check(Needs())
+        hopeless = RatingFront(settings(start_timeout_s=0.1), [lost])
+        lost.num_losses = 10**9
+        with pytest.raises(TimeoutError):
+            await hopeless.check(Needs())
 
     run(scenario)
 
