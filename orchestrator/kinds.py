@@ -14,6 +14,7 @@ from orchestrator.offline.kind import OfflineKind
 from orchestrator.online.kind import OnlineKind
 from orchestrator.runs import reading
 from orchestrator.runs.kind import Kind
+from orchestrator.runs.plan import Assumed, plan_text
 from orchestrator.runs.reading import RunData
 from orchestrator.settings import loading
 from orchestrator.settings.experiment import Experiment
@@ -84,6 +85,27 @@ def run_experiment(experiment: Experiment) -> None:
         progress.update(phase="starting")
         with connected(kind.demands(experiment)):
             kind.run(experiment, progress)
+
+
+def plan_experiment(experiment: Experiment, assumed: Assumed) -> str:
+    """Say where an experiment's actors would go, how long its parts would take and what it would ask; nothing is
+    written.
+
+    Raises SettingsError if the cluster does not fit.
+    """
+    from orchestrator.cluster.actors import connected
+    from orchestrator.cluster.packing import as_text
+    from orchestrator.cluster.placement import nodes_of, settle
+
+    kind = kind_of(experiment)
+    with connected(kind.demands(experiment)):
+        where = [
+            (demand.kind, number, as_text(demand.resources), node)
+            for demand, nodes in nodes_of(settle(kind.demands(experiment)))
+            for node, number in nodes.items()
+        ]
+        plan = kind.plan(experiment, assumed)
+    return plan_text(f"{experiment.run_folder.name}: {kind.length(experiment):,} {kind.unit}", where, plan)
 
 
 def write_report(folders: Sequence[Path | RemotePath], out: Path) -> list[Path]:

@@ -35,16 +35,36 @@ def run(
         list[str] | None,
         typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as seed=1."),
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say where it would run, how long and what it would ask, and stop.")
+    ] = False,
+    load_rater: Annotated[
+        bool, typer.Option("--load-rater", help="With --plan: load the rater, and measure it by a few ratings.")
+    ] = False,
+    ratings_per_s: Annotated[
+        float | None, typer.Option(help="With --plan: assume so many ratings a second, of all engines together.")
+    ] = None,
 ) -> None:
     """Run an experiment, or go on with it if it was stopped.
+
+    With --plan nothing is written, and no engine starts unless --load-rater says so.
 
     Exit codes: 0 done, 2 bad settings, 3 too many questions got no rating, 4 a disk is full or broken, 5 actors died
     and find no place, 130 stopped by Ctrl-C. After 3, 4, 5 and 130 the same command goes on.
     """
-    from orchestrator.kinds import kind_of, load_experiment, run_experiment
+    from orchestrator.kinds import kind_of, load_experiment, plan_experiment, run_experiment
+    from orchestrator.runs.plan import Assumed
     from orchestrator.storage.writing import FolderLock
 
     experiment = load_experiment(file, overrides or [])
+    if ratings_per_s is not None and not 0.0 < ratings_per_s < float("inf"):
+        raise SettingsError(f"--ratings-per-s = {ratings_per_s:g}: must be a number above 0")
+    assumed = Assumed(ratings_per_s, load_rater)
+    if plan:
+        typer.echo(plan_experiment(experiment, assumed))
+        return
+    if assumed != Assumed():
+        raise SettingsError("--load-rater and --ratings-per-s are for --plan; give it too, or leave them out")
     kind = kind_of(experiment)
     experiment = kind.settled(experiment)
     kind.check(experiment)

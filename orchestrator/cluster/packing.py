@@ -54,21 +54,26 @@ class Demand:
 
 
 def unplaced(demands: Sequence[Demand], nodes: Sequence[Mapping[str, float]]) -> Counter[str]:
-    """Number of actors of each kind for which `nodes` have no room, when the most demanding are placed first.
+    """Number of actors of each kind for which `nodes` have no room; see `places`."""
+    return Counter(demand.kind for demand, node in places(demands, nodes) if node is None)
+
+
+def places(demands: Sequence[Demand], nodes: Sequence[Mapping[str, float]]) -> list[tuple[Demand, int | None]]:
+    """A node's number for each actor, None where there is no room, when the most demanding are placed first.
 
     Each goes to the node where least is left over, rare resources counted first, so that processors of a node with
     GPUs go last to those that need none. A share of a GPU is found on one GPU only.
     """
     room = [_Room(node) for node in nodes]
-    left: Counter[str] = Counter()
+    found: list[tuple[Demand, int | None]] = []
     for demand in sorted(demands, key=lambda demand: _rarity(demand.resources), reverse=True):
         for _ in range(demand.count):
-            fitting = [node for node in room if node.fits(demand.resources)]
-            if not fitting:
-                left[demand.kind] += 1
-                continue
-            min(fitting, key=_Room.rarity).take(demand.resources)
-    return left
+            fitting = [number for number, node in enumerate(room) if node.fits(demand.resources)]
+            best = min(fitting, key=lambda number: room[number].rarity(), default=None)
+            if best is not None:
+                room[best].take(demand.resources)
+            found.append((demand, best))
+    return found
 
 
 class _Room:

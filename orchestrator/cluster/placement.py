@@ -21,6 +21,7 @@ from orchestrator.cluster.packing import (
     GpuWish,
     Resources,
     as_text,
+    places,
     plain_name,
     unplaced,
 )
@@ -165,6 +166,32 @@ def _reserved(demands: Sequence[Demand], bundles: Sequence[Mapping[str, float]])
         gpus[demand.kind] = bundles[index].get("GPU", 0.0)
         index += demand.count
     return gpus | ({POLICY_LEARNER: bundles[index].get("GPU", 0.0)} if index < len(bundles) else {})
+
+
+def nodes_of(demands: Sequence[Demand]) -> list[tuple[Demand, Counter[str]]]:
+    """Where the actors of each demand find room, in words, and how many there; Ray may choose another node that fits.
+
+    Ray is connected, and the demands are settled and have been checked.
+    """
+    living = [node for node in ray.nodes() if node["Alive"]]
+    addable = _addable_nodes(sum(demand.count for demand in demands))
+    here = ray.get_runtime_context().get_node_id()
+    names = [
+        f"{'this machine' if node['NodeID'] == here else node['NodeManagerAddress']} ({_size(node['Resources'])})"
+        for node in living
+    ] + [f"a node to be added ({_size(node)})" for node in addable]
+    found = places(demands, [node["Resources"] for node in living] + addable)
+    return [
+        (demand, Counter("nowhere" if number is None else names[number] for one, number in found if one is demand))
+        for demand in demands
+    ]
+
+
+def _size(node: Mapping[str, float]) -> str:
+    return as_text(
+        {name: node.get(name, 0.0) for name in ("CPU", "GPU")}
+        | {n: a for n, a in node.items() if ":" in n and n.startswith(ACCELERATOR_TYPE)}
+    )
 
 
 def most_that_fit(demands: Callable[[int], Sequence[Demand]], most: int) -> int:

@@ -14,7 +14,7 @@ from orchestrator.data.action_ranges import ActionRanges
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import SPARSE
 from orchestrator.errors import SettingsError
-from orchestrator.offline.observation_cache import cached_observations
+from orchestrator.offline.observation_cache import cached_observations, observation_shape
 from orchestrator.offline.settings import OfflineDataSettings, OfflineRewardSettings
 
 CATEGORIES = 32
@@ -76,25 +76,35 @@ def load_offline_data(
         )
     encode, num_words = instruction_reader(list(texts), more_texts, settings)
     encoded = encode(list(texts))
+    shape, objects = policy_shape(dataset, settings, num_words, encoded.shape[1], set(things))
+    if objects:
+        numbers = {name: number for number, name in enumerate(objects)}
+        joined["actions"] = np.stack([joined["actions"], [numbers[name] for name in things]], axis=1)
+    transitions = Transitions(observations, instructions=encoded, **joined)
+    return OfflineData(transitions, shape, encode, tuple(episode_ids), objects)
+
+
+def policy_shape(
+    dataset: TrajectoryDataset, settings: OfflineDataSettings, num_words: int, instruction_length: int, things: set[str]
+) -> tuple[PolicyShape, tuple[str, ...]]:
+    """What a policy must fit, and the classes of objects that its actions are about, the first of them none; `things`
+    are those that occur. Raises SettingsError if the set has no such observations."""
     discrete = dataset.info.actions.kind == "discrete"
     num_actions = len(dataset.info.actions.names)
     objects: tuple[str, ...] = ()
     if dataset.info.has_action_objects and discrete:
-        objects = ("", *sorted(set(things) - {""}))
-        numbers = {name: number for number, name in enumerate(objects)}
-        joined["actions"] = np.stack([joined["actions"], [numbers[name] for name in things]], axis=1)
+        objects = ("", *sorted(things - {""}))
     shape = PolicyShape(
         kind="image" if settings.observation == "frame" else "grid",
-        observation_shape=tuple(observations.shape[1:]),
+        observation_shape=observation_shape(dataset, settings),
         num_categories=0 if settings.observation == "frame" else CATEGORIES,
         num_words=num_words,
-        instruction_length=encoded.shape[1],
+        instruction_length=instruction_length,
         num_actions=num_actions if discrete else 0,
         action_size=num_actions + len(objects),
         num_objects=len(objects),
     )
-    transitions = Transitions(observations, instructions=encoded, **joined)
-    return OfflineData(transitions, shape, encode, tuple(episode_ids), objects)
+    return shape, objects
 
 
 def rewards_to_learn(trajectory: Trajectory, settings: OfflineRewardSettings) -> np.ndarray:

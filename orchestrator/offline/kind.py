@@ -10,6 +10,7 @@ from orchestrator.runs.layout import chain_metric
 
 if TYPE_CHECKING:
     from orchestrator.cluster.placement import Demand
+    from orchestrator.runs.plan import Assumed, Plan
     from orchestrator.runs.reading import RunData
     from orchestrator.runs.tracking import ParentRun
     from orchestrator.screen.run_progress import RunProgress
@@ -61,6 +62,12 @@ class OfflineKind(Kind):
     def work(self, experiment: OfflineExperiment) -> Work:
         """Gradient steps alone; evaluation is not counted."""
         return Work(updates=experiment.total_updates)
+
+    def plan(self, experiment: OfflineExperiment, assumed: "Assumed") -> "Plan":
+        """By a moment of learning; nobody rates."""
+        from orchestrator.offline.plan import plan_offline
+
+        return plan_offline(experiment)
 
     def score(self, experiment: OfflineExperiment) -> str:
         """Proportion of sub-tasks completed, from the last of the experiment's starts."""

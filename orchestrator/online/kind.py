@@ -17,6 +17,7 @@ from orchestrator.storage.locations import RemotePath
 
 if TYPE_CHECKING:
     from orchestrator.cluster.placement import Demand
+    from orchestrator.runs.plan import Assumed, Plan
     from orchestrator.runs.reading import RunData
     from orchestrator.runs.tracking import ParentRun
     from orchestrator.screen.run_progress import RunProgress
@@ -68,6 +69,12 @@ class OnlineKind(Kind):
         if schedule.due(last):
             schedule.begin(last)
         return Work(env_steps=experiment.total_env_steps, ratings=schedule.num_asked)
+
+    def plan(self, experiment: OnlineExperiment, assumed: "Assumed") -> "Plan":
+        """By a calibration of seconds."""
+        from orchestrator.online.plan import plan_online
+
+        return plan_online(experiment, assumed)
 
     def intervals(self, experiment: OnlineExperiment) -> dict[str, int]:
         """Environment steps."""

@@ -84,7 +84,7 @@ def check_online(experiments: Sequence[OnlineExperiment]) -> None:
             check_model(rater)
     for experiment in experiments:
         less = ", task.image_px or feedback.segment.num_frames"
-        check_context(experiment.rater, [_a_question(experiment)], "questions", less)
+        check_context(experiment.rater, [a_question(experiment)], "questions", less)
     check_writable("runs_folder", experiments[0].runs_folder)
     check_writable("ratings_folder", experiments[0].ratings_folder)
     check_disk(experiments)
@@ -93,7 +93,7 @@ def check_online(experiments: Sequence[OnlineExperiment]) -> None:
         check_opengl()
 
 
-def _a_question(experiment: OnlineExperiment) -> RatingRequest:
+def a_question(experiment: OnlineExperiment) -> RatingRequest:
     """As all that the run will ask, but for the pixels."""
     maker = QuestionMaker(experiment.task, experiment.feedback, experiment.rater.mode)
     blank = encode_png(np.zeros((experiment.task.image_px, experiment.task.image_px, 3), dtype=np.uint8))

@@ -18,6 +18,7 @@ from orchestrator.storage.locations import RemotePath
 
 if TYPE_CHECKING:
     from orchestrator.cluster.placement import Demand
+    from orchestrator.runs.plan import Assumed, Plan
     from orchestrator.runs.reading import RunData
     from orchestrator.runs.tracking import ParentRun
     from orchestrator.screen.run_progress import RunProgress
@@ -100,6 +101,15 @@ class Kind(ABC):
     @abstractmethod
     def work(self, experiment: Any) -> Work:
         """What it does."""
+
+    def plan(self, experiment: Any, assumed: "Assumed") -> "Plan":
+        """About how long it will take, from a calibration of seconds, and what it asks.
+
+        Ray is connected, and nothing is written. A kind that does not tell says only where its actors go.
+        """
+        from orchestrator.runs.plan import Plan
+
+        return Plan()
 
     def intervals(self, experiment: Any) -> dict[str, int]:
         """Steps between its checkpoints and between its evaluations, by setting; where its runs are `taken_over`."""

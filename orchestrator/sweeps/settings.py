@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from algorithms.settings import Fraction, PositiveFloat, PositiveInt, Settings
+from orchestrator.runs.plan import RATINGS_PER_S
 
 Options = Annotated[tuple[Any, ...], Field(min_length=1)]
 NamedOptions = Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
@@ -86,7 +87,7 @@ class EstimateSettings(Settings):
     """Environment steps a second of one trial, its policy updates included and its ratings not."""
     updates_per_s: PositiveFloat = 30.0
     """Gradient steps a second of one offline trial."""
-    ratings_per_s: PositiveFloat = 5.0
+    ratings_per_s: PositiveFloat = RATINGS_PER_S
     """Ratings a second of one replica of the rating server."""
     gpus_per_replica: Annotated[float, Field(ge=0.0)] = 1.0
     """GPUs of a replica whose settings leave `rater.num_gpus` to the cluster; an endpoint has none."""

@@ -1,0 +1,130 @@
+"""What an offline run would do and about how long that would take: it learns, and is judged, for a moment."""
+
+import math
+from collections.abc import Sequence
+from itertools import islice
+
+import numpy as np
+
+from actors.chain_evaluation import ChainEvaluator, PolicyFace
+from algorithms.language_networks import PolicyShape
+from algorithms.policies import LanguageIQL, build_language_iql
+from algorithms.trajectories import Trajectory
+from algorithms.transitions import Transitions
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.errors import SettingsError
+from orchestrator.offline.chain_worlds import world_of
+from orchestrator.offline.data import Encode, check_labeller, instruction_reader, policy_shape
+from orchestrator.offline.demands import EVALUATOR, placed
+from orchestrator.offline.observation_cache import observation_shape
+from orchestrator.offline.settings import OfflineExperiment
+from orchestrator.runs.plan import Part, Plan, each, seconds_of
+
+EPISODES = 1_000
+"""Of the data set, looked at for words and tasks."""
+STATES = 1_000
+"""Made up, to learn from."""
+UPDATES = 16
+
+
+def plan_offline(experiment: OfflineExperiment) -> Plan:
+    """The plan of a run; Ray is connected and nothing is written. Raises SettingsError if the data does not fit."""
+    here = placed(experiment)
+    dataset = TrajectoryDataset(here.data.path)
+    check_labeller(dataset, here.data.reward.labeller)
+    observation_shape(dataset, here.data)
+    world_of(here, dataset).check()
+    episodes = list(islice(dataset.episodes(frames=False, symbolic=False), EPISODES))
+    if not episodes:
+        raise SettingsError(f"{dataset.folder} has no episode that can be read; `likert data check` says why")
+    texts = list(dict.fromkeys(episode.instruction for episode in episodes))
+    encode, num_words = instruction_reader(texts, texts, here.data)
+    encoded = encode(texts)
+    things = {name for episode in episodes for name in episode.action_objects}
+    shape, _ = policy_shape(dataset, here.data, num_words, encoded.shape[1], things)
+    policy = build_language_iql(here.policy, shape, here.seed)
+    try:
+        policy.set_transitions(_made_up(shape, encoded))
+        update_s = seconds_of(lambda: policy.update(UPDATES)) / UPDATES
+        judged = (
+            None if here.evaluation.environment == "thor" else _trial_s(here, dataset, episodes, policy, shape, encode)
+        )
+    finally:
+        policy.stop()
+    return plan_of(here, dataset, update_s, judged)
+
+
+def plan_of(experiment: OfflineExperiment, dataset: TrajectoryDataset, update_s: float, trial_s: float | None) -> Plan:
+    """The plan, given the seconds of a gradient step and of a task in evaluation, which may not be known."""
+    judged, info = experiment.evaluation, dataset.info
+    evaluations = 1 + math.ceil(experiment.total_updates / judged.interval_updates)
+    trials = evaluations * judged.num_tasks * len(judged.starts)
+    shared = f" in {judged.num_workers} workers" if judged.num_workers > 1 else ""
+    parts = [
+        Part("policy learning", experiment.total_updates * update_s, each(experiment.total_updates, "update", update_s))
+    ]
+    notes = ["measured for a moment on this machine; reading the data, checkpoints and tracking are not counted"]
+    if trial_s is None:
+        notes.append(f"{trials:,} tasks of {evaluations} evaluations are not counted: no scene was started for this")
+    else:
+        parts.append(Part("evaluation", trials * trial_s / judged.num_workers, each(trials, "task", trial_s) + shared))
+        notes.append("tasks are counted as a policy does them that has learned nothing: to the end of its steps")
+    states = info.num_transitions + info.num_episodes
+    size = states * math.prod(observation_shape(dataset, experiment.data))
+    return Plan(
+        parts=parts,
+        wall_s=sum(part.seconds for part in parts),
+        facts={
+            "data": f"{info.num_transitions:,} actions of {info.num_episodes:,} episodes, "
+            f"{experiment.total_updates * experiment.policy.batch_size / max(1, info.num_transitions):,.1f} times over",
+            "disk": f"{size / 1e9:,.2f} GB for observations as the policy sees them, once for each data set",
+        },
+        memory={EVALUATOR: "0.5 GB"},
+        notes=notes,
+    )
+
+
+def _made_up(shape: PolicyShape, instructions: np.ndarray) -> Transitions:
+    """Transitions as those of the data set, of nothing in particular."""
+    rng = np.random.default_rng(0)
+    most = shape.num_categories or 256
+    rows = STATES - 1
+    if shape.num_objects:
+        actions = np.stack([rng.integers(shape.num_actions, size=rows), rng.integers(shape.num_objects, size=rows)], 1)
+    elif shape.num_actions:
+        actions = rng.integers(shape.num_actions, size=rows)
+    else:
+        actions = rng.uniform(-0.9, 0.9, (rows, shape.action_size)).astype(np.float32)
+    return Transitions(
+        observations=rng.integers(most, size=(STATES, *shape.observation_shape), dtype=np.uint8),
+        state=np.arange(rows),
+        first_state=np.zeros(rows, dtype=np.int64),
+        actions=actions,
+        rewards=np.zeros(rows, dtype=np.float32),
+        terminated=np.zeros(rows, dtype=bool),
+        instruction=rng.integers(len(instructions), size=rows),
+        instructions=instructions,
+    )
+
+
+def _trial_s(
+    experiment: OfflineExperiment,
+    dataset: TrajectoryDataset,
+    episodes: Sequence[Trajectory],
+    policy: LanguageIQL,
+    shape: PolicyShape,
+    encode: Encode,
+) -> float | None:
+    """Seconds that a task of the evaluation takes, by a few of them; None where the episodes looked at have too few."""
+    lengths = experiment.evaluation.chain_lengths
+    few = experiment.evaluation.model_copy(update={"num_tasks": len(lengths), "starts": ("fixed",)})
+    world = world_of(experiment.model_copy(update={"evaluation": few}), dataset)
+    try:
+        tasks = world.plan(tuple(episode.episode_id for episode in episodes))
+    except SettingsError:
+        return None
+    face = PolicyFace(shape, experiment.policy.network, experiment.data.observation, few.instruction == "whole")
+    evaluator = ChainEvaluator(world.maker(()), face, world.at_once)
+    encoded = dict(zip(tasks.texts, encode(tasks.texts), strict=True))
+    weights = policy.actor_weights()
+    return seconds_of(lambda: evaluator.run(weights, tasks.trials, encoded), times=1) / len(tasks.trials)

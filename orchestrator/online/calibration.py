@@ -1,0 +1,243 @@
+"""How fast the parts of an online run are: each does a little of its real work in its real place, for a moment."""
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from actors.rating.models import rater_identity
+from actors.rating.settings import POCKET_PIXELS, RaterSettings
+from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE
+from algorithms.episodes import EpisodeChunk
+from algorithms.policies import build_rated_sac
+from algorithms.ratings import Rating
+from orchestrator.errors import SettingsError
+from orchestrator.online.actors import start_reward_learner, start_rollout_worker
+from orchestrator.online.questions import QuestionMaker
+from orchestrator.online.settings import OnlineExperiment
+from orchestrator.ratings.replicas import start_rating_servers
+from orchestrator.ratings.store import RatingStore
+from orchestrator.runs.plan import POCKET_RATINGS_PER_S, RATINGS_PER_S, Assumed, seconds_of
+
+STEPS = 25
+"""Agent steps of an environment that are measured together, at most."""
+RATED = 64
+"""Rated segments that the reward model trains on, at most."""
+SCORED = 256
+"""States or frames that it scores, at most; of large frames fewer."""
+PICTURES = 8
+UPDATES = 32
+ASKED = 32
+"""Questions that a rater is measured by, if it is loaded for that."""
+ENOUGH_ANSWERS = 20
+"""Stored answers before they say how fast a rater is."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Seconds that one of each takes."""
+
+    start_s: float
+    """Making the actors and the policy, the rater apart."""
+    step_s: float
+    """An agent step of one environment, acting included."""
+    frame_s: float
+    """A frame as the reward model sees it; 0 if it sees states."""
+    picture_s: float
+    """A picture to be rated."""
+    score_s: float
+    """A step's learned reward."""
+    fit_s: float
+    """A rated segment in an epoch, of all members."""
+    update_s: float
+    """A gradient step of the policy."""
+    rating_s: float
+    """A rating, as all engines together give them."""
+    rated_by: str
+    """Where that is from."""
+
+
+def calibrate(experiment: OnlineExperiment, assumed: Assumed) -> Calibration:
+    """Measure the parts of `experiment`, whose GPUs are numbers. Ray is connected; nothing is written."""
+    started = time.monotonic()
+    small = _a_little_of(experiment)
+    actors = [start_rollout_worker(small, 0), start_reward_learner(small, OBSERVATION_SIZE)]
+    try:
+        worker, learner = actors
+        policy = build_rated_sac(experiment.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
+        ray.get([worker.state.remote(), learner.state.remote()])
+        start_s = time.monotonic() - started
+        update_s = _updates(policy)
+        step_s, frame_s, picture_s, pngs = _rollouts(small, worker, policy.actor_weights())
+        score_s, fit_s = _reward_model(small, learner)
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+    policy.stop()
+    rating_s, rated_by = _ratings(experiment, assumed, pngs)
+    return Calibration(start_s, step_s, frame_s, picture_s, score_s, fit_s, update_s, rating_s, rated_by)
+
+
+def _a_little_of(experiment: OnlineExperiment) -> OnlineExperiment:
+    """The experiment with short rounds and two epochs: what one step takes is the same."""
+    episode, chunk = experiment.task.episode_agent_steps, experiment.rollout.chunk_agent_steps
+    steps = max(number for number in range(1, min(chunk, STEPS) + 1) if episode % number == 0)
+    return experiment.model_copy(
+        update={
+            "rollout": experiment.rollout.model_copy(update={"chunk_agent_steps": steps}),
+            "reward_model": experiment.reward_model.model_copy(update={"min_epochs": 1, "max_epochs": 2}),
+        }
+    )
+
+
+def _rollouts(
+    experiment: OnlineExperiment, worker: Any, weights: Mapping[str, np.ndarray]
+) -> tuple[float, float, float, list[bytes]]:
+    """Seconds of an agent step, of a reduced frame and of a picture, and pictures of different states."""
+    rollout, model = experiment.rollout, experiment.reward_model
+    per_call = rollout.chunk_agent_steps * rollout.envs_per_worker
+    collect = worker.collect.options(num_returns=2)
+
+    def act() -> list[EpisodeChunk]:
+        return ray.get(collect.remote(weights, None)[0])
+
+    step_s = seconds_of(act) / per_call
+    chunks = act()
+    pngs = [
+        png
+        for chunk in chunks
+        for png in ray.get(worker.render.remote(chunk.scene, chunk.frame_states[1 : PICTURES + 1]))
+    ]
+    (chunk, *_) = chunks
+    states = chunk.frame_states[1 : PICTURES + 1]
+    picture_s = seconds_of(lambda: ray.get(worker.render.remote(chunk.scene, states))) / len(states)
+    if model.input == "state":
+        return step_s, 0.0, picture_s, pngs
+    reduced = seconds_of(lambda: ray.get(worker.render_reduced.remote(chunk.scene, states, model.image_px)))
+    return step_s, reduced / len(states), picture_s, pngs
+
+
+def _reward_model(experiment: OnlineExperiment, learner: Any) -> tuple[float, float]:
+    """Seconds of a score, and of a rated segment in an epoch."""
+    settings, segment = experiment.reward_model, experiment.feedback.segment
+    rng = np.random.default_rng(0)
+    seen = (settings.image_px, settings.image_px, 3) if settings.input == "frame" else (OBSERVATION_SIZE,)
+
+    def inputs(*shape: int) -> np.ndarray:
+        if settings.input == "frame":
+            return rng.integers(256, size=(*shape, *seen), dtype=np.uint8)
+        return rng.normal(size=(*shape, *seen)).astype(np.float32)
+
+    count = min(settings.batch_size, RATED)
+    ratings = rng.integers(experiment.feedback.num_ratings, size=count)
+    ray.get(learner.add_ratings.remote(inputs(count, segment.num_frames), ratings))
+    epochs: list[float] = []
+    whole_s = seconds_of(lambda: epochs.append(ray.get(learner.train.remote()).metrics["epochs"]))
+    to_score = ray.put(inputs(SCORED if int(np.prod(seen)) < 20_000 else SCORED // 4))
+    number = len(ray.get(to_score))
+    score_s = seconds_of(lambda: ray.get(learner.score.remote(to_score))) / number
+    # At its end a training scores what it was trained on.
+    return score_s, max(0.0, whole_s / statistics.median(epochs) / count - segment.num_frames * score_s / 2)
+
+
+def _updates(policy: Any) -> float:
+    """Seconds of a gradient step."""
+    rng = np.random.default_rng(0)
+    rows = 1_000
+    policy.add_chunk(
+        EpisodeChunk(
+            episode_id="calibration",
+            first_step=0,
+            observations=rng.normal(size=(rows + 1, OBSERVATION_SIZE)).astype(np.float32),
+            actions=rng.uniform(-1.0, 1.0, (rows, ACTION_SIZE)).astype(np.float32),
+            env_rewards=np.zeros(rows, dtype=np.float32),
+            successes=np.zeros(rows, dtype=bool),
+            terminated=False,
+            truncated=True,
+            frame_states=np.zeros((rows + 1, 0), dtype=np.float32),
+            scene=None,
+        ),
+        np.zeros(rows, dtype=np.float32),
+        1,
+    )
+    return seconds_of(lambda: policy.update(UPDATES)) / UPDATES
+
+
+def _ratings(experiment: OnlineExperiment, assumed: Assumed, pngs: list[bytes]) -> tuple[float, str]:
+    """Seconds of a rating, and how that is known."""
+    rater = experiment.rater
+    if assumed.ratings_per_s is not None:
+        return 1.0 / assumed.ratings_per_s, "as you say"
+    if assumed.load_rater:
+        return _loaded(experiment, pngs), f"measured on {ASKED} questions"
+    folder = experiment.ratings_folder
+    if not isinstance(folder, Path) or folder.is_dir():
+        columns = ["model", "revision", "mode", "max_pixels", "run", "env_step", "asked_at", "latency_s"]
+        found = _of_this_rater(RatingStore(folder).rows(columns), rater)
+        per_rating_s = seconds_stored(found)
+        if per_rating_s is not None:
+            return per_rating_s, f"measured on {len(found):,} of this rater's answers in {folder}"
+    rate = POCKET_RATINGS_PER_S if rater.model in POCKET_PIXELS else RATINGS_PER_S
+    return 1.0 / (rate * rater.num_replicas), f"assumed: {rate:g} a second of each engine; --load-rater measures it"
+
+
+def _of_this_rater(rows: Iterable[Mapping[str, Any]], rater: RaterSettings) -> list[Mapping[str, Any]]:
+    wanted: dict[str, Any] = {"mode": rater.mode, "max_pixels": rater.max_pixels, "model": rater.model}
+    if not rater.endpoint:
+        identity = rater_identity(rater)
+        wanted |= {"model": identity.model, "revision": identity.revision}
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def seconds_stored(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """Seconds that a rating took while sessions were asked, by stored answers; None of too few.
+
+    A session's answers share run and environment step. It began when the earliest of them was asked.
+    """
+    sessions: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        sessions[row["run"], row["env_step"]].append(row)
+    number = sum(map(len, sessions.values()))
+    if number < ENOUGH_ANSWERS:
+        return None
+    seconds = sum(
+        (max(row["asked_at"] for row in session) - min(row["asked_at"] for row in session)).total_seconds()
+        + min(session, key=lambda row: row["asked_at"])["latency_s"]
+        for session in sessions.values()
+    )
+    return seconds / number
+
+
+def _loaded(experiment: OnlineExperiment, pngs: list[bytes]) -> float:
+    """Seconds of a rating, of engines that are loaded for it. Raises SettingsError if they cannot be, or give none."""
+    rater = experiment.rater
+    if rater.endpoint or rater.server:
+        other = "rater.endpoint" if rater.endpoint else "rater.server"
+        raise SettingsError(f"--load-rater: {other} names a rater that others run; say --ratings-per-s instead")
+    maker = QuestionMaker(experiment.task, experiment.feedback, rater.mode)
+    num_frames = experiment.feedback.segment.num_frames
+    requests = [maker.question([pngs[i % len(pngs)]] * num_frames, i, False).request for i in range(ASKED)]
+    servers = start_rating_servers(rater)
+    try:
+        ray.get([server.start.remote() for server in servers], timeout=rater.start_timeout_s)
+        shares = [requests[number :: len(servers)] for number in range(len(servers))]
+        started = time.monotonic()
+        outcomes = [
+            one for part in ray.get([s.rate.remote(r) for s, r in zip(servers, shares, strict=True)]) for one in part
+        ]
+        seconds = time.monotonic() - started
+    except (ray.exceptions.RayError, TimeoutError) as error:
+        raise SettingsError(f"--load-rater: {rater.model} does not start: {str(error).splitlines()[-1]}") from None
+    finally:
+        for server in servers:
+            ray.kill(server)
+    failed = next((one for one in outcomes if not isinstance(one, Rating)), None)
+    if failed is not None:
+        raise SettingsError(f"--load-rater: {rater.model} gave no rating: {failed.cause}, {failed.detail}")
+    return seconds / ASKED

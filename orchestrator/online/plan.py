@@ -1,0 +1,221 @@
+"""What an online run would do and about how long that would take: its loop, without doing anything."""
+
+import math
+import os
+from dataclasses import dataclass
+
+from actors.rating.tokens import TokenCounter
+from actors.rollout.settings import OBSERVATION_SIZE
+from algorithms.feedback import FeedbackSchedule
+from orchestrator.cluster.packing import as_text
+from orchestrator.cluster.placement import RATING_REPLICA, replica_demand
+from orchestrator.online.calibration import Calibration, calibrate
+from orchestrator.online.demands import LEARNER, WORKER, placed
+from orchestrator.online.preflight import a_question, checkpoint_bytes, rating_bytes
+from orchestrator.online.settings import OnlineExperiment
+from orchestrator.ratings.shared_server import list_servers, with_place
+from orchestrator.runs.plan import ENGINE_START_S, Assumed, Part, Plan, duration, each, milliseconds
+
+WORKER_GB = 0.5
+"""Memory of a rollout worker, as measured on MetaWorld."""
+BYTES_OF_A_STEP = 4 * (2 * OBSERVATION_SIZE + 8)
+"""An agent step in the replay, about."""
+
+
+@dataclass
+class OnlineWork:
+    """How much there is of each kind of work in a run, at most, but for epochs, whose number only shows."""
+
+    rounds: int = 0
+    steps: int = 0
+    """Agent steps of all environments."""
+    updates: int = 0
+    sessions: int = 0
+    questions: int = 0
+    epoch_ratings: float = 0.0
+    """Rated segments that epochs pass over, with a middling number of epochs."""
+    scored: int = 0
+    """Steps scored as they come."""
+    relabelled: int = 0
+    """Steps scored anew after a session."""
+    redrawn: int = 0
+    """Of them, frames that the cache had no room for."""
+    episodes_judged: int = 0
+    overlapped_s: float = 0.0
+    """Of rollouts and of what the driver does meanwhile, the time that passes twice."""
+
+
+def plan_online(experiment: OnlineExperiment, assumed: Assumed) -> Plan:
+    """The plan of a run, by a calibration; Ray is connected and nothing is written."""
+    here = placed(experiment)
+    served = _served(here)
+    pace = calibrate(here, assumed)
+    work = work_of(here, pace)
+    parts = parts_of(here, work, pace)
+    return Plan(
+        parts=parts,
+        wall_s=sum(part.seconds for part in parts) - work.overlapped_s,
+        overlap=f"rollouts go on while the policy learns, which saves {duration(work.overlapped_s)}",
+        facts=served | _facts(here, work),
+        memory=_memory(here),
+        notes=_notes(here, pace),
+    )
+
+
+def _served(experiment: OnlineExperiment) -> dict[str, str]:
+    """Who serves ratings, where several runs share that. Raises SettingsError if a new server would have no place."""
+    rater = experiment.rater
+    if rater.server is None:
+        return {}
+    if rater.server in list_servers():
+        return {"rater": f"the rating server {rater.server!r}, which is there"}
+    new = with_place(rater)
+    takes = f"{new.num_replicas} x {as_text(replica_demand(new))}"
+    return {"rater": f"the rating server {rater.server!r}, which the run would start: {takes}"}
+
+
+def work_of(experiment: OnlineExperiment, pace: Calibration) -> OnlineWork:
+    """Go through the loop, round by round."""
+    task, rollout, policy = experiment.task, experiment.rollout, experiment.policy
+    model, judged = experiment.reward_model, experiment.evaluation
+    schedule = FeedbackSchedule(experiment.feedback, experiment.total_env_steps)
+    round_steps = rollout.num_workers * rollout.envs_per_worker * rollout.chunk_agent_steps
+    rounds_per_episode = task.episode_agent_steps // rollout.chunk_agent_steps
+    epochs = (model.min_epochs + model.max_epochs) / 2
+    cached = _cached_frames(experiment)
+    round_s = rollout.envs_per_worker * rollout.chunk_agent_steps * (pace.step_s + pace.frame_s)
+    work = OnlineWork(episodes_judged=2 * judged.num_episodes)
+    next_evaluation, evaluated, owed, judged_at = judged.interval_env_steps, 0, 0.0, -1
+    while work.steps * task.action_repeat < experiment.total_env_steps:
+        for number in range(rounds_per_episode):
+            before = work.updates, work.scored
+            work.rounds += 1
+            work.steps += round_steps
+            env_steps = work.steps * task.action_repeat
+            work.scored += round_steps if work.sessions else 0
+            has_reward = work.sessions or policy.unsupervised_env_steps
+            if env_steps >= policy.seed_env_steps and has_reward and work.steps >= policy.batch_size:
+                owed += policy.updates_per_agent_step * round_steps
+                work.updates, owed = work.updates + int(owed), owed % 1.0
+            if number < rounds_per_episode - 1:
+                driver_s = (work.updates - before[0]) * pace.update_s + (work.scored - before[1]) * pace.score_s
+                work.overlapped_s += _overlap(experiment, round_s, driver_s)
+        if schedule.due(env_steps):
+            work.questions += schedule.begin(env_steps)
+            first = not work.sessions
+            work.sessions += 1
+            work.epoch_ratings += epochs * work.questions
+            held = min(work.steps, policy.replay_capacity)
+            work.relabelled += held
+            work.redrawn += max(0, held - cached) if model.input == "frame" else 0
+            work.updates += policy.critic_reset_updates if first and policy.reset_critic else 0
+        if work.sessions and env_steps >= next_evaluation:
+            next_evaluation = (env_steps // judged.interval_env_steps + 1) * judged.interval_env_steps
+            evaluated, judged_at = evaluated + 1, env_steps
+    if work.sessions and judged_at < env_steps:
+        evaluated += 1
+    work.episodes_judged += evaluated * judged.num_episodes
+    return work
+
+
+def _overlap(experiment: OnlineExperiment, rollouts_s: float, driver_s: float) -> float:
+    """Time of a round in which the workers and the driver both work, as far as there are processors for all."""
+    busy = experiment.rollout.num_workers * rollouts_s + driver_s
+    processors = (os.cpu_count() or 1) if not os.environ.get("RAY_ADDRESS") else math.inf
+    return max(0.0, rollouts_s + driver_s - max(rollouts_s, driver_s, busy / processors))
+
+
+def parts_of(experiment: OnlineExperiment, work: OnlineWork, pace: Calibration) -> list[Part]:
+    """The run's work in seconds, each kind as if nothing else went on."""
+    task, model, workers = experiment.task, experiment.reward_model, experiment.rollout.num_workers
+    shared = f" in {workers} workers" if workers > 1 else ""
+    pictures = work.questions * experiment.feedback.segment.num_frames
+    judged_steps = math.ceil(work.episodes_judged / workers) * task.episode_agent_steps
+    epochs = f"{work.sessions:,} sessions of {model.min_epochs} to {model.max_epochs} epochs"
+    again = f", {work.redrawn:,} frames drawn again" if work.redrawn else ""
+
+    def alone(name: str, number: int, what: str, seconds: float, besides: str = "") -> Part:
+        return Part(name, number * seconds, each(number, what, seconds) + besides)
+
+    def in_workers(name: str, number: int, what: str, seconds: float) -> Part:
+        return Part(name, number * seconds / workers, each(number, what, seconds) + shared)
+
+    parts = [
+        Part("starting", max(pace.start_s, _engine_start_s(experiment)), "actors, policy and rater, together"),
+        in_workers("stepping", work.steps, "agent step", pace.step_s),
+        in_workers("rendering", work.steps, "frame", pace.frame_s),
+        in_workers("pictures to rate", pictures, "picture", pace.picture_s),
+        alone("rating", work.questions, "rating", pace.rating_s, f", {pace.rated_by}"),
+        Part(
+            "reward training",
+            work.epoch_ratings * pace.fit_s,
+            f"{epochs}, {milliseconds(pace.fit_s)} a rating and epoch",
+        ),
+        alone("scoring new steps", work.scored, "step", pace.score_s),
+        Part(
+            "relabelling",
+            work.relabelled * pace.score_s + work.redrawn * pace.frame_s / workers,
+            each(work.relabelled, "step", pace.score_s) + again,
+        ),
+        alone("policy learning", work.updates, "update", pace.update_s),
+        Part(
+            "evaluation",
+            judged_steps * pace.step_s,
+            f"{work.episodes_judged:,} episodes of {task.episode_agent_steps} agent steps{shared}",
+        ),
+    ]
+    return [part for part in parts if model.input == "frame" or part.name != "rendering"]
+
+
+def _engine_start_s(experiment: OnlineExperiment) -> float:
+    return 0.0 if experiment.rater.endpoint else ENGINE_START_S
+
+
+def _facts(experiment: OnlineExperiment, work: OnlineWork) -> dict[str, str]:
+    needed = TokenCounter(experiment.rater).needed(a_question(experiment))
+    paid = f", each paid for at {experiment.rater.endpoint}" if experiment.rater.endpoint else ""
+    return {
+        "ratings": f"{work.questions:,} questions at most{paid}; what the store answers is not asked",
+        "tokens": f"{needed.read:,} read and {needed.written:,} written a question at most, "
+        f"{work.questions * needed.read / 1e6:,.1f} and {work.questions * needed.written / 1e6:,.1f} million in all",
+        "disk": f"{checkpoint_bytes(experiment) / 1e9:,.2f} GB of checkpoints and "
+        f"{rating_bytes(experiment) / 1e9:,.2f} GB of rated pictures, at most",
+    }
+
+
+def _memory(experiment: OnlineExperiment) -> dict[str, str]:
+    rater, model = experiment.rater, experiment.reward_model
+    engine = f"weights and {rater.cpu_kv_cache_gb} GB"
+    if rater.num_gpus:
+        engine = f"{rater.engine_memory_fraction:.0%} of a GPU's memory"
+    px = model.image_px
+    cache = min(model.frame_cache_gb, 3e-9 * px**2 * _most_held(experiment)) if model.input == "frame" else 0.0
+    driver = f"the run's own process holds the replay, {BYTES_OF_A_STEP * _most_held(experiment) / 1e9:.2f} GB"
+    driver += "" if experiment.policy.num_gpus else ", and the policy learns in it"
+    return {
+        **({} if rater.endpoint or rater.server else {RATING_REPLICA: engine}),
+        LEARNER: f"{cache:.1f} GB of frames",
+        WORKER: f"{WORKER_GB:g} GB",
+        "driver": driver,
+    }
+
+
+def _notes(experiment: OnlineExperiment, pace: Calibration) -> list[str]:
+    notes = [
+        "measured for moments on this machine or in the actors' own places; checkpoints and tracking are not counted"
+    ]
+    if experiment.reward_model.min_epochs < experiment.reward_model.max_epochs:
+        notes.append("reward training counts epochs half-way between the fewest and the most")
+    if experiment.feedback.max_rating_lag:
+        notes.append("with max_rating_lag above 0 ratings may be waited for less than counted here")
+    if not experiment.rater.endpoint:
+        notes.append(f"the rater is reckoned to load in {ENGINE_START_S:g} s; large weights take longer")
+    return notes
+
+
+def _cached_frames(experiment: OnlineExperiment) -> int:
+    return int(experiment.reward_model.frame_cache_gb * 1e9 / (3 * experiment.reward_model.image_px**2))
+
+
+def _most_held(experiment: OnlineExperiment) -> int:
+    return min(experiment.policy.replay_capacity, experiment.total_env_steps // experiment.task.action_repeat)
