@@ -1,6 +1,7 @@
 """A kind of experiment is a module and a line in `kinds.KINDS`: a third one runs, sweeps, is examined and reported."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import yaml
@@ -98,6 +99,19 @@ def test_a_third_kind_is_swept_and_summed_up(climb, file, tmp_path):
     ]
     assert "metric climb/height" in (tmp_path / "runs/hill/summary.md").read_text()
     assert likert("report", tmp_path / "runs/hill", "--out", tmp_path / "out").exit_code == 0
+
+
+def test_a_third_kind_that_tells_no_times_says_where_it_would_run(climb, file, tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrator.cluster.actors.connected", lambda demands: nullcontext())
+    monkeypatch.setattr(
+        "orchestrator.cluster.placement.nodes_of", lambda demands: [(one, {"this machine": 1}) for one in demands]
+    )
+    planned = likert("run", file, "--plan")
+    assert planned.exit_code == 0, planned.output
+    assert planned.output.splitlines() == [
+        "hill-seed0: 4 steps", "", "where, and what one takes", "  1 x rope  0.5 CPU    this machine",
+    ]  # fmt: skip
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_third_kind_is_examined_by_the_doctor(climb, file):

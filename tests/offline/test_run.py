@@ -16,6 +16,7 @@ from orchestrator.data.datasets import DatasetWriter
 from orchestrator.errors import SettingsError
 from orchestrator.kinds import kind_of, load_experiment
 from orchestrator.offline.loop import OfflineLoop
+from orchestrator.offline.plan import plan_offline
 from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.runs.checkpoints import Checkpoints
@@ -255,3 +256,18 @@ def test_trials_of_one_process_learn_what_each_learns_alone(file, dataset, tmp_p
     # Tune's notes on each trial's last report, which are JSON within JSON.
     pids = re.findall(r'\bpid\\": (\d+)', state.read_text())
     assert len(pids) == 3 and len(set(pids)) == 1
+
+
+def test_a_plan_is_made_of_a_moment_of_learning_and_of_acting_and_writes_nothing(file, dataset, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    experiment = load_experiment(file, ["policy.num_gpus=0", "evaluation.num_tasks=3"])
+    plan = plan_offline(experiment)
+    assert sorted(tmp_path.rglob("*")) == before
+    learning, judging = plan.parts
+    update_s, task_s = (float(part.how.split()[-2]) / 1000.0 for part in plan.parts)
+    assert learning.seconds == pytest.approx(60 * update_s, rel=0.01) and learning.how.startswith("60 updates at ")
+    # One evaluation before learning, at 40 and at the end, each with 3 tasks from both kinds of starts.
+    assert judging.seconds == pytest.approx(18 * task_s, rel=0.01) and judging.how.startswith("18 tasks at ")
+    assert plan.wall_s == learning.seconds + judging.seconds
+    with pytest.raises(SettingsError, match=r"data\.reward\.labeller = 'rgvlm'"):
+        plan_offline(load_experiment(file, ["data.reward.labeller=rgvlm", "policy.num_gpus=0"]))
