@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from actors.rating.tokens import TokenCounter
 from actors.rollout.settings import OBSERVATION_SIZE
 from algorithms.feedback import FeedbackSchedule
+from orchestrator.cluster.address import ray_address
 from orchestrator.cluster.packing import as_text
 from orchestrator.cluster.placement import RATING_REPLICA, replica_demand
 from orchestrator.online.calibration import Calibration, calibrate
 from orchestrator.online.demands import LEARNER, WORKER, placed
-from orchestrator.online.preflight import a_question, checkpoint_bytes, rating_bytes
+from orchestrator.online.preflight import a_question, check_raters, checkpoint_bytes, rating_bytes
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.shared_server import list_servers, with_place
 from orchestrator.runs.plan import ENGINE_START_S, Assumed, Part, Plan, duration, each, milliseconds
@@ -46,7 +47,9 @@ class OnlineWork:
 
 
 def plan_online(experiment: OnlineExperiment, assumed: Assumed) -> Plan:
-    """The plan of a run, by a calibration; Ray is connected and nothing is written."""
+    """The plan of a run, by a calibration; Ray is connected and nothing is written. Raises SettingsError if the rater
+    cannot be had, or has no place."""
+    check_raters([experiment])
     here = placed(experiment)
     served = _served(here)
     pace = calibrate(here, assumed)
@@ -121,7 +124,7 @@ def work_of(experiment: OnlineExperiment, pace: Calibration) -> OnlineWork:
 def _overlap(experiment: OnlineExperiment, rollouts_s: float, driver_s: float) -> float:
     """Time of a round in which the workers and the driver both work, as far as there are processors for all."""
     busy = experiment.rollout.num_workers * rollouts_s + driver_s
-    processors = (os.cpu_count() or 1) if not os.environ.get("RAY_ADDRESS") else math.inf
+    processors = math.inf if ray_address() else os.cpu_count() or 1
     return max(0.0, rollouts_s + driver_s - max(rollouts_s, driver_s, busy / processors))
 
 

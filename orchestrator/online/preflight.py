@@ -79,18 +79,23 @@ ONLINE_TAKEN_OVER = tuple(
 
 def check_online(experiments: Sequence[OnlineExperiment]) -> None:
     """Raise SettingsError, with the remedy, if this machine cannot run these, which share their folders."""
-    for rater in {experiment.rater.model_dump_json(): experiment.rater for experiment in experiments}.values():
-        if rater.endpoint is None:
-            check_model(rater)
-    for experiment in experiments:
-        less = ", task.image_px or feedback.segment.num_frames"
-        check_context(experiment.rater, [a_question(experiment)], "questions", less)
+    check_raters(experiments)
     check_writable("runs_folder", experiments[0].runs_folder)
     check_writable("ratings_folder", experiments[0].ratings_folder)
     check_disk(experiments)
     # With a cluster the frames are drawn on other machines, which say themselves what they lack.
     if not ray_address():
         check_opengl()
+
+
+def check_raters(experiments: Sequence[OnlineExperiment]) -> None:
+    """Raise SettingsError, with the remedy, if a model is not there, or cannot hold a question. Writes nothing."""
+    for rater in {experiment.rater.model_dump_json(): experiment.rater for experiment in experiments}.values():
+        if rater.endpoint is None:
+            check_model(rater)
+    for experiment in experiments:
+        less = ", task.image_px or feedback.segment.num_frames"
+        check_context(experiment.rater, [a_question(experiment)], "questions", less)
 
 
 def a_question(experiment: OnlineExperiment) -> RatingRequest:
