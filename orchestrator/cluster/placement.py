@@ -187,6 +187,11 @@ def nodes_of(demands: Sequence[Demand]) -> list[tuple[Demand, Counter[str]]]:
     ]
 
 
+def fits_now(demands: Sequence[Demand]) -> bool:
+    """Whether settled `demands` have room without waiting for an autoscaler. Ray is connected."""
+    return not unplaced(demands, free_resources())
+
+
 def _size(node: Mapping[str, float]) -> str:
     return as_text(
         {name: node.get(name, 0.0) for name in ("CPU", "GPU")}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import ray
+import torch
 
 from actors.rating.models import rater_identity
 from actors.rating.settings import POCKET_PIXELS, RaterSettings
@@ -65,6 +66,8 @@ class Calibration:
 
 def calibrate(experiment: OnlineExperiment, assumed: Assumed) -> Calibration:
     """Measure the parts of `experiment`, whose GPUs are numbers. Ray is connected; nothing is written."""
+    if not experiment.policy.num_gpus:
+        torch.set_num_threads(1)  # As the run does.
     started = time.monotonic()
     small = _a_little_of(experiment)
     actors = [start_rollout_worker(small, 0), start_reward_learner(small, OBSERVATION_SIZE)]

@@ -9,9 +9,9 @@ from actors.rollout.settings import OBSERVATION_SIZE
 from algorithms.feedback import FeedbackSchedule
 from orchestrator.cluster.address import ray_address
 from orchestrator.cluster.packing import as_text
-from orchestrator.cluster.placement import RATING_REPLICA, replica_demand
+from orchestrator.cluster.placement import RATING_REPLICA, fits_now, replica_demand
 from orchestrator.online.calibration import Calibration, calibrate
-from orchestrator.online.demands import LEARNER, WORKER, placed
+from orchestrator.online.demands import LEARNER, WORKER, online_demands, placed
 from orchestrator.online.preflight import a_question, check_raters, checkpoint_bytes, rating_bytes
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.shared_server import list_servers, with_place
@@ -52,7 +52,8 @@ def plan_online(experiment: OnlineExperiment, assumed: Assumed) -> Plan:
     check_raters([experiment])
     here = placed(experiment)
     served = _served(here)
-    pace = calibrate(here, assumed)
+    there = fits_now(online_demands(here))
+    pace = calibrate(here if there else _on_any_processor(here), assumed)
     work = work_of(here, pace)
     parts = parts_of(here, work, pace)
     return Plan(
@@ -61,8 +62,17 @@ def plan_online(experiment: OnlineExperiment, assumed: Assumed) -> Plan:
         overlap=f"rollouts go on while the policy learns, which saves {duration(work.overlapped_s)}",
         facts=served | _facts(here, work),
         memory=_memory(here),
-        notes=_notes(here, pace),
+        notes=_notes(here, there),
     )
+
+
+def _on_any_processor(experiment: OnlineExperiment) -> OnlineExperiment:
+    """The experiment on the nodes that are there."""
+    anywhere = {"num_gpus": 0.0, "accelerator_type": None, "resources": {}}
+    blocks = {
+        name: getattr(experiment, name).model_copy(update=anywhere) for name in ("rollout", "reward_model", "policy")
+    }
+    return experiment.model_copy(update=blocks)
 
 
 def _served(experiment: OnlineExperiment) -> dict[str, str]:
@@ -203,10 +213,13 @@ def _memory(experiment: OnlineExperiment) -> dict[str, str]:
     }
 
 
-def _notes(experiment: OnlineExperiment, pace: Calibration) -> list[str]:
-    notes = [
-        "measured for moments on this machine or in the actors' own places; checkpoints and tracking are not counted"
-    ]
+def _notes(experiment: OnlineExperiment, there: bool) -> list[str]:
+    notes = ["measured for moments, each part in its own place; checkpoints and tracking are not counted"]
+    if not there:
+        notes.append(
+            "the nodes that are to be added were not waited for: parts were measured on processors that are there, and "
+            "will take less on a GPU"
+        )
     if experiment.reward_model.min_epochs < experiment.reward_model.max_epochs:
         notes.append("reward training counts epochs half-way between the fewest and the most")
     if experiment.feedback.max_rating_lag:
