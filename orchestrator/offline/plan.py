@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -11,11 +12,12 @@ from algorithms.language_networks import PolicyShape
 from algorithms.policies import LanguageIQL, build_language_iql
 from algorithms.trajectories import Trajectory
 from algorithms.transitions import Transitions
+from orchestrator.cluster.placement import fits_now
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
 from orchestrator.offline.chain_worlds import world_of
 from orchestrator.offline.data import Encode, check_labeller, instruction_reader, policy_shape
-from orchestrator.offline.demands import EVALUATOR, placed
+from orchestrator.offline.demands import EVALUATOR, offline_demands, placed
 from orchestrator.offline.observation_cache import observation_shape
 from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.runs.plan import Part, Plan, each, seconds_of
@@ -42,7 +44,10 @@ def plan_offline(experiment: OfflineExperiment) -> Plan:
     encoded = encode(texts)
     things = {name for episode in episodes for name in episode.action_objects}
     shape, _ = policy_shape(dataset, here.data, num_words, encoded.shape[1], things)
-    policy = build_language_iql(here.policy, shape, here.seed)
+    # What an autoscaler would have to add for it is not waited for.
+    there = not here.policy.num_gpus or fits_now(offline_demands(here))
+    measured = here.policy if there else here.policy.model_copy(update={"num_gpus": 0.0})
+    policy = build_language_iql(measured, shape, here.seed)
     try:
         policy.set_transitions(_made_up(shape, encoded))
         update_s = seconds_of(lambda: policy.update(UPDATES)) / UPDATES
@@ -51,7 +56,10 @@ def plan_offline(experiment: OfflineExperiment) -> Plan:
         )
     finally:
         policy.stop()
-    return plan_of(here, dataset, update_s, judged)
+    plan = plan_of(here, dataset, update_s, judged)
+    return (
+        plan if there else replace(plan, notes=[*plan.notes, "the policy's GPU is to be added: it was timed without"])
+    )
 
 
 def plan_of(experiment: OfflineExperiment, dataset: TrajectoryDataset, update_s: float, trial_s: float | None) -> Plan:
