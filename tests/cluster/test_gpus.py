@@ -13,7 +13,7 @@ from actors.rating.vllm_engine import engine_arguments
 from orchestrator.cluster import actors, placement
 from orchestrator.cluster.gpus import gpus_by_kind, on_processors, share_gpus
 from orchestrator.cluster.packing import Demand, unplaced
-from orchestrator.cluster.placement import bundles_of, check_placement, placed_rater, raters_demand, settle
+from orchestrator.cluster.placement import bundles_of, check_placement, nodes_of, placed_rater, raters_demand, settle
 from orchestrator.errors import SettingsError
 from orchestrator.offline.demands import offline_demands
 from orchestrator.offline.demands import placed as placed_offline
@@ -238,6 +238,9 @@ def test_gpus_are_counted_once_ray_is_there(one_gpu):
     # Scaled from zero, without a GPU so far.
     one_gpu.nodes = one_gpu.free = [{"CPU": 4.0}]
     assert placed(experiment()).rater.num_gpus == 0.85
+    (rater, learner, worker, policy) = nodes_of(settle(online_demands(experiment())))
+    assert dict(rater[1]) == {"a node to be added (4 CPU, 1 GPU)": 1} == dict(learner[1]) == dict(policy[1])
+    assert dict(worker[1]) == {"this machine (4 CPU, 0 GPU)": 1}
 
 
 def test_what_others_hold_is_not_shared(one_gpu):
