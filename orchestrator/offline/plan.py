@@ -20,7 +20,7 @@ from orchestrator.offline.data import Encode, check_labeller, instruction_reader
 from orchestrator.offline.demands import EVALUATOR, offline_demands, placed
 from orchestrator.offline.observation_cache import observation_shape
 from orchestrator.offline.settings import OfflineExperiment
-from orchestrator.runs.plan import Part, Plan, each, seconds_of
+from orchestrator.runs.plan import Part, Plan, each, seconds_of, size
 
 EPISODES = 1_000
 """Of the data set, looked at for words and tasks."""
@@ -78,16 +78,16 @@ def plan_of(experiment: OfflineExperiment, dataset: TrajectoryDataset, update_s:
         parts.append(Part("evaluation", trials * trial_s / judged.num_workers, each(trials, "task", trial_s) + shared))
         notes.append("tasks are counted as a policy does them that has learned nothing: to the end of its steps")
     states = info.num_transitions + info.num_episodes
-    size = states * math.prod(observation_shape(dataset, experiment.data))
+    observations = states * math.prod(observation_shape(dataset, experiment.data))
     return Plan(
         parts=parts,
         wall_s=sum(part.seconds for part in parts),
         facts={
             "data": f"{info.num_transitions:,} actions of {info.num_episodes:,} episodes, "
             f"{experiment.total_updates * experiment.policy.batch_size / max(1, info.num_transitions):,.1f} times over",
-            "disk": f"{size / 1e9:,.2f} GB for observations as the policy sees them, once for each data set",
+            "disk": f"{size(observations)} for observations as the policy sees them, once for each data set",
         },
-        memory={EVALUATOR: "0.5 GB"},
+        memory={EVALUATOR: "500 MB"},
         notes=notes,
     )
 

@@ -15,7 +15,7 @@ import torch
 from actors.rating.models import rater_identity
 from actors.rating.settings import POCKET_PIXELS, RaterSettings
 from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE
-from algorithms.episodes import EpisodeChunk
+from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.policies import build_rated_sac
 from algorithms.ratings import Rating
 from orchestrator.errors import SettingsError
@@ -164,7 +164,7 @@ def _updates(policy: Any) -> float:
             terminated=False,
             truncated=True,
             frame_states=np.zeros((rows + 1, 0), dtype=np.float32),
-            scene=None,
+            scene=Scene({}),
         ),
         np.zeros(rows, dtype=np.float32),
         1,

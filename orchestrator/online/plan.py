@@ -15,9 +15,9 @@ from orchestrator.online.demands import LEARNER, WORKER, online_demands, placed
 from orchestrator.online.preflight import a_question, check_raters, checkpoint_bytes, rating_bytes
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.shared_server import list_servers, with_place
-from orchestrator.runs.plan import ENGINE_START_S, Assumed, Part, Plan, duration, each, milliseconds
+from orchestrator.runs.plan import ENGINE_START_S, Assumed, Part, Plan, duration, each, milliseconds, size
 
-WORKER_GB = 0.5
+WORKER_BYTES = 500e6
 """Memory of a rollout worker, as measured on MetaWorld."""
 BYTES_OF_A_STEP = 4 * (2 * OBSERVATION_SIZE + 8)
 """An agent step in the replay, about."""
@@ -191,8 +191,8 @@ def _facts(experiment: OnlineExperiment, work: OnlineWork) -> dict[str, str]:
         "ratings": f"{work.questions:,} questions at most{paid}; what the store answers is not asked",
         "tokens": f"{needed.read:,} read and {needed.written:,} written a question at most, "
         f"{work.questions * needed.read / 1e6:,.1f} and {work.questions * needed.written / 1e6:,.1f} million in all",
-        "disk": f"{checkpoint_bytes(experiment) / 1e9:,.2f} GB of checkpoints and "
-        f"{rating_bytes(experiment) / 1e9:,.2f} GB of rated pictures, at most",
+        "disk": f"{size(checkpoint_bytes(experiment))} of checkpoints and {size(rating_bytes(experiment))} of rated "
+        "pictures, at most",
     }
 
 
@@ -202,13 +202,13 @@ def _memory(experiment: OnlineExperiment) -> dict[str, str]:
     if rater.num_gpus:
         engine = f"{rater.engine_memory_fraction:.0%} of a GPU's memory"
     px = model.image_px
-    cache = min(model.frame_cache_gb, 3e-9 * px**2 * _most_held(experiment)) if model.input == "frame" else 0.0
-    driver = f"the run's own process holds the replay, {BYTES_OF_A_STEP * _most_held(experiment) / 1e9:.2f} GB"
+    cache = min(1e9 * model.frame_cache_gb, 3 * px**2 * _most_held(experiment)) if model.input == "frame" else 0.0
+    driver = f"the run's own process holds the replay, {size(BYTES_OF_A_STEP * _most_held(experiment))}"
     driver += "" if experiment.policy.num_gpus else ", and the policy learns in it"
     return {
         **({} if rater.endpoint or rater.server else {RATING_REPLICA: engine}),
-        LEARNER: f"{cache:.1f} GB of frames",
-        WORKER: f"{WORKER_GB:g} GB",
+        **({LEARNER: f"{size(cache)} of frames"} if cache else {}),
+        WORKER: size(WORKER_BYTES),
         "driver": driver,
     }
 

@@ -79,6 +79,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400.0:.1f} days"
 
 
+def size(num_bytes: float) -> str:
+    """'12 MB', '3.4 GB'."""
+    return f"{num_bytes / 1e6:.0f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:,.1f} GB"
+
+
 def each(number: float, what: str, seconds: float) -> str:
     """'1,200 frames at 3.1 ms'."""
     return f"{number:,} {what}{'s' * (number != 1)} at {milliseconds(seconds)}"
