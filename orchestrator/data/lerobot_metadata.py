@@ -124,9 +124,9 @@ def read_tasks(source: Path) -> dict[int, str]:
         if text is None or [table.column_names.count(name) for name in (text, "task_index")] != [1, 1]:
             raise ImportProblem(f"it has columns {', '.join(table.column_names)}, but must have task_index and task")
         tasks: dict[int, str] = {}
-        for value, words in zip(table["task_index"].to_pylist(), table[text].to_pylist(), strict=True):
-            number = whole_number(value, "task_index")
-            if tasks.setdefault(number, words) != words:
+        for row in _rows(table.select(["task_index", text])):
+            number = whole_number(row["task_index"], "task_index")
+            if tasks.setdefault(number, row[text]) != row[text]:
                 raise ImportProblem(f"task_index {number} stands there with two tasks")
     except ImportProblem as problem:
         raise SettingsError(f"{path}: {problem}") from None
