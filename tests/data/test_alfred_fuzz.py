@@ -43,7 +43,9 @@ JUNK = st.one_of(
     st.builds(list),
     st.builds(dict),
     st.lists(st.integers(0, 3), max_size=3),
-    st.sampled_from([[[[[[]]]]], {"a": {"b": {}}}, "SliceObject", "GotoLocation", "PutObject", "PickupObject"]),
+    # Made anew each time, since what is drawn may be damaged further.
+    st.sampled_from(["[[[[[]]]]]", '{"a": {"b": {}}}']).map(json.loads),
+    st.sampled_from(["SliceObject", "GotoLocation", "PutObject", "PickupObject"]),
 )
 
 
