@@ -19,7 +19,9 @@ from algorithms.ratings import RaterIdentity
 USUAL_TOKEN_PX = 28
 """Side in pixels of what becomes a token of a Qwen2-VL, for models that an endpoint serves."""
 FRAME_OF_A_TURN = 64
-"""What a chat format may put around the words of a question and its pictures, in tokens, generously."""
+"""What a chat format may put around the words of a turn, in tokens, generously."""
+FRAME_OF_A_PICTURE = 8
+"""And around each picture."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class TokenCounter:
         pictures = sum(map(self.picture, images))
         if self._chat is None:
             said = [prompt.system, prompt.text, *(text for turn in prompt.earlier for text in turn)]
-            return pictures + sum(len(text.encode()) + FRAME_OF_A_TURN for text in said)
+            return (
+                pictures + FRAME_OF_A_PICTURE * len(images) + sum(len(text.encode()) + FRAME_OF_A_TURN for text in said)
+            )
         # The chat format has one token in each picture's place.
         return pictures - len(images) + len(self._chat.tokens(prompt, len(images), at_once))
 

@@ -30,7 +30,7 @@ def temporary_folder() -> Path:
     if os.environ.get(name) == "" or not folder.is_absolute():
         raise SettingsError(f"{title}: Ray's folder for temporary files must be named from the root (/). {_REMEDY}")
     longest = SOCKET_PATH_BYTES - len(_socket_below(""))
-    given = len(os.fsencode(os.environ.get(name, "/tmp")))
+    given = len(os.fsencode(os.environ.get(name, "/tmp").rstrip("/")))
     if given > longest:
         raise SettingsError(
             f"{title}: this is {given} bytes long, and Ray needs a folder for temporary files of {longest} or fewer, "

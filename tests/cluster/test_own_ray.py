@@ -38,6 +38,8 @@ def test_it_may_be_as_long_as_the_socket_below_allows(short, monkeypatch):
     monkeypatch.setenv("TMPDIR", fitting + "x")
     with pytest.raises(SettingsError, match=rf"TMPDIR = .*{longest + 1} bytes long.*of {longest} or fewer.*RAY_TMPDIR"):
         temporary_folder()
+    monkeypatch.setenv("TMPDIR", fitting + "//")
+    temporary_folder()
     # Bytes, not characters.
     monkeypatch.setenv("TMPDIR", f"{short}/".ljust(longest - 1, "x") + "é")
     with pytest.raises(SettingsError, match="bytes long"):
