@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 LARGEST_PICTURE = 2**26
 """Pixels, such as 8192 x 8192. A PNG file of a few kilobytes can promise more than memory holds."""
@@ -48,6 +48,9 @@ def rgb_picture(png: bytes) -> Image.Image:
         animated, plain = image.is_animated, image.mode == "RGB" and not image.has_transparency_data
         if not animated:
             image.load()
+    except UnidentifiedImageError:
+        # Its own words have an address of memory in them.
+        raise ValueError("is no readable PNG file: it holds no picture") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError, *_DAMAGE) as error:
         raise ValueError(f"is no readable PNG file: {error}") from error
     if animated:

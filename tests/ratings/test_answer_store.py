@@ -74,7 +74,9 @@ def test_what_answers_and_questions_have_in_common_stands_in_all_four_tables():
 
 def test_scores_come_back_as_they_were_and_only_scores_go_in(tmp_path):
     window = AskedWindow(ScoreRequest((b"png",), "go", ("left", "up"), "logits", "3 frames"), "set", "e1", 4)
-    scores = Scores("k", (1.0, 2.5), ((0.5, 0.5), (0.25, 0.75)), "text", 3, 4, 0.5)
+    # Of each of the eleven scores.
+    probabilities = (0.5, 0.5, *[0.0] * 9), (0.25, 0.75, *[0.0] * 9)
+    scores = Scores("k", (1.0, 2.5), probabilities, "text", 3, 4, 0.5)
     whole = Scores("w", (1.0, 0.0), (), "", 3, 4, 0.5)
     identity, sampling = RaterIdentity("model", "main"), Sampling(seed=2)
     ScoreStore(tmp_path).append([(window, scores), (window, whole)], identity, sampling)

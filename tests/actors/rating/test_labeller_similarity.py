@@ -166,7 +166,7 @@ def test_by_command_with_damage_and_resumed(models, tmp_path):
 
     done = likert()
     assert done.exit_code == 0, done.output
-    assert "e000: the frame is a broken PNG" in done.stderr
+    assert "e000: the frame is no readable PNG file" in done.stderr
     number = len(dataset.parts)
     assert (
         number > 1
