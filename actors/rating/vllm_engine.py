@@ -30,7 +30,7 @@ from algorithms.scales import SCALE_WORDS, RatingScale
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from vllm import RequestOutput, SamplingParams
+    from vllm import AsyncEngineArgs, RequestOutput, SamplingParams
     from vllm.inputs import EngineInput
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -105,7 +105,11 @@ class VllmEngine:
         """Load the model and warm it up. Raises ValueError if the model or its tokenizer does not fit."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm-start")
-        self._llm = await asyncio.get_running_loop().run_in_executor(self._thread, self._build)
+        loop = asyncio.get_running_loop()
+        # Two calls: libraries keep errors of imports that they do without, and with them the frames around the import,
+        # which must not be those that hold the engine. It would never be let go of.
+        arguments = await loop.run_in_executor(self._thread, self._prepare_start)
+        self._llm = await loop.run_in_executor(self._thread, self._build, arguments)
         self._label_tokens = label_tokens(self._chat.tokenizer, answer_labels(LONGEST_SCALE))
         await self._warm_up()
 
@@ -154,6 +158,10 @@ class VllmEngine:
     async def stop(self, grace_s: float) -> None:
         """End the engine's processes, by force after `grace_s`. Harmless when there are none."""
         llm, self._llm = self._llm, None
+        if llm is not None and llm.output_handler is not None:
+            # It would take the end of the engine's process for a failure, and say so at length.
+            llm.output_handler.cancel()
+            await asyncio.wait((llm.output_handler,))
         if llm is not None and grace_s > 0:
             await asyncio.to_thread(llm.shutdown, timeout=grace_s)
         processes = [child for child in multiprocessing.active_children() if child not in self._others]
@@ -215,22 +223,27 @@ class VllmEngine:
         """Kept for the next question: all frames of a task share their prompt."""
         return self._chat.tokens(prompt, num_images, at_once)
 
-    def _build(self) -> "AsyncLLM":
+    def _prepare_start(self) -> "AsyncEngineArgs":
+        """All but the engine itself, vLLM's import included; returns the engine's arguments."""
         checkpoint = resolve_model(self._settings)
         revision = load_revision(self._settings)
         self._token_px = token_px(checkpoint, revision)
         self._others = set(multiprocessing.active_children())
         on_cpu = prepare_process(self._settings)
         self._check_before_loading(checkpoint, revision, on_cpu)
+        import vllm.v1.engine.async_llm  # noqa: F401
         from vllm import AsyncEngineArgs
+
+        return AsyncEngineArgs(**engine_arguments(self._settings, str(checkpoint), revision, on_cpu))
+
+    def _build(self, arguments: "AsyncEngineArgs") -> "AsyncLLM":
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        arguments = engine_arguments(self._settings, str(checkpoint), revision, on_cpu)
         try:
             # vLLM's offline default of tokens, and of pictures' tokens, in one step. Its default for servers, where the
             # first word of an answer must not wait, is a half or less, and made the steps twice as many.
-            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS)
+            return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
         except RuntimeError as error:
             raise RuntimeError(
                 f"vLLM could not start an engine for rater.model {self._settings.model!r}: {error} "
