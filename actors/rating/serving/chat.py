@@ -144,7 +144,7 @@ def chat_question(body: Any, settings: RaterSettings, name: str, served: Served)
         system=system,
         earlier=earlier,
         schema=constraint.schema,
-        max_tokens=_max_tokens(request, constraint),
+        max_tokens=_max_tokens(request, constraint, settings.max_model_len),
     )
     return ChatQuestion(prompt, pictures, constraint, request.logprobs, request.top_logprobs or 0)
 
@@ -276,15 +276,15 @@ def _check_logprobs(request: ChatRequest, constraint: Constraint) -> None:
         )
 
 
-def _max_tokens(request: ChatRequest, constraint: Constraint) -> int | None:
+def _max_tokens(request: ChatRequest, constraint: Constraint, context: int) -> int | None:
     given = {request.max_tokens, request.max_completion_tokens} - {None}
     if len(given) > 1:
         raise Problem(400, "max_tokens and max_completion_tokens differ; send one of them", "max_tokens")
     asked = next(iter(given), None)
     if constraint.quoted and asked is not None and asked < QUOTED_TOKENS:
         raise Problem(400, f"max_tokens {asked}: an answer in quotation marks has {QUOTED_TOKENS} tokens", "max_tokens")
-    # A choice is always one token.
-    return None if constraint.choices else asked
+    # A choice is always one token; no answer is longer than the context.
+    return None if constraint.choices or asked is None else min(asked, context)
 
 
 def _conversation(

@@ -65,6 +65,12 @@ def test_without_a_system_message_the_model_gets_none():
     assert asked == [(Prompt("Hello", False, system=""), (), ())]
 
 
+def test_no_answer_is_longer_than_the_context():
+    asked = []
+    complete(chat(max_tokens=10**30), lambda prompt, *_: asked.append(prompt.max_tokens) or "So.")
+    assert asked == [4096]
+
+
 def test_an_answer_that_was_cut_short_says_so():
     body = complete(chat(max_completion_tokens=3), lambda *_: Reply("It is", None, 7, 3, cut_short=True))
     assert body["choices"][0]["finish_reason"] == "length"
