@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from actors.rating.settings import RaterSettings
 from orchestrator.errors import SettingsError
 from orchestrator.settings.experiment import Experiment
-from orchestrator.settings.messages import nearest, validation_message
+from orchestrator.settings.messages import nearest, shown, validation_message
 from orchestrator.settings.strict_yaml import parse_yaml
 from orchestrator.storage.locations import RemotePath
 
@@ -76,7 +76,7 @@ def kind_in(tree: Tree, title: str, kinds: Kinds) -> type[Experiment]:
     """The settings class of the kind that a tree names, or of the first. Raises SettingsError under `title`."""
     kind = tree.get("kind", next(iter(kinds)))
     if not isinstance(kind, str) or kind not in kinds:
-        raise SettingsError(f"{title}:\n  kind = {kind!r}: must be one of {', '.join(kinds)}")
+        raise SettingsError(f"{title}:\n  kind = {shown(kind)}: must be one of {', '.join(kinds)}")
     return kinds[kind]
 
 
@@ -146,7 +146,9 @@ def _refuse_loose_types(title: str, given: Any, understood: Any, path: str) -> N
     elif isinstance(given, bool | str) or isinstance(understood, bool):
         wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(type(understood))
         if wanted and type(given) is not type(understood):
-            raise SettingsError(f"{title}:\n  {path} = {given!r}: must be {wanted}, such as {json.dumps(understood)}")
+            raise SettingsError(
+                f"{title}:\n  {path} = {shown(given)}: must be {wanted}, such as {json.dumps(understood)}"
+            )
 
 
 def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> Tree:
@@ -157,11 +159,11 @@ def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> Tree:
     if base is None:
         return tree
     if not isinstance(base, str):
-        raise SettingsError(f"{path}: base: {base!r} is not a file name; write base: other.yaml")
+        raise SettingsError(f"{path}: base: {shown(base)} is not a file name; write base: other.yaml")
     try:
         under = _read_with_bases(path.parent / base, (*seen, path.resolve()))
     except SettingsError as error:
-        raise SettingsError(f"{path}: base: {base!r}: {error}") from None
+        raise SettingsError(f"{path}: base: {shown(base)}: {error}") from None
     return _overlay(under, tree)
 
 
@@ -208,11 +210,15 @@ def field_keys(path: str) -> list[Any]:
 def _split(override: str) -> tuple[list[Any], Any]:
     path, equals, text = override.partition("=")
     if not equals or not all(path.split(".")):
-        raise SettingsError(f"override {override!r} is not of the form key.path=value, such as policy.batch_size=128")
+        raise SettingsError(
+            f"override {shown(override)} is not of the form key.path=value, such as policy.batch_size=128"
+        )
     try:
         value = parse_yaml(text)
     except yaml.YAMLError:
-        raise SettingsError(f"override {override!r}: the value {text!r} is not valid YAML; quote it") from None
+        raise SettingsError(
+            f"override {shown(override)}: the value {shown(text)} is not valid YAML; quote it"
+        ) from None
     return field_keys(path), value
 
 
@@ -241,13 +247,13 @@ def _expand_task(task: Any, folder: Path, seen: tuple[str, ...]) -> Any:
             path = TASKS_FOLDER / f"{task}.yaml"
             if task not in packaged_tasks():
                 raise SettingsError(
-                    f"task = {task!r}: there is no such packaged task{nearest(task, packaged_tasks()) or '.'} "
+                    f"task = {shown(task)}: there is no such packaged task{nearest(task, packaged_tasks()) or '.'} "
                     f"There are {', '.join(packaged_tasks())}; for your own, name its YAML file or write a block"
                 )
         return _expand_task(_read(path), path.parent, (*seen, task))
     if isinstance(task, dict) and "base" in task:
         own = {name: value for name, value in task.items() if name != "base"}
         if not isinstance(task["base"], str):
-            raise SettingsError(f"task.base: {task['base']!r} is not a task's name; write base: drawer_open")
+            raise SettingsError(f"task.base: {shown(task['base'])} is not a task's name; write base: drawer_open")
         return _overlay(_expand_task(task["base"], folder, seen), own)
     return task

@@ -115,6 +115,8 @@ def _line(path: tuple[Any, ...], errors: list[dict[str, Any]], model: type[BaseM
         known = list(_model_at(model, path[:-1], given).model_fields)
         return f"{name}: there is no such setting{nearest(path[-1], known) or '; there are ' + ', '.join(known)}"
     rule = " or ".join(dict.fromkeys(_rule(one) for one in errors))
+    if not path:
+        return f"must be {rule}, and is {shown(given)}"
     if first["loc"][-1] == "[key]":
         return f"{'.'.join(map(str, path[:-1]))}: the key {path[-1]!r} must be {rule}"
     return f"{name} = {shown(_value(given, path))}: must be {rule}{meaning}"

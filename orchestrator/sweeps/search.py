@@ -108,7 +108,9 @@ def _search_entries(block: Any, path: Path, title: str) -> dict[str, SearchEntry
     entries = {}
     for name, value in _flat(block).items():
         if not isinstance(value, dict):
-            raise SettingsError(f"{title}: search.{name} = {value!r}: must say how, such as {{grid: [{value!r}]}}")
+            raise SettingsError(
+                f"{title}: search.{name} = {shown(value)}: must say how, such as {{grid: [{shown(value)}]}}"
+            )
         entries[name] = validate(SearchEntry, value, f"{title}: search.{name}")
     return entries
 

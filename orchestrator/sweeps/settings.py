@@ -28,7 +28,7 @@ class SearchEntry(Settings):
 
     @model_validator(mode="after")
     def _is_one(self) -> "SearchEntry":
-        given = sorted(self.model_fields_set)
+        given = sorted(name for name in SearchEntry.model_fields if getattr(self, name) is not None)
         if len(given) != 1:
             raise ValueError(
                 f"give exactly one of {', '.join(SearchEntry.model_fields)}; here: {', '.join(given) or 'none'}"
