@@ -63,6 +63,8 @@ def _impossible(row: Mapping[str, Any]) -> str | None:
     scores, probabilities, mode = row["scores"], row["probabilities"], row["mode"]
     if None in row["actions"] or None in row["images"]:
         return "an action, or a picture's name, is missing"
+    if not row["images"]:
+        return "it shows no picture"
     if not scores:
         return "it has no score"
     if mode not in TOP_OF and len(scores) != len(row["actions"]):
