@@ -102,10 +102,11 @@ def renderer_of(backend: str) -> str:
 
     if probe(backend) is not None:
         return ""
-    from OpenGL import GL
-
     context = create_context(16, 16)
     context.make_current()
+    # Only now: imported before the context, PyOpenGL takes another library.
+    from OpenGL import GL
+
     return GL.glGetString(GL.GL_RENDERER).decode()
 
 

@@ -24,7 +24,7 @@ from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.replicas import start_rating_servers
 from orchestrator.ratings.store import RatingStore
-from orchestrator.runs.plan import POCKET_RATINGS_PER_S, RATINGS_PER_S, Assumed, seconds_of
+from orchestrator.runs.plan import ENGINE_START_S, POCKET_RATINGS_PER_S, RATINGS_PER_S, Assumed, seconds_of
 
 STEPS = 25
 """Agent steps of an environment that are measured together, at most."""
@@ -45,7 +45,7 @@ class Calibration:
     """Seconds that one of each takes."""
 
     start_s: float
-    """Making the actors and the policy, the rater apart."""
+    """From the command to the loop: imports, Ray, and the actors and the policy or the rater, whichever take longer."""
     step_s: float
     """An agent step of one environment, acting included."""
     frame_s: float
@@ -68,7 +68,9 @@ def calibrate(experiment: OnlineExperiment, assumed: Assumed) -> Calibration:
     """Measure the parts of `experiment`, whose GPUs are numbers. Ray is connected; nothing is written."""
     if not experiment.policy.num_gpus:
         torch.set_num_threads(1)  # As the run does.
+    # Until here all has been as it is in a run.
     started = time.monotonic()
+    before_s = started - assumed.began
     small = _a_little_of(experiment)
     actors = [start_rollout_worker(small, 0), start_reward_learner(small, OBSERVATION_SIZE)]
     try:
@@ -83,7 +85,8 @@ def calibrate(experiment: OnlineExperiment, assumed: Assumed) -> Calibration:
         for actor in actors:
             ray.kill(actor)
     policy.stop()
-    rating_s, rated_by = _ratings(experiment, assumed, pngs)
+    load_s, rating_s, rated_by = _ratings(experiment, assumed, pngs)
+    start_s = before_s + max(start_s, load_s)
     return Calibration(start_s, step_s, frame_s, picture_s, score_s, fit_s, update_s, rating_s, rated_by)
 
 
@@ -172,22 +175,26 @@ def _updates(policy: Any) -> float:
     return seconds_of(lambda: policy.update(UPDATES)) / UPDATES
 
 
-def _ratings(experiment: OnlineExperiment, assumed: Assumed, pngs: list[bytes]) -> tuple[float, str]:
-    """Seconds of a rating, and how that is known."""
+def _ratings(experiment: OnlineExperiment, assumed: Assumed, pngs: list[bytes]) -> tuple[float, float, str]:
+    """Seconds until the rater answers, seconds of a rating, and how these are known."""
     rater = experiment.rater
-    if assumed.ratings_per_s is not None:
-        return 1.0 / assumed.ratings_per_s, "as you say"
+    load_s = 0.0 if rater.endpoint else ENGINE_START_S
     if assumed.load_rater:
-        return _loaded(experiment, pngs), f"measured on {ASKED} questions"
+        load_s, rating_s = _loaded(experiment, pngs)
+        if assumed.ratings_per_s is None:
+            return load_s, rating_s, f"measured on {ASKED} questions"
+    if assumed.ratings_per_s is not None:
+        return load_s, 1.0 / assumed.ratings_per_s, "as you say"
     folder = experiment.ratings_folder
     if not isinstance(folder, Path) or folder.is_dir():
         columns = ["model", "revision", "mode", "max_pixels", "run", "env_step", "asked_at", "latency_s"]
         found = _of_this_rater(RatingStore(folder).rows(columns), rater)
         per_rating_s = seconds_stored(found)
         if per_rating_s is not None:
-            return per_rating_s, f"measured on {len(found):,} of this rater's answers in {folder}"
+            return load_s, per_rating_s, f"measured on {len(found):,} of this rater's answers in {folder}"
     rate = POCKET_RATINGS_PER_S if rater.model in POCKET_PIXELS else RATINGS_PER_S
-    return 1.0 / (rate * rater.num_replicas), f"assumed: {rate:g} a second of each engine; --load-rater measures it"
+    told = f"assumed: {rate:g} a second of each engine; --load-rater measures it"
+    return load_s, 1.0 / (rate * rater.num_replicas), told
 
 
 def _of_this_rater(rows: Iterable[Mapping[str, Any]], rater: RaterSettings) -> list[Mapping[str, Any]]:
@@ -217,8 +224,8 @@ def seconds_stored(rows: Iterable[Mapping[str, Any]]) -> float | None:
     return seconds / number
 
 
-def _loaded(experiment: OnlineExperiment, pngs: list[bytes]) -> float:
-    """Seconds of a rating, of engines that are loaded for it. Raises SettingsError if they cannot be, or give none."""
+def _loaded(experiment: OnlineExperiment, pngs: list[bytes]) -> tuple[float, float]:
+    """Seconds to load the engines, and of a rating. Raises SettingsError if they cannot be, or give none."""
     rater = experiment.rater
     if rater.endpoint or rater.server:
         other = "rater.endpoint" if rater.endpoint else "rater.server"
@@ -226,9 +233,11 @@ def _loaded(experiment: OnlineExperiment, pngs: list[bytes]) -> float:
     maker = QuestionMaker(experiment.task, experiment.feedback, rater.mode)
     num_frames = experiment.feedback.segment.num_frames
     requests = [maker.question([pngs[i % len(pngs)]] * num_frames, i, False).request for i in range(ASKED)]
+    began = time.monotonic()
     servers = start_rating_servers(rater)
     try:
         ray.get([server.start.remote() for server in servers], timeout=rater.start_timeout_s)
+        load_s = time.monotonic() - began
         shares = [requests[number :: len(servers)] for number in range(len(servers))]
         started = time.monotonic()
         outcomes = [
@@ -243,4 +252,4 @@ def _loaded(experiment: OnlineExperiment, pngs: list[bytes]) -> float:
     failed = next((one for one in outcomes if not isinstance(one, Rating)), None)
     if failed is not None:
         raise SettingsError(f"--load-rater: {rater.model} gave no rating: {failed.cause}, {failed.detail}")
-    return seconds / ASKED
+    return load_s, seconds / ASKED

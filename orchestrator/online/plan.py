@@ -15,7 +15,7 @@ from orchestrator.online.demands import LEARNER, WORKER, online_demands, placed
 from orchestrator.online.preflight import a_question, check_raters, checkpoint_bytes, rating_bytes
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.shared_server import list_servers, with_place
-from orchestrator.runs.plan import ENGINE_START_S, Assumed, Part, Plan, duration, each, milliseconds, size
+from orchestrator.runs.plan import END_OF_START, ENGINE_START_S, Assumed, Part, Plan, duration, each, milliseconds, size
 
 WORKER_BYTES = 500e6
 """Memory of a rollout worker, as measured on MetaWorld."""
@@ -62,7 +62,7 @@ def plan_online(experiment: OnlineExperiment, assumed: Assumed) -> Plan:
         overlap=f"rollouts go on while the policy learns, which saves {duration(work.overlapped_s)}",
         facts=served | _facts(here, work),
         memory=_memory(here),
-        notes=_notes(here, there),
+        notes=_notes(here, there, assumed),
     )
 
 
@@ -154,7 +154,7 @@ def parts_of(experiment: OnlineExperiment, work: OnlineWork, pace: Calibration) 
         return Part(name, number * seconds / workers, each(number, what, seconds) + shared)
 
     parts = [
-        Part("starting", max(pace.start_s, _engine_start_s(experiment)), "actors, policy and rater, together"),
+        Part("starting", pace.start_s, "imports, Ray, and actors, policy and rater together"),
         in_workers("stepping", work.steps, "agent step", pace.step_s),
         in_workers("rendering", work.steps, "frame", pace.frame_s),
         in_workers("pictures to rate", pictures, "picture", pace.picture_s),
@@ -176,12 +176,9 @@ def parts_of(experiment: OnlineExperiment, work: OnlineWork, pace: Calibration) 
             judged_steps * pace.step_s,
             f"{work.episodes_judged:,} episodes of {task.episode_agent_steps} agent steps{shared}",
         ),
+        Part("ending", END_OF_START * pace.start_s, "figures, and actors put away; reckoned from the start"),
     ]
     return [part for part in parts if model.input == "frame" or part.name != "rendering"]
-
-
-def _engine_start_s(experiment: OnlineExperiment) -> float:
-    return 0.0 if experiment.rater.endpoint else ENGINE_START_S
 
 
 def _facts(experiment: OnlineExperiment, work: OnlineWork) -> dict[str, str]:
@@ -213,7 +210,7 @@ def _memory(experiment: OnlineExperiment) -> dict[str, str]:
     }
 
 
-def _notes(experiment: OnlineExperiment, there: bool) -> list[str]:
+def _notes(experiment: OnlineExperiment, there: bool, assumed: Assumed) -> list[str]:
     notes = ["measured for moments, each part in its own place; checkpoints and tracking are not counted"]
     if not there:
         notes.append(
@@ -224,7 +221,7 @@ def _notes(experiment: OnlineExperiment, there: bool) -> list[str]:
         notes.append("reward training counts epochs half-way between the fewest and the most")
     if experiment.feedback.max_rating_lag:
         notes.append("with max_rating_lag above 0 ratings may be waited for less than counted here")
-    if not experiment.rater.endpoint:
+    if not experiment.rater.endpoint and not assumed.load_rater:
         notes.append(f"the rater is reckoned to load in {ENGINE_START_S:g} s; large weights take longer")
     return notes
 

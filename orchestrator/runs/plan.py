@@ -13,6 +13,9 @@ POCKET_RATINGS_PER_S = 100.0
 ENGINE_START_S = 25.0
 """Until vLLM answers with small weights; large ones take the time to read them besides."""
 
+END_OF_START = 0.3
+"""Ending a run, its figures and its actors, took so much of what starting it took, as measured on two processors."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -50,6 +53,8 @@ class Assumed:
     """Of all engines together; None: as measured, else as assumed."""
     load_rater: bool = False
     """Load the rater and have frames rated, to measure it."""
+    began: float = field(default_factory=time.monotonic, compare=False)
+    """When that was said: what comes before the actors are made takes as long in a run."""
 
 
 def plan_text(title: str, where: Sequence[tuple[str, int, str, str]], plan: Plan) -> str:

@@ -193,6 +193,7 @@ def test_what_the_parts_take_is_added_up(experiment, monkeypatch):
             "relabelling": (200 + 400 + 600 + 800 + 1_000) * 0.0005,
             "policy learning": 1_000 * 0.003,
             "evaluation": 5 * 10 * 40 * 0.001,
+            "ending": 0.6,
         }
     )
     # 25 episodes with updates: in each, one round of 0.1 s is collected beside 20 updates and scores, 0.07 s.
