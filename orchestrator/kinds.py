@@ -95,13 +95,13 @@ def plan_experiment(experiment: Experiment, assumed: Assumed) -> str:
     """
     from orchestrator.cluster.actors import connected
     from orchestrator.cluster.packing import as_text
-    from orchestrator.cluster.placement import nodes_of, settle
+    from orchestrator.cluster.placement import nodes_of, settle_for_run
 
     kind = kind_of(experiment)
     with connected(kind.demands(experiment)):
         where = [
             (demand.kind, number, as_text(demand.resources), node)
-            for demand, nodes in nodes_of(settle(kind.demands(experiment)))
+            for demand, nodes in nodes_of(settle_for_run(kind.demands(experiment)))
             for node, number in nodes.items()
         ]
         plan = kind.plan(experiment, assumed)

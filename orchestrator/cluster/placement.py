@@ -3,18 +3,20 @@
 Processors are a promise, not a partition: a Ray that a run starts on its own machine promises as many as are asked.
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
+from ray.exceptions import GetTimeoutError
 from ray.util import get_current_placement_group
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.rating.settings import RaterSettings
-from orchestrator.cluster.gpus import learners_on_processors, settled, share_gpus
+from orchestrator.cluster.gpus import gpus_by_kind, learners_on_processors, settled, share_gpus
 from orchestrator.cluster.packing import (
     ACCELERATOR_TYPE,
     Demand,
@@ -28,8 +30,12 @@ from orchestrator.cluster.packing import (
 from orchestrator.cluster.ray_private import autoscaler_node_types, free_resources
 from orchestrator.errors import SettingsError
 
+log = logging.getLogger(__name__)
+
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Each process computes on one thread: with more, the processes of one machine fight for its cores."""
+LOOK_S = 120.0
+"""Time that a process may take to start on another node and say what it sees."""
 SETTLE_S = 5.0
 """What ended a moment ago still counts as in use for about so long."""
 POLICY_LEARNER = "policy learner"
@@ -155,6 +161,56 @@ def settle(demands: Sequence[Demand], own_place: bool = False) -> list[Demand]:
             return shared if unplaced(less, free + addable) else less
         time.sleep(0.2)
     return shared
+
+
+def settle_for_run(demands: Sequence[Demand]) -> list[Demand]:
+    """As `settle`, but what learns goes to processors, which is told, where torch can not use the GPU that it got.
+
+    Raises SettingsError where the settings themselves want that GPU for the policy, which RLlib would not put in words.
+    """
+    found = settle(demands)
+    for one in demands:
+        if one.kind == POLICY_LEARNER and one.num_gpus and not gpu_is_usable(one):
+            raise SettingsError(
+                f"policy.num_gpus = {one.num_gpus:g}: torch sees no GPU where the policy's learner would be, though Ray "
+                "counts one; set it to 0, or install torch's build for GPUs there"
+            )
+    wishing = {one.kind for one in demands if one.wish is not None and one.wish.role == "shares"}
+    learner = min((one for one in found if one.kind in wishing and one.num_gpus), key=_by_gpus, default=None)
+    if learner is None or gpu_is_usable(learner):
+        return found
+    log.warning(
+        "torch sees no GPU where the %s would be, though Ray counts one: what learns goes to processors. Is torch's "
+        "build for processors installed there?",
+        learner.kind,
+    )
+    gpus = gpus_by_kind(found)
+    return settled(demands, lambda one: 0.0 if one.kind in wishing else gpus[one.kind])
+
+
+def gpu_is_usable(demand: Demand) -> bool:
+    """Whether torch sees the GPU of an actor of this demand. That of a node still to be added is taken on trust."""
+    having = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    if having == [ray.get_runtime_context().get_node_id()]:
+        return torch_sees_a_gpu()
+    if _own_group() is None and not fits_now([demand]):
+        return True
+    options = actor_options({name: amount for name, amount in demand.resources.items() if name != "CPU"}, ONE_THREAD)
+    try:
+        return ray.get(ray.remote(torch_sees_a_gpu).options(**options).remote(), timeout=LOOK_S)
+    except GetTimeoutError:
+        return True
+
+
+def torch_sees_a_gpu() -> bool:
+    """Whether torch can use a GPU in this process."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _by_gpus(demand: Demand) -> float:
+    return demand.num_gpus
 
 
 def _reserved(demands: Sequence[Demand], bundles: Sequence[Mapping[str, float]]) -> Resources:

@@ -2,7 +2,7 @@
 
 from orchestrator.cluster.gpus import OFFLINE_POLICY_SHARE, gpus_by_kind
 from orchestrator.cluster.packing import Demand, GpuWish, Resources
-from orchestrator.cluster.placement import POLICY_LEARNER, resources_of, settle
+from orchestrator.cluster.placement import POLICY_LEARNER, resources_of, settle_for_run
 from orchestrator.offline.settings import OfflineExperiment
 
 EVALUATOR = "evaluation worker"
@@ -24,6 +24,6 @@ def placed(experiment: OfflineExperiment) -> OfflineExperiment:
     nothing to find out."""
     if experiment.policy.num_gpus is not None:
         return experiment
-    gpus = gpus_by_kind(settle(offline_demands(experiment)))
+    gpus = gpus_by_kind(settle_for_run(offline_demands(experiment)))
     policy = experiment.policy.model_copy(update={"num_gpus": gpus.get(POLICY_LEARNER, 0.0)})
     return experiment.model_copy(update={"policy": policy})

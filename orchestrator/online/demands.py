@@ -2,7 +2,7 @@
 
 from orchestrator.cluster.gpus import POLICY_SHARE, REWARD_LEARNER_SHARE, gpus_by_kind
 from orchestrator.cluster.packing import Demand, GpuWish, Resources
-from orchestrator.cluster.placement import POLICY_LEARNER, RATING_REPLICA, raters_demand, resources_of, settle
+from orchestrator.cluster.placement import POLICY_LEARNER, RATING_REPLICA, raters_demand, resources_of, settle_for_run
 from orchestrator.online.settings import OnlineExperiment
 
 WORKER = "rollout worker"
@@ -46,7 +46,7 @@ def online_demands(experiment: OnlineExperiment) -> list[Demand]:
 def placed(experiment: OnlineExperiment) -> OnlineExperiment:
     """`experiment` with every number of GPUs that its settings leave to the cluster. Ray is connected, unless there is
     nothing to find out."""
-    gpus = gpus_by_kind(settle(online_demands(experiment)))
+    gpus = gpus_by_kind(settle_for_run(online_demands(experiment)))
     blocks = {"rater": RATING_REPLICA, "reward_model": LEARNER, "policy": POLICY_LEARNER}
     found = {}
     for name, kind in blocks.items():

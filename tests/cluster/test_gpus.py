@@ -201,6 +201,7 @@ class Cluster:
 
     def __init__(self, *nodes):
         self.nodes, self.free, self.addable, self.group = list(nodes), list(nodes), [], None
+        self.torch_sees = True
 
 
 @pytest.fixture
@@ -214,6 +215,7 @@ def one_gpu(monkeypatch):
     monkeypatch.setattr(placement, "SETTLE_S", 0.1)
     context = types.SimpleNamespace(get_node_id=lambda: "n", get_assigned_resources=lambda: {"CPU": 0.5})
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(placement, "torch_sees_a_gpu", lambda: cluster.torch_sees)
     return cluster
 
 
@@ -255,6 +257,19 @@ def test_what_others_hold_is_not_shared(one_gpu):
     assert placed(half).reward_model.num_gpus == 0.1
     with pytest.raises(SettingsError, match=r"1 of 1 rating replica"):
         check_placement(online_demands(experiment()))
+
+
+def test_what_learns_goes_on_without_a_gpu_that_torch_can_not_use(one_gpu, caplog):
+    one_gpu.torch_sees = False
+    found = placed(experiment())
+    assert (found.rater.num_gpus, found.reward_model.num_gpus, found.policy.num_gpus) == (0.85, 0.0, 0.0)
+    assert "torch sees no GPU where the policy learner would be" in caplog.text
+    # A number in the settings is not second-guessed: the learner itself says that there is none.
+    assert placed(experiment(reward_model={"num_gpus": 0.2})).reward_model.num_gpus == 0.2
+    with pytest.raises(SettingsError, match=r"policy.num_gpus = 0.2: torch sees no GPU .* set it to 0"):
+        placed(experiment(policy={"num_gpus": 0.2}))
+    offline = OfflineExperiment.model_validate({"kind": "offline", "name": "chains", "data": {"path": "data"}})
+    assert placed_offline(offline).policy.num_gpus == 0.0
 
 
 def test_a_trial_takes_what_was_reserved_for_it(one_gpu):
