@@ -172,8 +172,8 @@ def settle_for_run(demands: Sequence[Demand]) -> list[Demand]:
     for one in demands:
         if one.kind == POLICY_LEARNER and one.num_gpus and not gpu_is_usable(one):
             raise SettingsError(
-                f"policy.num_gpus = {one.num_gpus:g}: torch sees no GPU where the policy's learner would be, though Ray "
-                "counts one; set it to 0, or install torch's build for GPUs there"
+                f"policy.num_gpus = {one.num_gpus:g}: torch sees no GPU where the policy's learner would be, though "
+                "Ray counts one; set it to 0, or install torch's build for GPUs there"
             )
     wishing = {one.kind for one in demands if one.wish is not None and one.wish.role == "shares"}
     learner = min((one for one in found if one.kind in wishing and one.num_gpus), key=_by_gpus, default=None)

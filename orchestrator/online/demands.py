@@ -45,7 +45,7 @@ def online_demands(experiment: OnlineExperiment) -> list[Demand]:
 
 def placed(experiment: OnlineExperiment) -> OnlineExperiment:
     """`experiment` with every number of GPUs that its settings leave to the cluster. Ray is connected, unless there is
-    nothing to find out."""
+    nothing to find out. Raises SettingsError as `settle_for_run`."""
     gpus = gpus_by_kind(settle_for_run(online_demands(experiment)))
     blocks = {"rater": RATING_REPLICA, "reward_model": LEARNER, "policy": POLICY_LEARNER}
     found = {}
