@@ -3,6 +3,7 @@
 Processors are a promise, not a partition: a Ray that a run starts on its own machine promises as many as are asked.
 """
 
+import functools
 import logging
 import time
 from collections import Counter
@@ -179,13 +180,19 @@ def settle_for_run(demands: Sequence[Demand]) -> list[Demand]:
     learner = min((one for one in found if one.kind in wishing and one.num_gpus), key=_by_gpus, default=None)
     if learner is None or gpu_is_usable(learner):
         return found
+    _say_unusable(learner.kind)
+    gpus = gpus_by_kind(found)
+    return settled(demands, lambda one: 0.0 if one.kind in wishing else gpus[one.kind])
+
+
+@functools.cache
+def _say_unusable(kind: str) -> None:
+    """Once."""
     log.warning(
         "torch sees no GPU where the %s would be, though Ray counts one: what learns goes to processors. Is torch's "
         "build for processors installed there?",
-        learner.kind,
+        kind,
     )
-    gpus = gpus_by_kind(found)
-    return settled(demands, lambda one: 0.0 if one.kind in wishing else gpus[one.kind])
 
 
 def gpu_is_usable(demand: Demand) -> bool:

@@ -21,8 +21,10 @@ def offline_demands(experiment: OfflineExperiment) -> list[Demand]:
 
 def placed(experiment: OfflineExperiment) -> OfflineExperiment:
     """`experiment` with the number of GPUs that its settings leave to the cluster. Ray is connected, unless there is
-    nothing to find out. Raises
-    SettingsError as `settle_for_run`."""
+    nothing to find out.
+
+    Raises SettingsError as `settle_for_run`.
+    """
     gpus = gpus_by_kind(settle_for_run(offline_demands(experiment)))
     if experiment.policy.num_gpus is not None:
         return experiment
