@@ -12,6 +12,7 @@ See docs/datasets.md.
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,14 +110,13 @@ class Recording:
         meta = self.source / "meta"
         files = {meta / "info.json", meta / "tasks.parquet", *episode_files(self.source)}
         for row in self.rows:
-            try:
-                if isinstance(row, ImportProblem):
-                    continue
+            if isinstance(row, ImportProblem):
+                continue
+            # An episode that names no file that could be read has none; `episodes` says so in its turn.
+            with suppress(ImportProblem):
                 files.add(self._data_file(row))
                 if self._is_video:
                     files.add(self._video_file(row))
-            except ImportProblem:
-                pass  # Told when the episode's turn comes.
         return files if self._is_video else files | self._picture_files(files)
 
     def episodes(self) -> Iterator[Trajectory | ImportProblem]:
