@@ -32,7 +32,8 @@ from algorithms.label_settings import WindowSettings
 from algorithms.scores import ScoreRequest, Scores
 from orchestrator.cluster.placement import ONE_THREAD
 from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, make_episode
-from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.labelling.settings import LabelSettings
 from orchestrator.labelling.window_stream import request_of, stream_windows, window_rows
 from orchestrator.labelling.windows import Labelling

@@ -53,7 +53,7 @@ def alfred(
 
     Exit code 1 if something was left out.
     """
-    from orchestrator.data.alfred import AlfredSettings, import_alfred
+    from orchestrator.data.recordings.alfred import AlfredSettings, import_alfred
     from orchestrator.data.telling import tell_made
 
     with _written_to(out):
@@ -71,7 +71,7 @@ def lerobot(
 
     Exit code 1 if something was left out.
     """
-    from orchestrator.data.lerobot import LeRobotSettings, import_lerobot
+    from orchestrator.data.recordings.lerobot import LeRobotSettings, import_lerobot
     from orchestrator.data.telling import tell_made
 
     with _written_to(out):

@@ -13,8 +13,8 @@ from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, BabyAISettings, Spli
 from actors.babyai.skills import skills_of
 from algorithms.settings import Fraction, PositiveInt, Settings
 from algorithms.trajectories import Trajectory
-from orchestrator.data.datasets import DatasetWriter
 from orchestrator.data.schema import BABYAI_RULE, ActionSpace, DatasetInfo, Origin
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
 from orchestrator.screen.work_progress import WorkProgress
 

@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from actors.babyai.settings import BabyAISettings
 from orchestrator.cli.main import app
 from orchestrator.data import babyai as babyai_data
-from orchestrator.data import datasets
+from orchestrator.data import writer
 from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, generate, make_episode, task_of
-from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import Origin, made_by_older_rules
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
 
 ROOM = BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=5, subtasks=("goto", "pickup"))
@@ -32,7 +33,7 @@ def test_episodes_of_each_length_are_solved_and_stored(tmp_path):
 
 
 def test_a_set_that_was_stopped_goes_on_to_the_same_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "PART_BYTES", 1)
+    monkeypatch.setattr(writer, "PART_BYTES", 1)
     generate(SETTINGS, tmp_path / "whole")
     begun = DatasetWriter(tmp_path / "stopped", dataset_info(SETTINGS, "stopped"), part_bytes=12_000)
     for number in range(4):

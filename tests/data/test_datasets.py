@@ -11,8 +11,10 @@ import pytest
 from algorithms.images import encode_png
 from algorithms.trajectories import Trajectory
 from orchestrator.data.check import PartError
-from orchestrator.data.datasets import METADATA_FILE, DatasetWriter, TrajectoryDataset
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.metadata import METADATA_FILE
 from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
 
 INFO = DatasetInfo(

@@ -18,8 +18,9 @@ from algorithms.images import encode_png
 from algorithms.label_settings import RewardSettings
 from algorithms.ratings import RaterIdentity
 from algorithms.trajectories import Trajectory
-from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import ActionSpace, DatasetInfo
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.labelling.episodes import EpisodeLabelling, about_labels
 from orchestrator.labelling.labeller_command import make_labeller
 from orchestrator.labelling.settings import LabelSettings

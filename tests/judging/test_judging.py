@@ -69,7 +69,7 @@ def test_equal_seeds_draw_equal_trajectories(tmp_path):
 
 
 def test_what_failed_is_not_drawn_and_wrong_instructions_need_others(tmp_path):
-    from orchestrator.data.datasets import DatasetWriter
+    from orchestrator.data.writer import DatasetWriter
     from tests.fakes.toy_labels import INFO
 
     with DatasetWriter(tmp_path / "set", INFO) as writer:

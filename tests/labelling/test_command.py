@@ -20,8 +20,9 @@ from algorithms.label_settings import WindowSettings
 from algorithms.ratings import RaterIdentity
 from algorithms.trajectories import Trajectory
 from orchestrator.cli.main import app
-from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import ActionSpace, DatasetInfo
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
 from orchestrator.labelling.command import estimate_lines, facts_of
 from orchestrator.labelling.estimate import cost_of, estimate, rate_of

@@ -9,8 +9,9 @@ from actors.rating.engine_site.likert_engine_hooks import mend_torchvision
 from algorithms.images import decode_png, encode_png, reduce_image
 from algorithms.trajectories import Trajectory
 from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, trajectories_of
-from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import ActionSpace, DatasetInfo
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
 from orchestrator.offline.data import check_actions, load_offline_data, rewards_to_learn
 from orchestrator.offline.observation_cache import CACHE_FOLDER, cached_observations

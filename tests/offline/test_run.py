@@ -12,7 +12,7 @@ from actors.chain_evaluation import TrialResult
 from algorithms.policies import build_language_iql
 from orchestrator.cli.main import app
 from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, trajectories_of
-from orchestrator.data.datasets import DatasetWriter
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
 from orchestrator.kinds import kind_of, load_experiment
 from orchestrator.offline.loop import OfflineLoop

@@ -12,9 +12,10 @@ from actors.chain_evaluation import ChainEvaluator, PolicyFace
 from actors.thor.environment import ThorEnvironment
 from actors.thor.settings import ACTION_NAMES, ThorSettings
 from algorithms.policies import build_language_iql
-from orchestrator.data.alfred import AlfredSettings, import_alfred
 from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, trajectories_of
-from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.recordings.alfred import AlfredSettings, import_alfred
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
 from orchestrator.kinds import kind_of, load_experiment
 from orchestrator.offline import chain_worlds

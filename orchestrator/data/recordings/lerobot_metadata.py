@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.data.importing import ImportProblem
-from orchestrator.data.pictures import PictureError, file_below
+from orchestrator.data.recordings.importing import ImportProblem
+from orchestrator.data.recordings.pictures import PictureError, file_below
 from orchestrator.errors import SettingsError
 
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"

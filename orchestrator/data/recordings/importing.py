@@ -8,8 +8,8 @@ from pathlib import Path
 from algorithms.images import png_size
 from algorithms.settings import PositiveInt, Settings
 from algorithms.trajectories import Trajectory
-from orchestrator.data.datasets import DatasetWriter
 from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
 from orchestrator.screen.work_progress import WorkProgress
 

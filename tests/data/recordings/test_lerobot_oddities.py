@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 
 from algorithms.images import decode_png
 from orchestrator.cli.main import app
-from orchestrator.data.datasets import METADATA_FILE, DatasetWriter, TrajectoryDataset
-from orchestrator.data.lerobot import LeRobotSettings, Recording, import_lerobot
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.metadata import METADATA_FILE
+from orchestrator.data.recordings.lerobot import LeRobotSettings, Recording, import_lerobot
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
 from tests.fakes.small_recording import CAMERA, PICTURE, TASKS, png, small_recording
 

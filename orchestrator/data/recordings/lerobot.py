@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 from algorithms.settings import PositiveInt
 from algorithms.trajectories import Trajectory
-from orchestrator.data.importing import ImportProblem, ImportSettings, digest_of, write_imported
-from orchestrator.data.lerobot_metadata import (
+from orchestrator.data.recordings.importing import ImportProblem, ImportSettings, digest_of, write_imported
+from orchestrator.data.recordings.lerobot_metadata import (
     action_entries,
     choose_camera,
     episode_files,
@@ -37,8 +37,8 @@ from orchestrator.data.lerobot_metadata import (
     value_of,
     whole_number,
 )
-from orchestrator.data.lerobot_values import flags, numbers, whole_numbers
-from orchestrator.data.pictures import PictureError, file_below, stored_frame, video_frames
+from orchestrator.data.recordings.lerobot_values import flags, numbers, whole_numbers
+from orchestrator.data.recordings.pictures import PictureError, file_below, stored_frame, video_frames
 from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from algorithms.images import decode_png
 from orchestrator.cli.main import app
 from orchestrator.data.datasets import TrajectoryDataset
-from orchestrator.data.lerobot import LeRobotSettings, import_lerobot
+from orchestrator.data.recordings.lerobot import LeRobotSettings, import_lerobot
 from orchestrator.errors import SettingsError
 
 FPS = 10

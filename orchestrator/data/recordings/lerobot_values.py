@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.data.importing import ImportProblem
-from orchestrator.data.lerobot_metadata import whole_number
+from orchestrator.data.recordings.importing import ImportProblem
+from orchestrator.data.recordings.lerobot_metadata import whole_number
 
 
 def numbers(rows: pa.Table, name: str, dtype: Any = np.float32) -> np.ndarray:

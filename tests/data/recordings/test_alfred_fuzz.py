@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from algorithms.images import decode_png
 from algorithms.trajectories import Trajectory
-from orchestrator.data.alfred import ACTIONS, AlfredSettings, demonstration, import_alfred
-from orchestrator.data.datasets import TrajectoryDataset, read_info
-from orchestrator.data.importing import ImportProblem
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.metadata import read_info
+from orchestrator.data.recordings.alfred import ACTIONS, AlfredSettings, demonstration, import_alfred
+from orchestrator.data.recordings.importing import ImportProblem
 from orchestrator.errors import SettingsError
 from tests.fakes import small_alfred
 from tests.fakes.fuzz import A_HUNDRED, TEN_THOUSAND

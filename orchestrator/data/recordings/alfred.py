@@ -13,7 +13,7 @@ import numpy as np
 
 from actors.thor.settings import ACTIONS
 from algorithms.trajectories import Trajectory
-from orchestrator.data.alfred_files import (
+from orchestrator.data.recordings.alfred_files import (
     TRAJECTORY_FILE,
     Demonstration,
     LowAction,
@@ -22,9 +22,9 @@ from orchestrator.data.alfred_files import (
     read_json,
     skills_of,
 )
-from orchestrator.data.alfred_pictures import AUGMENTED_FILE, paired
-from orchestrator.data.importing import ImportProblem, ImportSettings, digest_of, write_imported
-from orchestrator.data.pictures import PictureError, stored_frame
+from orchestrator.data.recordings.alfred_pictures import AUGMENTED_FILE, paired
+from orchestrator.data.recordings.importing import ImportProblem, ImportSettings, digest_of, write_imported
+from orchestrator.data.recordings.pictures import PictureError, stored_frame
 from orchestrator.data.schema import ALFRED_RULE, ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
 

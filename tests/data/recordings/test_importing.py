@@ -2,12 +2,13 @@
 
 import pytest
 
-from orchestrator.data import importing
-from orchestrator.data.alfred import AlfredSettings, import_alfred
-from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
-from orchestrator.data.importing import digest_of
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.recordings import importing
+from orchestrator.data.recordings.alfred import AlfredSettings, import_alfred
+from orchestrator.data.recordings.importing import digest_of
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
-from tests.data.test_alfred import write_demonstration
+from tests.data.recordings.test_alfred import write_demonstration
 
 
 def test_a_digest_tells_names_sizes_and_contents(tmp_path, monkeypatch):

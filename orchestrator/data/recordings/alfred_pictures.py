@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from orchestrator.data.alfred_files import END, TRAJECTORY_FILE, Augmented, Demonstration, NotALFRED, Picture, read_json
+from orchestrator.data.recordings.alfred_files import (
+    END,
+    TRAJECTORY_FILE,
+    Augmented,
+    Demonstration,
+    NotALFRED,
+    Picture,
+    read_json,
+)
 
 AUGMENTED_FILE = "augmented_traj_data.json"
 RECORDED_FOLDER, RENDERED_FOLDER = "raw_images", "high_res_images"

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from algorithms.images import decode_png
-from orchestrator.data.alfred import AlfredSettings, import_alfred
 from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.recordings.alfred import AlfredSettings, import_alfred
 from orchestrator.errors import SettingsError
 from tests.fakes.small_alfred import LOW, colour, draw, listed, render_anew, write_demonstration
 

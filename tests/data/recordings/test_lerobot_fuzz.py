@@ -15,9 +15,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from algorithms.images import decode_png, encode_png
-from orchestrator.data import importing
-from orchestrator.data.datasets import DatasetWriter, TrajectoryDataset
-from orchestrator.data.lerobot import LeRobotSettings, import_lerobot
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.recordings import importing
+from orchestrator.data.recordings.lerobot import LeRobotSettings, import_lerobot
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import LikertError, SettingsError
 from tests.fakes.fuzz import A_HUNDRED, TEN_THOUSAND
 from tests.fakes.small_recording import CAMERA, PICTURE, png, small_recording
