@@ -119,7 +119,9 @@ _TEXT: dict[str, dict[str, Any]] = {
     "qwen2_vl": {},
     "qwen2_5_vl": {},
     "qwen3_vl": _QWEN3_TEXT,
-    "qwen3_vl_moe": _QWEN3_TEXT | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64},
+    "qwen3_vl_moe": _QWEN3_TEXT
+    # As published; transformers no longer has a default for the last, and vLLM reads it.
+    | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "norm_topk_prob": True},
 }
 _TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64}
 _QWEN3_TOWER = _TOWER | {
