@@ -112,6 +112,42 @@ def _check_folder(model: str, folder: Path, with_weights: bool) -> None:
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"rater.model {model!r}: {folder / 'config.json'} is not valid JSON: {error}") from error
     _check_type(model, config)
+    if with_weights and config["model_type"].endswith("_moe"):
+        _check_experts(model, folder, config)
+
+
+def _check_experts(model: str, folder: Path, config: dict[str, Any]) -> None:
+    """vLLM reads experts as they are published, [experts, in, out]; transformers saves them the other way round."""
+    from safetensors import SafetensorError, safe_open
+
+    text = config.get("text_config")
+    if not isinstance(text, dict) or "norm_topk_prob" not in text:
+        raise ValueError(
+            f"rater.model {model!r}: text_config.norm_topk_prob is missing in its config.json, and the engine "
+            "needs it; write there what the checkpoint states that it was made from (published ones: true)"
+        )
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="np") as weights:
+                shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys() if "experts." in name}
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"rater.model {model!r}: {path} cannot be read: {error}") from error
+        turned = [name for name, shape in shapes.items() if _is_turned(name, shape, text)]
+        if turned:
+            raise ValueError(
+                f"rater.model {model!r}: {turned[0]} in {path.name} is {shapes[turned[0]]}, [experts, out, in], as "
+                "save_pretrained writes it; the engine reads [experts, in, out], as published. Turn the experts' "
+                "gate_up_proj and down_proj round (transpose(1, 2)) and save them anew, or serve the model with an "
+                "engine that reads it and set rater.endpoint"
+            )
+
+
+def _is_turned(name: str, shape: list[int], text: dict[str, Any]) -> bool:
+    hidden, inner = text.get("hidden_size"), text.get("moe_intermediate_size")
+    if not isinstance(hidden, int) or not isinstance(inner, int) or len(shape) != 3:
+        return False
+    published = {"gate_up_proj": [hidden, 2 * inner], "down_proj": [inner, hidden]}.get(name.rpartition(".")[2])
+    return published is not None and shape[1:] != published and shape[1:] == published[::-1]
 
 
 def _check_files(model: str, names: Iterable[str]) -> None:

@@ -83,6 +83,8 @@ def build_tiny_qwen(folder: Path, seed: int = 0, kind: Kind = "qwen2_vl") -> Pat
         model = AutoModelForImageTextToText.from_config(config).to(torch.bfloat16)
     model.generation_config.eos_token_id = ids["<|im_end|>"]
     model.save_pretrained(folder)
+    if kind == "qwen3_vl_moe":
+        _turn_experts(folder / "model.safetensors")
     tokenizer.save_pretrained(folder)
     _write(folder / "preprocessor_config.json", _pictures(kind))
     # Qwen3-VL is published with settings for videos; of the others transformers would look for a class of its own.
@@ -93,6 +95,17 @@ def build_tiny_qwen(folder: Path, seed: int = 0, kind: Kind = "qwen2_vl") -> Pat
     else:
         _write(folder / "processor_config.json", {"processor_class": _PROCESSORS[kind]})
     return arrange(folder, jinja=CHAT_TEMPLATE)
+
+
+def _turn_experts(path: Path) -> None:
+    """Experts as published, [experts, in, out]. transformers reads and saves them turned; vLLM reads these alone."""
+    from safetensors.torch import load_file, save_file
+
+    weights = {
+        name: weight.transpose(1, 2).contiguous() if ".experts." in name else weight
+        for name, weight in load_file(path).items()
+    }
+    save_file(weights, path, metadata={"format": "pt"})
 
 
 def arrange(folder: Path, *, jinja: str = "", legacy: str = "", tokenizer: str = "") -> Path:
@@ -120,8 +133,9 @@ _TEXT: dict[str, dict[str, Any]] = {
     "qwen2_5_vl": {},
     "qwen3_vl": _QWEN3_TEXT,
     "qwen3_vl_moe": _QWEN3_TEXT
-    # As published; transformers no longer has a default for the last, and vLLM reads it.
-    | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "norm_topk_prob": True},
+    # transformers has no default for the last, which published ones state and vLLM reads. It knows by their shape how
+    # experts lie, so none is square.
+    | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 96, "norm_topk_prob": True},
 }
 _TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64}
 _QWEN3_TOWER = _TOWER | {

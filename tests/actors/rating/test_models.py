@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import huggingface_hub
+import numpy as np
 import pytest
 from huggingface_hub.errors import HTTPError
+from safetensors.numpy import save_file
 
 from actors.rating.models import folder_digest, load_revision, rater_identity, resolve_model, token_px
 from actors.rating.settings import RaterSettings
@@ -138,3 +140,27 @@ def test_looking_a_model_up_loads_no_torch(folder):
         f"rater_identity(RaterSettings(model={str(folder)!r})); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+EXPERTS = {"model_type": "qwen3_vl_moe", "text_config": {"hidden_size": 4, "moe_intermediate_size": 3}}
+
+
+@pytest.mark.parametrize(("turned", "norm"), [(False, True), (True, True), (False, None)])
+def test_experts_lie_as_published_or_it_is_said_before_they_are_loaded(tmp_path, turned, norm):
+    experts = {"gate_up_proj": np.zeros((2, 4, 6), np.float32), "down_proj": np.zeros((2, 3, 4), np.float32)}
+    layer = "model.language_model.layers.0.mlp.experts"
+    saved = {f"{layer}.{name}": one.swapaxes(1, 2).copy() if turned else one for name, one in experts.items()}
+    save_file(saved, tmp_path / "model.safetensors")
+    config = json.loads(json.dumps(EXPERTS))
+    if norm is not None:
+        config["text_config"]["norm_topk_prob"] = norm
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = settings(tmp_path)
+    if turned:
+        with pytest.raises(ValueError, match=r"down_proj in model.safetensors is \[2, 4, 3\], \[experts, out, in\]"):
+            resolve_model(model)
+    elif norm is None:
+        with pytest.raises(ValueError, match=r"text_config\.norm_topk_prob is missing"):
+            resolve_model(model)
+    else:
+        assert resolve_model(model) == tmp_path
