@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import torch
 
+from algorithms.action_scale import ActionScale
 from algorithms.images import reduce_image
 from algorithms.language_actor import LanguageActor
 from algorithms.language_networks import PolicyShape
@@ -25,6 +26,8 @@ class PolicyFace:
     """`symbolic` or `frame`."""
     reads_whole_chain: bool
     """Show it the whole chain's words, and not those of the sub-task that is to be done now."""
+    scale: ActionScale | None = None
+    """From a policy's [-1, 1] to the units that continuous actions were recorded in; None if actions are discrete."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,8 @@ class ChainEvaluator:
         seen = torch.from_numpy(np.stack([run.observations() for run in going]))
         asked = torch.from_numpy(np.stack([encoded[run.text] for run in going]))
         if not self._face.shape.num_objects:
-            return self._actor.act(seen, asked, generator).tolist()
+            actions = self._actor.act(seen, asked, generator)
+            return actions.tolist() if self._face.scale is None else list(self._face.scale.unscale(actions.numpy()))
         possible = torch.from_numpy(np.stack([run.possible for run in going]))
         return self._actor.act(seen, asked, generator, possible).tolist()
 

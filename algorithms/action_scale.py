@@ -44,10 +44,10 @@ class ActionScale:
         actions = np.asarray(actions, dtype=np.float64)
         if self.is_identity:
             # Without arithmetic, so that nothing is rounded.
-            return np.clip(actions, -1.0, 1.0).astype(np.float32)
-        scaled = 2.0 * (actions - low) / np.where(width > 0.0, width, 1.0) - 1.0
-        scaled = np.where((width > 0.0) | ~np.isfinite(actions), scaled, 0.0)
-        return np.clip(scaled, -1.0, 1.0).astype(np.float32)
+            scaled = actions
+        else:
+            scaled = np.where(width > 0.0, 2.0 * (actions - low) / np.where(width > 0.0, width, 1.0) - 1.0, 0.0)
+        return np.where(np.isfinite(actions), np.clip(scaled, -1.0, 1.0), actions).astype(np.float32)
 
     def unscale(self, actions: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
         """A policy's actions [..., A] in [-1, 1] as float32 [..., A] in the recording's units."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.plain_command import plain
+from orchestrator.errors import SettingsError
 
 data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Trajectory data sets: make, import and check.")
 
@@ -25,6 +26,23 @@ def check(
     from orchestrator.data import telling
 
     telling.check(folder, limit)
+
+
+@data.command()
+@plain
+def bounds(
+    folder: Annotated[Path, typer.Argument(help="A data set with continuous actions.")],
+    entries: Annotated[
+        list[str] | None, typer.Argument(metavar="ENTRY=LOW,HIGH", help="Bounds of entries; others as actions show.")
+    ] = None,
+) -> None:
+    """Set what a policy's [-1, 1] stands for, such as `likert data bounds data/robot gripper=0,100`.
+
+    Importers do so; this is for sets that have no bounds, or wrong ones.
+    """
+    from orchestrator.data.telling import set_bounds
+
+    set_bounds(folder, dict(_bounds_of(entry) for entry in entries or []))
 
 
 @data.command()
@@ -76,6 +94,17 @@ def lerobot(
 
     with _written_to(out):
         tell_made(out, *import_lerobot(source, out, _settings(LeRobotSettings, settings, "of the import")))
+
+
+def _bounds_of(entry: str) -> tuple[str, tuple[float, float]]:
+    name, _, values = entry.rpartition("=")
+    try:
+        low, high = (float(value) for value in values.split(","))
+        if name:
+            return name, (low, high)
+    except ValueError:
+        pass
+    raise SettingsError(f"{entry}: must be ENTRY=LOW,HIGH with two numbers, such as gripper=0,100")
 
 
 def _settings(model: Any, overrides: list[str] | None, what: str) -> Any:

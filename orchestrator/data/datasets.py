@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from algorithms.trajectories import Trajectory
-from orchestrator.data.action_ranges import ActionRanges
 from orchestrator.data.check import (
     PartError,
     Problem,
@@ -19,14 +18,17 @@ from orchestrator.data.check import (
     structure_problems,
     value_problems,
 )
+from orchestrator.data.learning_check import LearningCheck
 from orchestrator.data.metadata import read_info, write_info
 from orchestrator.data.parts import episode_rows, open_part, read_whole, write_part
-from orchestrator.data.schema import LABELLER_PATTERN, REWARD, SCORE, trajectory_of
+from orchestrator.data.schema import LABELLER_PATTERN, REWARD, SCORE, STATE_COLUMNS, trajectory_of
 from orchestrator.errors import SettingsError
 from orchestrator.storage.writing import waiting_lock
 
 log = logging.getLogger(__name__)
 
+LABELS_LOCK = ".labels.lock"
+"""In the set's folder; whoever changes labels or metadata waits for it."""
 _STAMP = b"likert.label"
 
 
@@ -81,7 +83,7 @@ class TrajectoryDataset:
     def problems(self) -> Iterator[Problem]:
         """Everything that is wrong with the set, row by row."""
         seen: dict[str, str] = {}
-        ranges = ActionRanges(self.info.actions)
+        learning = LearningCheck(self.info)
         lost = {f"part-{number:05d}.parquet" for number in range(self.info.num_parts)} - set(self.parts)
         yield from (Problem(part, "the file is missing") for part in sorted(lost))
         for part in self.parts:
@@ -96,13 +98,11 @@ class TrajectoryDataset:
                     yield from value_problems(part, first_row, rows, self.info)
                     if not torn:
                         yield from ending_problems(part, first_row, rows)
-                        if self.info.actions.kind == "continuous":
-                            ranges.add(trajectory_of(rows, self.info).actions)
+                        states = [name for name in STATE_COLUMNS if name in rows.column_names]
+                        learning.add(trajectory_of(rows.drop_columns(states), self.info))
             except PartError as error:
                 yield Problem(part, str(error))
-        if ranges.beyond_policy:
-            yield Problem("all parts", f"{ranges.beyond_policy}; it can be labelled, but not learned from")
-        yield from (Problem("all parts", f"{text} in every action", is_note=True) for text in ranges.constant)
+        yield from learning.problems()
 
     def label_stamp(self, part: str, labeller: str) -> dict[str, Any] | None:
         """What `write_labels` was given as stamp when it wrote this labeller's columns, or None. Raises PartError."""
@@ -148,7 +148,7 @@ class TrajectoryDataset:
         Values are float32, one for each row of the part; NaN is stored as null. Raises PartError.
         """
         metadata = {_STAMP: json.dumps(stamp or {}, sort_keys=True).encode()}
-        with waiting_lock(self.folder / ".labels.lock"):
+        with waiting_lock(self.folder / LABELS_LOCK):
             table = read_whole(self.folder / part)
             table = table.drop_columns([n for n in (*columns, *instead_of) if n in table.column_names])
             for name, values in columns.items():
@@ -163,7 +163,7 @@ class TrajectoryDataset:
 
     def record_labels(self, labeller: str, about: dict[str, Any]) -> None:
         """Note in `metadata.json` how a labeller's columns came to be."""
-        with waiting_lock(self.folder / ".labels.lock"):
+        with waiting_lock(self.folder / LABELS_LOCK):
             info = read_info(self.folder)
             self.info = info.model_copy(update={"labels": {**info.labels, labeller: about}})
             write_info(self.folder, self.info)

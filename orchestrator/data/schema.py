@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from algorithms.settings import PositiveInt, Settings
 from algorithms.trajectories import Trajectory
@@ -23,6 +23,26 @@ STATE_COLUMNS = ("frame", "symbolic")
 """Columns that the row after the last action has too; the others are null there."""
 
 
+class ActionBounds(Settings):
+    """The range of each entry of a continuous action, in the recording's units: what a policy's [-1, 1] stands for."""
+
+    low: tuple[float, ...]
+    """Lowest value of each entry."""
+    high: tuple[float, ...]
+    """Highest value; that of a constant entry is its lowest too."""
+    sources: tuple[Literal["data", "recording", "given"], ...]
+    """Where each entry's bounds are from: the set's actions, what the recording says of itself, or who set them."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "ActionBounds":
+        if not len(self.low) == len(self.high) == len(self.sources):
+            raise ValueError(f"{len(self.low)} lowest, {len(self.high)} highest values, {len(self.sources)} sources")
+        for low, high in zip(self.low, self.high, strict=True):
+            if low > high:
+                raise ValueError(f"low {low} is above high {high}")
+        return self
+
+
 class ActionSpace(Settings):
     """What an action is."""
 
@@ -30,6 +50,16 @@ class ActionSpace(Settings):
     """`discrete`: a number. `continuous`: a vector."""
     names: tuple[str, ...]
     """Of a discrete action by number; of each entry of a continuous one."""
+    bounds: ActionBounds | None = None
+    """Of continuous actions; null in sets that were made before bounds were noted."""
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> "ActionSpace":
+        if self.bounds is not None and self.kind == "discrete":
+            raise ValueError("discrete actions have no bounds")
+        if self.bounds is not None and len(self.bounds.low) != len(self.names):
+            raise ValueError(f"bounds of {len(self.bounds.low)} entries, but there are {len(self.names)} names")
+        return self
 
     @property
     def arrow(self) -> pa.DataType:

@@ -1,12 +1,15 @@
 """What `likert data` prints."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from orchestrator.data.action_bounds import KnownBounds, recorded_actions, told_bounds, with_bounds
 from orchestrator.data.check import Problem
-from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.datasets import LABELS_LOCK, TrajectoryDataset
+from orchestrator.data.metadata import read_info, write_info
 from orchestrator.data.schema import DatasetInfo, made_by_older_rules
-from orchestrator.errors import LikertError
+from orchestrator.errors import LikertError, SettingsError
+from orchestrator.storage.writing import waiting_lock
 
 
 class DataProblems(LikertError):
@@ -21,12 +24,35 @@ def check(folder: Path, limit: int) -> None:
         f"{folder}: {info.source}, {info.num_episodes:,} episodes, {info.num_transitions:,} actions, "
         f"{len(dataset.parts)} parts; labellers: {', '.join(info.labels) or 'none'}"
     )
+    if info.actions.bounds is not None:
+        print(f"actions: {told_bounds(info.actions)}; a policy's [-1, 1]")
     if (word := made_by_older_rules(info)) is not None:
         print(f"note: {word}")
     num_wrong = tell(dataset.problems(), limit)
     if num_wrong:
         raise DataProblems(f"{folder} has {num_wrong:,} problems; what has none can be read and labelled")
     print("nothing is wrong with it")
+
+
+def set_bounds(folder: Path, given: Mapping[str, tuple[float, float]]) -> None:
+    """Note bounds of a set's actions in its metadata, in place of what stood there, and print them.
+
+    Entries that are not `given` get what the actions show. Raises SettingsError.
+    """
+    dataset = TrajectoryDataset(folder)
+    known = KnownBounds(given)
+    known.check(dataset.info.actions)
+    if dataset.info.actions.kind == "discrete":
+        raise SettingsError(f"{folder}: its actions are discrete, and have no bounds")
+    found = recorded_actions((folder / part for part in dataset.parts), len(dataset.info.actions.names))
+    if not len(found):
+        raise SettingsError(f"{folder} has no action that can be read; `likert data check` says why")
+    actions, notes = with_bounds(dataset.info.actions.model_copy(update={"bounds": None}), found, known)
+    with waiting_lock(folder / LABELS_LOCK):
+        write_info(folder, read_info(folder).model_copy(update={"actions": actions}))
+    for note in notes:
+        print(f"note: {note}")
+    print(f"{folder}: {told_bounds(actions)}. Runs that began before keep to the old ones, and cannot go on")
 
 
 def tell_made(folder: Path, info: DatasetInfo, num_problems: int = 0) -> None:

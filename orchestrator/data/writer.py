@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from algorithms.trajectories import Trajectory
+from orchestrator.data.action_bounds import KnownBounds, recorded_actions, with_bounds
 from orchestrator.data.check import PartError
 from orchestrator.data.going_on import REMEDY, Comparison, check_continues
 from orchestrator.data.metadata import METADATA_FILE, read_info, write_info
 from orchestrator.data.parts import episode_rows, open_part, write_part
-from orchestrator.data.schema import DatasetInfo, rows_of
+from orchestrator.data.schema import ActionSpace, DatasetInfo, rows_of
 from orchestrator.errors import SettingsError
 from orchestrator.storage.writing import remove_stale_temporaries
 
@@ -32,8 +33,12 @@ class DatasetWriter:
     The caller writes what is missing; to write one that is held changes nothing.
     """
 
-    def __init__(self, folder: Path, info: DatasetInfo, part_bytes: int = PART_BYTES) -> None:
+    def __init__(
+        self, folder: Path, info: DatasetInfo, part_bytes: int = PART_BYTES, bounds: KnownBounds | None = None
+    ) -> None:
         """Begin a set, or go on with one that was begun from the same origin with the same settings.
+
+        Continuous actions get their bounds at its end, from the actions themselves and from what `bounds` says of them.
 
         Raises SettingsError if a complete set stands there, or the beginning of another.
         """
@@ -42,6 +47,8 @@ class DatasetWriter:
         self.held: frozenset[str] = frozenset()
         """Episodes that the set held when this writer began, and that need not be made again."""
         self._part_bytes = part_bytes
+        self._bounds = bounds or KnownBounds()
+        self._bounds.check(info.actions)
         self._rows: list[pa.Table] = []
         self._num_bytes = 0
         self._written: set[str] = set()
@@ -61,6 +68,9 @@ class DatasetWriter:
             raise SettingsError(f"{self.folder} holds a complete data set already; choose another folder, or delete it")
         if not begun.num_parts:
             return
+        if self.info.actions.bounds is None:
+            # They are found anew at the end, from all that the set then holds.
+            begun = begun.model_copy(update={"actions": begun.actions.model_copy(update={"bounds": None})})
         check_continues(self.folder, begun, self.info)
         held = self._held_rows(begun.num_parts, only_names=True)
         names = [rows["episode_id"][0].as_py() for rows in held]
@@ -124,8 +134,19 @@ class DatasetWriter:
         if self._comparison is not None:
             self._comparison.check_done()
         self._flush()
-        self.info = self.info.model_copy(update={"complete": True})
+        self.info = self.info.model_copy(update={"complete": True, "actions": self._with_bounds()})
         write_info(self.folder, self.info)
+
+    def _with_bounds(self) -> ActionSpace:
+        """Read back from the parts, since an earlier writer may have made some of them."""
+        actions = self.info.actions
+        if actions.kind == "discrete" or actions.bounds is not None or not self.info.num_parts:
+            return actions
+        parts = (self.folder / f"part-{number:05d}.parquet" for number in range(self.info.num_parts))
+        actions, notes = with_bounds(actions, recorded_actions(parts, len(actions.names)), self._bounds)
+        for note in notes:
+            log.warning("%s: %s", self.folder, note)
+        return actions
 
     def __enter__(self) -> "DatasetWriter":
         return self

@@ -1,21 +1,25 @@
 """From a labelled data set to what IQL learns from: transitions, and instructions as the policy reads them."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from algorithms.action_scale import ActionScale
 from algorithms.instructions import Vocabulary, split
 from algorithms.language_networks import PolicyShape
 from algorithms.trajectories import Trajectory
 from algorithms.transitions import Transitions
 from algorithms.windows import join_sparse
-from orchestrator.data.action_ranges import ActionRanges
+from orchestrator.data.action_bounds import recorded_actions, scale_for
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import SPARSE
 from orchestrator.errors import SettingsError
 from orchestrator.offline.observation_cache import cached_observations, observation_shape
 from orchestrator.offline.settings import OfflineDataSettings, OfflineRewardSettings
+
+log = logging.getLogger(__name__)
 
 CATEGORIES = 32
 """A grid's numbers are below this; MiniGrid's go to 10."""
@@ -36,6 +40,9 @@ class OfflineData:
     objects: tuple[str, ...] = ()
     """Classes of objects that actions are about, by number, the first of them none; empty where a set has no objects.
     Actions are then pairs (action, object class)."""
+    scale: ActionScale | None = None
+    """Between the recording's units and the [-1, 1] that `transitions` and the policy have; None if actions are
+    discrete."""
 
 
 def load_offline_data(
@@ -66,9 +73,10 @@ def load_offline_data(
     if not episode_ids:
         raise SettingsError(f"{dataset.folder} has no episode that can be read; `likert data check` says why")
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    ranges = ActionRanges(dataset.info.actions)
-    ranges.add(joined["actions"])
-    _refuse_beyond_policy(dataset, ranges)
+    scale = action_scale(dataset)
+    if scale is not None:
+        _refuse_not_finite(dataset, joined["actions"])
+        joined["actions"] = scale.scale(joined["actions"])
     if np.isnan(joined["rewards"]).all():
         raise SettingsError(
             f"{dataset.folder}: not one action has a reward of {settings.reward.labeller!r}; "
@@ -81,7 +89,7 @@ def load_offline_data(
         numbers = {name: number for number, name in enumerate(objects)}
         joined["actions"] = np.stack([joined["actions"], [numbers[name] for name in things]], axis=1)
     transitions = Transitions(observations, instructions=encoded, **joined)
-    return OfflineData(transitions, shape, encode, tuple(episode_ids), objects)
+    return OfflineData(transitions, shape, encode, tuple(episode_ids), objects, scale)
 
 
 def policy_shape(
@@ -124,13 +132,24 @@ def check_labeller(dataset: TrajectoryDataset, labeller: str) -> None:
         raise SettingsError(_no_labeller(labeller, list(dataset.info.labels)))
 
 
+def action_scale(dataset: TrajectoryDataset) -> ActionScale | None:
+    """How a set's actions become a policy's; None if they are discrete. Says so if the set itself does not know."""
+    actions = dataset.info.actions
+    if actions.kind == "discrete":
+        return None
+    parts = () if actions.bounds is not None else dataset.parts
+    recorded = recorded_actions((dataset.folder / part for part in parts), len(actions.names))
+    scale, word = scale_for(actions, recorded)
+    if word is not None:
+        log.warning("%s: %s", dataset.folder, word)
+    return scale
+
+
 def check_actions(dataset: TrajectoryDataset) -> None:
-    """Raise SettingsError if the set's actions are vectors that no policy can express. Reads them all."""
-    ranges = ActionRanges(dataset.info.actions)
+    """Raise SettingsError if the set's actions are vectors of which some are no numbers. Reads them all."""
     if dataset.info.actions.kind == "continuous":
         for trajectory in dataset.episodes(frames=False, symbolic=False):
-            ranges.add(trajectory.actions)
-    _refuse_beyond_policy(dataset, ranges)
+            _refuse_not_finite(dataset, trajectory.actions)
 
 
 def instruction_reader(
@@ -152,11 +171,11 @@ def instruction_reader(
 _COLUMNS = ("state", "first_state", "actions", "rewards", "terminated", "instruction")
 
 
-def _refuse_beyond_policy(dataset: TrajectoryDataset, ranges: ActionRanges) -> None:
-    if ranges.beyond_policy:
+def _refuse_not_finite(dataset: TrajectoryDataset, actions: np.ndarray) -> None:
+    if not np.isfinite(actions).all():
         raise SettingsError(
-            f"data.path: {dataset.folder}: {ranges.beyond_policy}. Scale the recording's actions to [-1, 1], entry by "
-            "entry, and import it anew"
+            f"data.path: {dataset.folder}: {int((~np.isfinite(actions)).any(axis=1).sum()):,} actions are not finite; "
+            "`likert data check` says which. Leave their episodes out, and make the set anew"
         )
 
 

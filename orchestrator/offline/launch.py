@@ -75,7 +75,11 @@ def run_offline(experiment: OfflineExperiment, progress: RunProgress, parent: Pa
 def _start_evaluators(experiment: OfflineExperiment, world: ChainWorld, data: OfflineData) -> list[Any]:
     settings = experiment.evaluation
     face = PolicyFace(
-        data.shape, experiment.policy.network, experiment.data.observation, settings.instruction == "whole"
+        data.shape,
+        experiment.policy.network,
+        experiment.data.observation,
+        settings.instruction == "whole",
+        data.scale,
     )
     demands = offline_demands(experiment)
     return [

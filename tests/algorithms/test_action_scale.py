@@ -48,7 +48,7 @@ def test_what_is_beyond_the_bounds_is_told_but_not_rounding():
 
 
 def test_what_is_not_finite_is_not_made_up():
-    assert np.isnan(ARM.scale([[np.nan, 0.0, np.nan]])).tolist() == [[True, False, True]]
+    assert np.isfinite(ARM.scale([[np.nan, 0.0, np.nan], [np.inf, 0, 0]])).tolist() == [[0, 1, 0], [0, 1, 1]]
 
 
 @pytest.mark.parametrize(

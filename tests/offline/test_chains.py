@@ -1,7 +1,9 @@
 """Judging a policy by chains: the right levels, the right words, the right count of what was completed."""
 
 from functools import partial
+from typing import ClassVar
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.expert import Demonstration, demonstrate
 from actors.babyai.settings import NOTHING, BabyAISettings
 from actors.chain_evaluation import ChainEvaluator, PolicyFace, Trial, TrialResult, as_policy_sees
+from algorithms.action_scale import ActionScale
 from algorithms.language_networks import PolicyShape
 from algorithms.offline_settings import PolicyNetworkSettings
 from orchestrator.data.babyai import BabyAIDataSettings, make_episode, trajectories_of
@@ -245,3 +248,32 @@ def test_metrics_are_means_over_tasks_and_by_length():
         "eval/fixed_proportion_of_4": 0.25,
     }
     assert "eval/untrained_randomised_success" in chain_metrics(results, "randomised", "untrained")
+
+
+class Arm(gymnasium.Env):
+    """One sub-task; remembers the actions that it got."""
+
+    observation_space = gymnasium.spaces.Dict(symbolic=gymnasium.spaces.Box(0, 9, (7, 7, 3), np.uint8))
+    action_space = gymnasium.spaces.Box(-180.0, 180.0, (2,), np.float32)
+    got: ClassVar[list] = []
+
+    def reset(self, seed=None, options=None):
+        return {"symbolic": np.zeros((7, 7, 3), np.uint8)}, self._info(False)
+
+    def step(self, action):
+        self.got.append(action)
+        return {"symbolic": np.zeros((7, 7, 3), np.uint8)}, 0.0, True, False, self._info(True)
+
+    def _info(self, done):
+        return {"instruction": "go", "subtask_instruction": "go", "num_subtasks": 1, "num_completed": int(done),
+                "subtask_completed": done}  # fmt: skip
+
+
+def test_continuous_actions_reach_the_world_in_its_own_units():
+    shape = PolicyShape("grid", (7, 7, 3), 32, 9, 4, 0, 2)
+    face = PolicyFace(shape, NETWORK, "symbolic", False, ActionScale((-90.0, 5.0), (90.0, 5.0)))
+    judge = ChainEvaluator(Arm, face)
+    judge._actor.act = lambda *_: torch.tensor([[0.5, 0.1]])
+    weights = judge._actor.numpy_weights()
+    (result,) = judge.run(weights, [Trial(None, None, 3)], {"go": np.array([2, 0, 0, 0])})
+    assert result.num_completed == 1 and [one.tolist() for one in Arm.got] == [[45.0, 5.0]]

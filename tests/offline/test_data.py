@@ -10,6 +10,7 @@ from algorithms.images import decode_png, encode_png, reduce_image
 from algorithms.trajectories import Trajectory
 from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, trajectories_of
 from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.metadata import write_info
 from orchestrator.data.schema import ActionSpace, DatasetInfo
 from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
@@ -108,26 +109,61 @@ def test_a_labeller_that_is_not_there_is_named_with_those_that_are(dataset):
         load(silent, reward={"labeller": "silent"})
 
 
-@pytest.mark.parametrize(("largest", "is_refused"), [(81.5, True), (1.0, False)])
-def test_actions_that_the_policy_cannot_express_are_refused_not_saturated(tmp_path, largest, is_refused):
-    info = DatasetInfo(
-        name="arm", source="test", actions=ActionSpace(kind="continuous", names=("lift", "turn")), frame_px=(8, 8)
-    )
-    last = np.array([False, True])
+ARM = DatasetInfo(
+    name="arm", source="test", actions=ActionSpace(kind="continuous", names=("lift", "turn")), frame_px=(8, 8)
+)
+
+
+def arm(folder, actions, info=ARM):
+    """A set of one episode with these actions."""
+    last = np.arange(len(actions)) == len(actions) - 1
     one = Trajectory(
-        episode_id="a", instruction="lift it", actions=np.array([[0.5, -0.5], [0.0, largest]], np.float32),
-        action_names=("up", "round"), sparse_rewards=last.astype(np.float32), terminated=last, truncated=last & False,
-        frames=(encode_png(np.zeros((8, 8, 3), np.uint8)),) * 3,
+        episode_id="a", instruction="lift it", actions=np.array(actions, np.float32),
+        action_names=("move",) * len(actions), sparse_rewards=last.astype(np.float32), terminated=last,
+        truncated=last & False, frames=(encode_png(np.zeros((8, 8, 3), np.uint8)),) * (len(actions) + 1),
     )  # fmt: skip
-    with DatasetWriter(tmp_path / "arm", info) as writer:
+    with DatasetWriter(folder, info) as writer:
         writer.write(one)
-    dataset = TrajectoryDataset(tmp_path / "arm")
-    if not is_refused:
+    return TrajectoryDataset(folder)
+
+
+def without_bounds(dataset):
+    """The set as an earlier version would have made it."""
+    actions = dataset.info.actions.model_copy(update={"bounds": None})
+    write_info(dataset.folder, dataset.info.model_copy(update={"actions": actions}))
+    return TrajectoryDataset(dataset.folder)
+
+
+def test_actions_are_learned_in_a_policys_units_and_come_out_in_the_recordings(tmp_path, caplog):
+    recorded = np.float32([[-63.25, 7.5], [81.0, 7.5], [8.875, 7.5]])
+    for dataset in (arm(tmp_path / "arm", recorded), without_bounds(arm(tmp_path / "old", recorded))):
+        caplog.clear()
         check_actions(dataset)
-        assert load(dataset, observation="frame").shape.action_size == 2
-        return
+        data = load(dataset, observation="frame")
+        assert data.shape.action_size == 2
+        np.testing.assert_array_equal(data.transitions.actions, np.float32([[-1, 0], [1, 0], [0, 0]]))
+        np.testing.assert_array_equal(data.scale.unscale(data.transitions.actions), recorded)
+    # The second set does not know its bounds.
+    assert "scaled by what they show: lift -63.25 to 81, turn always 7.5; `likert data bounds` notes" in caplog.text
+
+
+def test_a_set_without_bounds_is_learned_as_ever_where_a_policy_can_express_it(tmp_path, caplog):
+    recorded = np.float32([[-0.2, 0.1], [0.4, 0.1]])
+    scaled = load(arm(tmp_path / "new", recorded), observation="frame")
+    assert scaled.transitions.actions.tolist() == [[-1, 0], [1, 0]] and not caplog.records
+    data = load(without_bounds(arm(tmp_path / "old", recorded)), observation="frame")
+    assert np.array_equal(data.transitions.actions, recorded) and data.scale.is_identity
+    assert "all lie within [-1, 1], and are learned as they are" in caplog.text
+
+
+def test_discrete_actions_have_no_scale(dataset):
+    assert load(dataset).scale is None
+
+
+def test_actions_that_are_no_numbers_are_refused(tmp_path):
+    dataset = arm(tmp_path / "arm", [[0.0, np.nan], [1.0, 2.0]])
     for refuses in (check_actions, lambda found: load(found, observation="frame")):
-        with pytest.raises(SettingsError, match=r"outside \[-1, 1\], .*: turn from -0.5 to 81.5\. Scale the recording"):
+        with pytest.raises(SettingsError, match=r"1 actions are not finite; `likert data check` says which"):
             refuses(dataset)
 
 

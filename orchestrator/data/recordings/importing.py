@@ -8,6 +8,7 @@ from pathlib import Path
 from algorithms.images import png_size
 from algorithms.settings import PositiveInt, Settings
 from algorithms.trajectories import Trajectory
+from orchestrator.data.action_bounds import KnownBounds, StatedBounds
 from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
@@ -25,6 +26,9 @@ class ImportSettings(Settings):
     """Height of the stored frames, width in proportion; absent: as recorded."""
     max_episodes: PositiveInt | None = None
     """Import the first so many trajectories only."""
+    action_bounds: dict[str, tuple[float, float]] | None = None
+    """Lowest and highest value of entries of a continuous action by name, such as `{gripper: [0, 100]}`; those of
+    others are what the recording says, or what its actions show."""
 
 
 class ImportProblem(Exception):
@@ -52,13 +56,16 @@ def write_imported(
     total: int,
     origin: Origin,
     has_action_objects: bool = False,
+    stated_bounds: StatedBounds | None = None,
 ) -> tuple[DatasetInfo, int]:
     """Write episodes into a data set, tell the problems among them, and return the set's metadata and their number.
 
-    `total` is the number of episodes, for progress. Raises SettingsError if there is none at all, or if `folder` holds
-    a set already, or the beginning of one from another origin.
+    `total` is the number of episodes, for progress; `stated_bounds` is what the recording says of its actions. Raises
+    SettingsError if there is no episode at all, or if `folder` holds a set already, or the beginning of another one.
     """
     num_problems = num_left_out = 0
+    bounds = KnownBounds(settings.action_bounds or {}, stated_bounds)
+    bounds.check(actions)
     with WorkProgress(f"import of {source}", total, "episodes") as progress:
 
         def whole() -> Iterator[Trajectory]:
@@ -88,7 +95,7 @@ def write_imported(
             settings=settings.model_dump(mode="json"),
             origin=origin,
         )
-        with DatasetWriter(folder, info) as writer:
+        with DatasetWriter(folder, info, bounds=bounds) as writer:
             for episode in itertools.chain([first], stream):
                 writer.write(episode)
     return writer.info, num_problems

@@ -37,6 +37,7 @@ from orchestrator.data.recordings.lerobot_metadata import (
     value_of,
     whole_number,
 )
+from orchestrator.data.recordings.lerobot_statistics import stated_bounds
 from orchestrator.data.recordings.lerobot_values import flags, numbers, whole_numbers
 from orchestrator.data.recordings.pictures import PictureError, file_below, stored_frame, video_frames
 from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
@@ -66,8 +67,11 @@ def import_lerobot(source: Path, folder: Path, settings: LeRobotSettings) -> tup
     """Import all episodes. Returns the set's metadata and the number of problems. Raises SettingsError."""
     recording = Recording(source, settings)
     origin = Origin(name=source.resolve().name, digest=digest_of(source, recording.files()), rule=RULE)
+    bounds = stated_bounds(source, settings.action_key, len(recording.actions.names))
     total = max(len(recording.rows), recording.info.total_episodes or 0)
-    return write_imported(folder, "lerobot", recording.actions, settings, recording.episodes(), total, origin)
+    return write_imported(
+        folder, "lerobot", recording.actions, settings, recording.episodes(), total, origin, stated_bounds=bounds
+    )
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ def test_a_digest_tells_names_sizes_and_contents(tmp_path, monkeypatch):
 class Killed(DatasetWriter):
     """Ends after its first episode."""
 
-    def __init__(self, folder, info):
-        super().__init__(folder, info, part_bytes=1)
+    def __init__(self, folder, info, bounds=None):
+        super().__init__(folder, info, part_bytes=1, bounds=bounds)
 
     def write(self, trajectory):
         if self.info.num_episodes:

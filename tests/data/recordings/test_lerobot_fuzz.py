@@ -304,7 +304,8 @@ def check_import(data, folder, monkeypatch):
         return 0
     dataset = TrajectoryDataset(folder / "set")
     wrong = [str(one) for one in dataset.problems() if not one.is_note]
-    assert [text for text in wrong if "outside [-1, 1]" not in text] == []
+    # Numbers that were changed may say nothing any more, but never keep a set from being read.
+    assert [text for text in wrong if not text.startswith("all parts: ")] == []
     episodes = list(dataset.episodes())
     for one in episodes:
         check_episode(source, one, settings.every, settings.action_key, not has_broken_video)
@@ -326,7 +327,7 @@ def check_going_on(source, folder, settings, episodes, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(importing, "DatasetWriter", lambda folder, info: Stopped(folder, info, part_bytes=1))
+        patched.setattr(importing, "DatasetWriter", functools.partial(Stopped, part_bytes=1))
         with pytest.raises(KeyboardInterrupt):
             import_lerobot(source, folder, settings)
     with pytest.raises(SettingsError, match="not complete"):
