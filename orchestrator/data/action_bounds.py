@@ -159,5 +159,5 @@ def _fits(stated_low: float, stated_high: float, low: float, high: float) -> boo
 
 
 def _plain(value: float) -> float:
-    """A float32's shortest decimal number, for people: it becomes the same float32 again."""
-    return float(str(np.float32(value)))
+    """A float32's shortest decimal number, for people: it becomes the same float32 again. Zero has no sign."""
+    return float(str(np.float32(value))) + 0.0
