@@ -81,11 +81,11 @@ def alfred(
 @data.command()
 @plain
 def lerobot(
-    source: Annotated[Path, typer.Argument(help="A LeRobotDataset of version 3: the folder with meta/ and data/.")],
+    source: Annotated[Path, typer.Argument(help="A LeRobotDataset of version 2 or 3: the folder with meta/, data/.")],
     out: Out,
     settings: Overrides = None,
 ) -> None:
-    """Import a LeRobotDataset of version 3, such as `likert data lerobot SOURCE data/robot every=10`.
+    """Import a LeRobotDataset of version 2 or 3, such as `likert data lerobot SOURCE data/robot every=10`.
 
     Exit code 1 if something was left out.
     """

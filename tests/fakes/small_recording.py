@@ -1,4 +1,4 @@
-"""A LeRobotDataset of version 3, small and all in memory until it is written: two episodes with embedded pictures."""
+"""A LeRobotDataset, small and all in memory until it is written: two episodes with embedded pictures."""
 
 import functools
 import io
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -52,6 +53,20 @@ class SmallRecording:
         pq.write_table(self.tasks, folder / "meta/tasks.parquet")
         pq.write_table(self.episodes, folder / "meta/episodes/chunk-000/file-000.parquet")
         pq.write_table(self.data, folder / "data/chunk-000/file-000.parquet")
+        return folder
+
+    def write_v2(self, folder: Any) -> Any:
+        """Write it as version 2.1 does: a file for each episode, lists as lines of JSON. Returns the folder."""
+        for part in ("meta", "data/chunk-000"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        (folder / "meta/info.json").write_text(json.dumps(self.info | {"codebase_version": "v2.1"}))
+        tasks = [{"task_index": n, "task": task} for n, task in enumerate(TASKS)]
+        (folder / "meta/tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tasks))
+        rows = self.episodes.select(["episode_index", "tasks", "length"]).to_pylist()
+        (folder / "meta/episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        for number in range(len(rows)):
+            own = self.data.filter(pc.equal(self.data["episode_index"], number))
+            pq.write_table(own, folder / f"data/chunk-000/episode_{number:06d}.parquet")
         return folder
 
 

@@ -1,10 +1,12 @@
-"""Importing a LeRobotDataset of version 3: Parquet tables with several episodes each, and mp4 files or pictures.
+"""Importing a LeRobotDataset: Parquet tables, and mp4 files or pictures.
 
-    meta/info.json
-    meta/tasks.parquet
-    meta/episodes/chunk-000/file-000.parquet
-    data/chunk-000/file-000.parquet
-    videos/<camera>/chunk-000/file-000.mp4
+In version 3 a file has several episodes, in version 2 one:
+
+    meta/info.json                                  meta/info.json
+    meta/tasks.parquet                              meta/tasks.jsonl
+    meta/episodes/chunk-000/file-000.parquet        meta/episodes.jsonl
+    data/chunk-000/file-000.parquet                 data/chunk-000/episode_000000.parquet
+    videos/<camera>/chunk-000/file-000.mp4          videos/chunk-000/<camera>/episode_000000.mp4
 
 A recording has as many pictures as actions, so what its last action led to was never seen: that action is left out.
 See docs/datasets.md.
@@ -22,24 +24,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from algorithms.settings import PositiveInt
 from algorithms.trajectories import Trajectory
-from orchestrator.data.recordings.importing import ImportProblem, ImportSettings, digest_of, write_imported
+from orchestrator.data.recordings.importing import ImportProblem, digest_of, write_imported
 from orchestrator.data.recordings.lerobot_metadata import (
     action_entries,
     choose_camera,
-    episode_files,
-    read_columns,
-    read_episodes,
     read_info,
-    read_tasks,
-    table_file,
     value_of,
     whole_number,
 )
 from orchestrator.data.recordings.lerobot_statistics import stated_bounds
+from orchestrator.data.recordings.lerobot_tables import (
+    contradicted,
+    data_file,
+    is_whole,
+    meta_files,
+    read_columns,
+    read_episodes,
+    read_tasks,
+    video_file,
+    video_span,
+)
 from orchestrator.data.recordings.lerobot_values import flags, numbers, whole_numbers
 from orchestrator.data.recordings.pictures import PictureError, file_below, stored_frame, video_frames
+from orchestrator.data.recordings.steps import Steps, StepSettings, trajectory_of_steps
 from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
 
@@ -49,25 +57,26 @@ RULE = 1
 
 MAX_GAPS = 10
 """So many gaps in the list of episodes are told."""
+STATE = "observation.state"
+"""Where a robot's own state is, by LeRobot's custom."""
 
 
-class LeRobotSettings(ImportSettings):
+class LeRobotSettings(StepSettings):
     """Settings of the importer."""
 
     camera: str | None = None
     """Feature that holds the pictures, such as `observation.images.front`; absent: the only one there is."""
     action_key: str = "action"
     """Feature that holds the actions."""
-    every: PositiveInt = 1
-    """Keep every so many frames, counted back from the last: robots are recorded far faster than a model can judge.
-    The action kept is the last before the next frame that is kept."""
 
 
 def import_lerobot(source: Path, folder: Path, settings: LeRobotSettings) -> tuple[DatasetInfo, int]:
     """Import all episodes. Returns the set's metadata and the number of problems. Raises SettingsError."""
     recording = Recording(source, settings)
     origin = Origin(name=source.resolve().name, digest=digest_of(source, recording.files()), rule=RULE)
-    bounds = stated_bounds(source, settings.action_key, len(recording.actions.names))
+    # Statistics are of single moves.
+    adds_up = settings.actions == "relative" and settings.every > 1
+    bounds = None if adds_up else stated_bounds(source, settings.action_key, len(recording.actions.names))
     total = max(len(recording.rows), recording.info.total_episodes or 0)
     return write_imported(
         folder, "lerobot", recording.actions, settings, recording.episodes(), total, origin, stated_bounds=bounds
@@ -91,7 +100,7 @@ class Recording:
     """A LeRobotDataset in a folder."""
 
     def __init__(self, source: Path, settings: LeRobotSettings) -> None:
-        """Open it. Raises SettingsError if it is no LeRobotDataset of version 3, or lacks the camera or the actions."""
+        """Open it. Raises SettingsError if it is no LeRobotDataset, or lacks the camera or the actions."""
         self.source = source
         self._settings = settings
         self.info = read_info(source)
@@ -103,16 +112,16 @@ class Recording:
             raise SettingsError(f"{source}/meta/info.json: its features are nested too deep") from None
         self._is_video = features[self._camera]["dtype"] == "video"
         self.actions = ActionSpace(kind="continuous", names=names)
-        self._tasks = read_tasks(source)
-        self.rows = list(read_episodes(source, self._camera))
+        self._steps = Steps(settings, self.actions)
+        self._tasks = read_tasks(source, self.info)
+        self.rows = list(read_episodes(source, self.info, self._camera))
         """What `meta/episodes` says of each episode, and what cannot be read of it."""
-        self._contradicted = _contradicted(self.rows)
+        self._contradicted = contradicted(self.rows)
         self._table: tuple[Path, pa.Table] | None = None
 
     def files(self) -> set[Path]:
         """All files that an import reads, whether they are there or not."""
-        meta = self.source / "meta"
-        files = {meta / "info.json", meta / "tasks.parquet", *episode_files(self.source)}
+        files = meta_files(self.source, self.info)
         for row in self.rows:
             if isinstance(row, ImportProblem):
                 continue
@@ -133,6 +142,9 @@ class Recording:
             )
         for row in self.rows:
             yield from [row] if isinstance(row, ImportProblem) else self._episode(row)
+        note = self._steps.note()
+        if note is not None:
+            yield note
         yield from self._not_listed()
 
     def _not_listed(self) -> Iterator[ImportProblem]:
@@ -140,7 +152,7 @@ class Recording:
         if promised is None:
             return
         rows = [row.get("episode_index") for row in self.rows if not isinstance(row, ImportProblem)]
-        listed = sorted({int(number) for number in rows if _is_whole(number)})
+        listed = sorted({int(number) for number in rows if is_whole(number)})
         beyond = [number for number in listed if number >= promised]
         edges = [-1, *listed[: len(listed) - len(beyond)], promised]
         gaps = [(one + 1, other - 1) for one, other in itertools.pairwise(edges) if other - one > 1]
@@ -169,6 +181,9 @@ class Recording:
         except ImportProblem as problem:
             yield ImportProblem(f"{self.source}: {name}: {problem}")
             return
+        note = self._look_at(rows) if self._steps.is_looking else None
+        if note is not None:
+            yield note
         for piece in pieces:
             try:
                 yield self._trajectory(piece, row, rows)
@@ -197,6 +212,7 @@ class Recording:
 
     def _read(self, path: Path) -> pa.Table:
         columns = ["episode_index", "frame_index", "task_index", "timestamp", "next.success"]
+        columns += [STATE] if self._steps.is_looking and STATE != self._settings.action_key else []
         camera = [] if self._is_video else [self._camera]
         try:
             return read_columns(path, [*columns, self._settings.action_key, *camera])
@@ -219,27 +235,25 @@ class Recording:
     def _trajectory(self, piece: Piece, row: Mapping[str, Any], rows: pa.Table) -> Trajectory:
         instruction = self._instruction(piece, row)
         # What a piece led to is the first picture of the next; behind the last piece there is none.
-        last_frame = min(piece.stop, rows.num_rows - 1)
-        kept = list(range(last_frame, piece.first - 1, -self._settings.every))[::-1]
-        if len(kept) < 2:
-            raise ImportProblem(f"{last_frame - piece.first + 1} frames are too few for one action")
-        # The action that leads to the next kept frame, most directly.
-        actions = self._actions(rows, [frame - 1 for frame in kept[1:]])
-        last = np.arange(len(actions)) == len(actions) - 1
+        kept = self._steps.kept(piece.first, min(piece.stop, rows.num_rows - 1))
+        actions = self._steps.joined(self._actions(rows.take(self._steps.rows(kept))), kept)
         # Without a word on success a recording counts as one, as in the paper.
         success = flags(rows.slice(piece.first, piece.stop - piece.first), "next.success")
-        succeeded = any(success) if success else True
-        never = np.zeros(len(actions), dtype=bool)
-        return Trajectory(
-            episode_id=piece.name,
-            instruction=instruction,
-            actions=actions,
-            action_names=tuple(self._words(action) for action in actions),
-            sparse_rewards=(last & succeeded).astype(np.float32),
-            terminated=last if succeeded else never,
-            truncated=never if succeeded else last,
-            frames=tuple(self._frames(row, rows, kept)),
+        return trajectory_of_steps(
+            piece.name,
+            instruction,
+            actions,
+            self._steps.words(actions),
+            self._frames(row, rows, kept),
+            succeeded=any(success) if success else True,
         )
+
+    def _look_at(self, rows: pa.Table) -> ImportProblem | None:
+        try:
+            states = numbers(rows, STATE) if STATE in rows.column_names else None
+            return self._steps.look_at(self._actions(rows), states)
+        except ImportProblem:
+            return None  # Told if it concerns a row that is kept.
 
     def _instruction(self, piece: Piece, row: Mapping[str, Any]) -> str:
         """The task of its rows; what the episode's own list says must agree."""
@@ -249,7 +263,7 @@ class Recording:
         if piece.task is not None and self._tasks:
             task = self._tasks.get(piece.task)
             if task is None:
-                raise ImportProblem(f"its task_index {piece.task} has no task in meta/tasks.parquet")
+                raise ImportProblem(f"its task_index {piece.task} has no task in meta/tasks")
             if listed and task not in listed:
                 raise ImportProblem(f"its rows have the task {task!r}, but meta/episodes says {listed}")
         elif len(set(listed)) == 1:
@@ -260,17 +274,14 @@ class Recording:
             raise ImportProblem("its task has no words, so it has no instruction")
         return " ".join(task.split())
 
-    def _actions(self, rows: pa.Table, leading: Sequence[int]) -> np.ndarray:
-        """[T, entries] float32: the actions in these rows."""
-        actions = numbers(rows.take(leading), self._settings.action_key)
+    def _actions(self, rows: pa.Table) -> np.ndarray:
+        """[rows, entries] float32."""
+        actions = numbers(rows, self._settings.action_key)
         if actions.shape[1] != len(self.actions.names):
             raise ImportProblem(
                 f"its actions have {actions.shape[1]} entries, but meta/info.json says {len(self.actions.names)}"
             )
         return actions
-
-    def _words(self, action: np.ndarray) -> str:
-        return ", ".join(f"{name} {value:+.2f}" for name, value in zip(self.actions.names, action, strict=True))
 
     def _frames(self, row: Mapping[str, Any], rows: pa.Table, kept: Sequence[int]) -> Iterator[bytes]:
         if not self._is_video:
@@ -278,8 +289,7 @@ class Recording:
                 yield self._picture(rows, index)
             return
         path = self._video_file(row)
-        bounds = (value_of(row, f"videos/{self._camera}/{edge}_timestamp") for edge in ("from", "to"))
-        start, stop = (_seconds(value, "from_timestamp or to_timestamp") for value in bounds)
+        start, stop = video_span(self.info, row, self._camera)
         stamps = numbers(rows.take(kept), "timestamp", np.float64).reshape(-1)
         times = start + stamps
         tolerance = 0.5 / self.info.fps
@@ -307,10 +317,10 @@ class Recording:
             raise ImportProblem(f"picture {index} cannot be read: {error}") from error
 
     def _data_file(self, row: Mapping[str, Any]) -> Path:
-        return table_file(self.source, self.info.data_path, self._camera, row, "data")
+        return data_file(self.source, self.info, row)
 
     def _video_file(self, row: Mapping[str, Any]) -> Path:
-        return table_file(self.source, self.info.video_path, self._camera, row, f"videos/{self._camera}")
+        return video_file(self.source, self.info, row, self._camera)
 
     def _picture_files(self, tables: set[Path]) -> set[Path]:
         """Files that the tables name as pictures, as far as they are there."""
@@ -324,29 +334,3 @@ class Recording:
             except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError):
                 continue  # Told when an episode of that table has its turn.
         return found
-
-
-def _is_whole(value: Any) -> bool:
-    try:
-        whole_number(value, "")
-    except ImportProblem:
-        return False
-    return True
-
-
-def _contradicted(rows: Sequence[Mapping[str, Any] | ImportProblem]) -> set[int]:
-    """Numbers of episodes that are listed more than once and not in the same way."""
-    listed: dict[int, Mapping[str, Any]] = {}
-    found = set()
-    for row in rows:
-        if not isinstance(row, ImportProblem) and _is_whole(row.get("episode_index")):
-            number = int(row["episode_index"])
-            if listed.setdefault(number, row) != row:
-                found.add(number)
-    return found
-
-
-def _seconds(value: Any, what: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
-        return float(value)
-    raise ImportProblem(f"{what} is {value!r}, but must be a number of seconds from 0")

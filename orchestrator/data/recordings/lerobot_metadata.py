@@ -3,32 +3,39 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from orchestrator.data.recordings.importing import ImportProblem
-from orchestrator.data.recordings.pictures import PictureError, file_below
 from orchestrator.errors import SettingsError
 
-DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
-"""Where files are if `meta/info.json` does not say."""
+DATA_PATHS = {
+    2: "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+    3: "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+}
+VIDEO_PATHS = {
+    2: "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
+    3: "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+}
+"""Where files are in each version if `meta/info.json` does not say."""
 MAX_FPS = 10_000
 MAX_ENTRIES = 10_000
 """Entries of an action at most: a rater is told them one by one."""
 
-_FIELD = re.compile(r"\{(chunk_index|file_index)(:0?\d{1,2}d)?\}|\{video_key\}")
+_FIELDS = {
+    2: re.compile(r"\{(episode_chunk|episode_index)(:0?\d{1,2}d)?\}|\{video_key\}"),
+    3: re.compile(r"\{(chunk_index|file_index)(:0?\d{1,2}d)?\}|\{video_key\}"),
+}
 
 
 @dataclass(frozen=True)
 class RecordingInfo:
     """`meta/info.json`."""
 
+    version: int
+    """2 or 3: whether a file has one episode or several."""
     features: Mapping[str, Mapping[str, Any]]
     """What a row has, by name."""
     fps: float
@@ -38,10 +45,12 @@ class RecordingInfo:
     data_path: str
     video_path: str
     """Names of files, with fields to fill in."""
+    chunks_size: int = 1000
+    """Episodes in a folder, in version 2."""
 
 
 def read_info(source: Path) -> RecordingInfo:
-    """Raises SettingsError if the folder is no LeRobotDataset of version 3."""
+    """Raises SettingsError if the folder is no LeRobotDataset of version 2 or 3."""
     path = source / "meta" / "info.json"
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
@@ -49,11 +58,12 @@ def read_info(source: Path) -> RecordingInfo:
         raise SettingsError(f"{source} is no LeRobotDataset: it has no meta/info.json") from None
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
-    version = str(info.get("codebase_version", "")) if isinstance(info, dict) else ""
-    if not version.startswith("v3"):
+    told = str(info.get("codebase_version", "")) if isinstance(info, dict) else ""
+    version = next((number for number in DATA_PATHS if re.match(rf"v{number}(\.|$)", told)), None)
+    if version is None:
         raise SettingsError(
-            f"{path}: codebase_version is {version!r}, but must be v3.x; convert older recordings with LeRobot's own "
-            "script first"
+            f"{path}: codebase_version is {told!r}, but must be v2.x or v3.x; convert other recordings with LeRobot's "
+            "own scripts first"
         )
     features, fps = info.get("features"), info.get("fps")
     if not isinstance(features, dict) or not all(isinstance(feature, dict) for feature in features.values()):
@@ -63,11 +73,15 @@ def read_info(source: Path) -> RecordingInfo:
     total = info.get("total_episodes")
     try:
         promised = None if total is None else whole_number(total, "total_episodes")
-        data_path = _template(info.get("data_path"), DATA_PATH, "data_path")
-        video_path = _template(info.get("video_path"), VIDEO_PATH, "video_path")
+        data_path = _template(info.get("data_path"), DATA_PATHS, version, "data_path")
+        video_path = _template(info.get("video_path"), VIDEO_PATHS, version, "video_path")
+        size = info.get("chunks_size")
+        chunks_size = 1000 if size is None else whole_number(size, "chunks_size")
+        if not chunks_size:
+            raise ImportProblem("chunks_size is 0, but must be a number of episodes")
     except ImportProblem as problem:
         raise SettingsError(f"{path}: {problem}") from None
-    return RecordingInfo(features, float(fps), promised, data_path, video_path)
+    return RecordingInfo(version, features, float(fps), promised, data_path, video_path, chunks_size)
 
 
 def whole_number(value: Any, what: str) -> int:
@@ -112,63 +126,6 @@ def action_entries(source: Path, features: Mapping[str, Mapping[str, Any]], key:
     return names or tuple(f"a{index}" for index in range(size)), names is not None
 
 
-def read_tasks(source: Path) -> dict[int, str]:
-    """Task by its number. The text is the table's index, whose column pandas names in several ways."""
-    path = source / "meta" / "tasks.parquet"
-    if not path.exists():
-        return {}
-    try:
-        table = read_columns(path)
-        texts = [field.name for field in table.schema if _is_text(field.type)]
-        text = next((name for name in ("task", "__index_level_0__") if name in texts), texts[0] if texts else None)
-        if text is None or [table.column_names.count(name) for name in (text, "task_index")] != [1, 1]:
-            raise ImportProblem(f"it has columns {', '.join(table.column_names)}, but must have task_index and task")
-        tasks: dict[int, str] = {}
-        for row in _rows(table.select(["task_index", text])):
-            number = whole_number(row["task_index"], "task_index")
-            if tasks.setdefault(number, row[text]) != row[text]:
-                raise ImportProblem(f"task_index {number} stands there with two tasks")
-    except ImportProblem as problem:
-        raise SettingsError(f"{path}: {problem}") from None
-    return tasks
-
-
-def read_episodes(source: Path, camera: str) -> Iterator[Mapping[str, Any] | ImportProblem]:
-    """What `meta/episodes` says of each episode. Raises SettingsError if there is no such table."""
-    files = episode_files(source)
-    if not files:
-        raise SettingsError(f"{source} has no meta/episodes/**/*.parquet")
-
-    def wanted(name: str) -> bool:
-        return name in ("episode_index", "tasks", "length") or name.startswith(("data/", f"videos/{camera}/"))
-
-    for file in files:
-        try:
-            # Statistics of every feature stand there too.
-            names = [name for name in _column_names(file) if wanted(name)]
-            yield from _rows(read_columns(file, names))
-        except ImportProblem as problem:
-            yield ImportProblem(f"{file}: its episodes cannot be read: {problem}")
-
-
-def episode_files(source: Path) -> list[Path]:
-    """Tables of `meta/episodes`, in order."""
-    return sorted((source / "meta" / "episodes").rglob("*.parquet"))
-
-
-def table_file(source: Path, template: str, camera: str, place: Mapping[str, Any], prefix: str) -> Path:
-    """The file that an episode's row names by `<prefix>/chunk_index` and so on. Raises ImportProblem."""
-    numbers = {
-        name: whole_number(value_of(place, f"{prefix}/{name}"), f"{prefix}/{name}")
-        for name in ("chunk_index", "file_index")
-    }
-    try:
-        # A Hugging Face cache is all links, so these may lead outside.
-        return file_below(source, template.format(video_key=camera, **numbers), follow_links=False)
-    except PictureError as error:
-        raise ImportProblem(str(error)) from None
-
-
 def value_of(row: Mapping[str, Any], name: str) -> Any:
     """A value of an episode's row. Raises ImportProblem if there is none."""
     if row.get(name) is None:
@@ -176,37 +133,11 @@ def value_of(row: Mapping[str, Any], name: str) -> Any:
     return row[name]
 
 
-def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A table, or those of `columns` that it has. Raises ImportProblem if it cannot be read."""
-    try:
-        if not path.is_file():
-            raise ImportProblem("there is no such file")
-        with pq.ParquetFile(path) as file:
-            present = file.schema_arrow.names
-            return file.read(columns=None if columns is None else [name for name in columns if name in present])
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise ImportProblem(f"the file cannot be read: {error}") from error
-
-
-def _column_names(path: Path) -> list[str]:
-    try:
-        return pq.read_schema(path).names
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise ImportProblem(str(error)) from error
-
-
-def _rows(table: pa.Table) -> list[dict[str, Any]]:
-    try:
-        return table.to_pylist()
-    except (pa.ArrowException, ValueError, OverflowError) as error:
-        raise ImportProblem(str(error)) from error
-
-
-def _template(found: Any, otherwise: str, what: str) -> str:
+def _template(found: Any, otherwise: Mapping[int, str], version: int, what: str) -> str:
     if found is None:
-        return otherwise
-    if not isinstance(found, str) or re.search(r"[{}\0]", _FIELD.sub("", found)):
-        raise ImportProblem(f"{what} is {found!r}, but must be a name of a file such as {otherwise!r}")
+        return otherwise[version]
+    if not isinstance(found, str) or re.search(r"[{}\0]", _FIELDS[version].sub("", found)):
+        raise ImportProblem(f"{what} is {found!r}, but must be a name of a file such as {otherwise[version]!r}")
     return found
 
 
@@ -269,9 +200,3 @@ def _leaves(described: Any, groups: tuple[str, ...]) -> Iterator[_Leaf]:
 def _clean(name: str) -> str:
     """A name in one line that can be written, or nothing."""
     return " ".join(name.encode(errors="ignore").decode().split())
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.data.action_bounds import StatedBounds
 from orchestrator.data.recordings.importing import ImportProblem
-from orchestrator.data.recordings.lerobot_metadata import episode_files, read_columns
+from orchestrator.data.recordings.lerobot_tables import episode_files, read_columns
 
 
 def stated_bounds(source: Path, key: str, size: int) -> StatedBounds | None:

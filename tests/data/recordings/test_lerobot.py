@@ -174,7 +174,8 @@ def test_a_broken_embedded_picture_spoils_its_episode_only(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"codebase_version": "v2.1"}, "codebase_version is 'v2.1', but must be v3"),
+        ({"codebase_version": "v1.6"}, "codebase_version is 'v1.6', but must be v2.x or v3.x"),
+        ({"codebase_version": "v2.1"}, "data_path is .*, but must be a name of a file such as 'data/chunk-{episode"),
         ({"fps": 0}, "fps is 0, but must be"),
         ({"features": {"action": {"dtype": "float32", "shape": [2], "names": None}}}, "it has none"),
     ],
