@@ -10,11 +10,12 @@ from orchestrator.cluster.actors import actor_class
 from orchestrator.cluster.placement import in_bundle
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import made_by_older_rules
-from orchestrator.offline.chain_tasks import TASKS_RULE
-from orchestrator.offline.chain_worlds import ChainWorld, world_of
+from orchestrator.offline.chains.chain_tasks import TASKS_RULE
+from orchestrator.offline.chains.chain_worlds import ChainWorld, world_of
+from orchestrator.offline.chains.judges import ChainJudges
 from orchestrator.offline.data import OfflineData, load_offline_data
 from orchestrator.offline.demands import EVALUATOR, EVALUATOR_DEMAND, offline_demands, placed
-from orchestrator.offline.loop import ChainJudges, OfflineLoop
+from orchestrator.offline.loop import OfflineLoop
 from orchestrator.offline.observation_cache import cached_observations
 from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.runs.checkpoints import Checkpoints

@@ -7,19 +7,12 @@
 
 import json
 import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import ray
-
-from actors.chain_evaluation import TrialResult
 from algorithms.policies import LanguageIQL
-from orchestrator.offline.chain_tasks import TASKS_RULE, ChainTasks
-from orchestrator.offline.data import Encode
+from orchestrator.offline.chains.chain_tasks import TASKS_RULE
+from orchestrator.offline.chains.judges import ChainJudges, chain_metrics
 from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.runs.checkpoints import Checkpoints
 from orchestrator.runs.layout import POLICY_FILE, chain_metric
@@ -40,32 +33,6 @@ class OfflineProgress:
     updates: int = 0
     tasks_rule: int = 1
     """`chain_tasks.TASKS_RULE` when the run began; runs that did not note it began by the first."""
-
-
-class ChainJudges:
-    """The evaluation workers: hands each its share of the trials."""
-
-    def __init__(self, workers: Sequence[Any], tasks: ChainTasks, encode: Encode, sample_seed: int | None) -> None:
-        self._workers = workers
-        self._tasks = tasks
-        self._encoded = dict(zip(tasks.texts, encode(tasks.texts), strict=True))
-        self._sample_seed = sample_seed
-
-    def judge(self, weights: Mapping[str, np.ndarray], start: str) -> list[TrialResult]:
-        """Results of all tasks from one kind of start."""
-        trials = self._tasks.trials_from(start)
-        shared = ray.put((dict(weights), self._encoded))
-        count = len(self._workers)
-        parts = ray.get(
-            [
-                worker.run_shared.remote(shared, trials[number::count], self._sample_seed)
-                for number, worker in enumerate(self._workers)
-            ]
-        )
-        results: list[Any] = [None] * len(trials)
-        for number, part in enumerate(parts):
-            results[number::count] = part
-        return results
 
 
 class OfflineLoop:
@@ -134,16 +101,3 @@ class OfflineLoop:
         if control is None:
             # One number is shown, and sweeps compare by it: that of the last start.
             screen.update(success=metrics[chain_metric(start, "proportion")])
-
-
-def chain_metrics(results: Sequence[TrialResult], start: str, control: str | None = None) -> dict[str, float]:
-    """The proportion of sub-tasks completed, the share of chains completed, and the proportion by chain length."""
-    by_length: dict[int, list[float]] = defaultdict(list)
-    for result in results:
-        by_length[result.num_subtasks].append(result.proportion)
-    values = {
-        "proportion": float(np.mean([result.proportion for result in results])),
-        "success": float(np.mean([result.proportion == 1.0 for result in results])),
-        **{f"proportion_of_{length}": float(np.mean(ones)) for length, ones in sorted(by_length.items())},
-    }
-    return {chain_metric(start, name, control): value for name, value in values.items()}

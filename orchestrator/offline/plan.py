@@ -15,7 +15,7 @@ from algorithms.transitions import Transitions
 from orchestrator.cluster.placement import fits_now
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
-from orchestrator.offline.chain_worlds import world_of
+from orchestrator.offline.chains.chain_worlds import world_of
 from orchestrator.offline.data import Encode, check_labeller, instruction_reader, policy_shape
 from orchestrator.offline.demands import EVALUATOR, offline_demands, placed
 from orchestrator.offline.observation_cache import observation_shape

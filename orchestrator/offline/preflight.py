@@ -1,7 +1,7 @@
 """Checks of an offline run made before anything starts."""
 
 from orchestrator.data.datasets import TrajectoryDataset
-from orchestrator.offline.chain_worlds import world_of
+from orchestrator.offline.chains.chain_worlds import world_of
 from orchestrator.offline.data import check_actions, check_labeller
 from orchestrator.offline.observation_cache import observation_shape
 from orchestrator.offline.settings import OfflineExperiment

@@ -12,7 +12,7 @@ from actors.chain_evaluation import Trial
 from actors.thor.tasks import ExpertAction, Subtask, ThorTask, subtask_of
 from orchestrator.data.recordings.alfred_files import TRAJECTORY_FILE, NotALFRED, parsed, skills_of
 from orchestrator.errors import SettingsError
-from orchestrator.offline.chain_tasks import TASK_STREAM, ChainTasks
+from orchestrator.offline.chains.chain_tasks import TASK_STREAM, ChainTasks
 from orchestrator.offline.settings import ChainEvaluationSettings
 
 

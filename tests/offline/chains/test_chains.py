@@ -18,8 +18,8 @@ from algorithms.language_networks import PolicyShape
 from algorithms.offline_settings import PolicyNetworkSettings
 from orchestrator.data.babyai import BabyAIDataSettings, make_episode, trajectories_of
 from orchestrator.errors import SettingsError
-from orchestrator.offline.chain_tasks import plan_tasks
-from orchestrator.offline.loop import chain_metrics
+from orchestrator.offline.chains.chain_tasks import plan_tasks
+from orchestrator.offline.chains.judges import chain_metrics
 from orchestrator.offline.settings import ChainEvaluationSettings
 
 ROOM = BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=5, subtasks=("goto", "pickup"))

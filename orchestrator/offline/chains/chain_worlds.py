@@ -13,8 +13,8 @@ from actors.thor.settings import ACTION_NAMES, FRAME_PX
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import DatasetInfo
 from orchestrator.errors import SettingsError
-from orchestrator.offline.alfred_tasks import demonstration_files, plan_thor_tasks
-from orchestrator.offline.chain_tasks import ChainTasks, babyai_settings, plan_tasks
+from orchestrator.offline.chains.alfred_tasks import demonstration_files, plan_thor_tasks
+from orchestrator.offline.chains.chain_tasks import ChainTasks, babyai_settings, plan_tasks
 from orchestrator.offline.observation_cache import observation_shape
 from orchestrator.offline.settings import OfflineExperiment
 

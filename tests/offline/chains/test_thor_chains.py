@@ -18,9 +18,9 @@ from orchestrator.data.recordings.alfred import AlfredSettings, import_alfred
 from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
 from orchestrator.kinds import kind_of, load_experiment
-from orchestrator.offline import chain_worlds
-from orchestrator.offline.alfred_tasks import chains_of, plan_thor_tasks
-from orchestrator.offline.chain_worlds import world_of
+from orchestrator.offline.chains import chain_worlds
+from orchestrator.offline.chains.alfred_tasks import chains_of, plan_thor_tasks
+from orchestrator.offline.chains.chain_worlds import world_of
 from orchestrator.offline.data import load_offline_data
 from orchestrator.offline.settings import ChainEvaluationSettings, OfflineExperiment
 from orchestrator.settings.loading import settings_as_yaml

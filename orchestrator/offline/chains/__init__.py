@@ -1,0 +1,1 @@
+"""Judging a policy by chains of sub-tasks in a simulator."""
