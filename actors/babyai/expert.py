@@ -1,22 +1,21 @@
-"""Demonstrations: BabyAI's bot does each sub-task in turn, now and then interrupted by random actions."""
+"""Demonstrations: BabyAI's bot does each sub-task in turn, with detours, now and then interrupted by random actions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from minigrid.utils.baby_ai_bot import BabyAIBot, DisappearedBoxError, Subgoal
 
+from actors.babyai.bot import BOT_ERRORS
+from actors.babyai.detours import Demonstrator
 from actors.babyai.environment import ChainEnvironment, ChainTask
-from actors.babyai.settings import ACTION_NAMES, DROP, LEFT, BabyAISettings
+from actors.babyai.settings import ACTION_NAMES, NO_DETOURS, BabyAISettings, DetourSettings
 from algorithms.images import encode_png
 from algorithms.trajectories import Trajectory
 
-_EXPERT, _SHARE = 2, 3
-"""Set the random streams of demonstrators apart from those of levels."""
+_EXPERT, _SHARE, _DETOURS = 2, 3, 4
+"""Set the random streams of demonstrators apart from those of levels, and from one another."""
 MAX_STEPS_PER_SUBTASK = 64
 """Nothing longer is kept."""
-MOST_SUBGOALS = 1_000
-"""What the bot may add to its plan before one action; it takes a few."""
 
 AUDITS = {"contribution": "int", "distance": "int", "subtask": "int", "subtask_completed": "bool"}
 """Audit columns of a demonstration, and their types."""
@@ -31,65 +30,36 @@ class Demonstration:
     """Share of actions that are drawn evenly instead of the bot's."""
     start_seed: int | None = None
     """Draws the agent's start; None: the task's own."""
-
-
-class EndlessPlan(Exception):
-    """The bot adds to its plan without end, as it may where objects block every way."""
-
-
-class _Plan(list):
-    """The bot's stack of sub-goals, which notes how many were added."""
-
-    num_added = 0
-
-    def append(self, subgoal: Subgoal) -> None:
-        self.num_added += 1
-        if self.num_added > MOST_SUBGOALS:
-            raise EndlessPlan
-        super().append(subgoal)
-
-
-class ChainExpert:
-    """BabyAI's bot, made anew for each sub-task. It sees what the agent would see, so it also looks around."""
-
-    def __init__(self, environment: ChainEnvironment) -> None:
-        self._environment = environment
-        self._bot: BabyAIBot | None = None
-
-    def begin_subtask(self) -> None:
-        """Forget what was seen: a new sub-task begins."""
-        self._bot = None
-
-    def act(self, last_action: int | None) -> int:
-        """The next action, given the one that was taken, which need not be the one proposed.
-
-        Raises AssertionError, DisappearedBoxError or EndlessPlan where the bot does not know how to go on.
-        """
-        level = self._environment.level
-        if self._bot is None:
-            # The bot cannot begin with full hands.
-            if level.carrying is not None:
-                return DROP if level.grid.get(*level.front_pos) is None else LEFT
-            self._bot, last_action = BabyAIBot(level), None
-            self._bot.stack = _Plan(self._bot.stack)
-        self._bot.stack.num_added = 0
-        return int(self._bot.replan(last_action))
+    detours: DetourSettings = NO_DETOURS
+    """Where it goes before it does what is asked."""
+    fails_at: int | None = None
+    """Number of the sub-task at which the demonstrator ends after its detour, without doing it; None: it does all."""
 
 
 def demonstrate(environment: ChainEnvironment, seed: int, demonstration: Demonstration) -> Trajectory | None:
-    """A trajectory that completes its chain, or None if the bot does not get there. Equal arguments, equal result."""
+    """A trajectory that ends as the demonstration is to, or None if it does not come to that: if the bot does not get
+    to the end of the chain, or does what it was to fail at by chance. Equal arguments, equal result."""
     task = demonstration.task
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_EXPERT, task.index, task.chain_length)))
+    rng = _generator(seed, _EXPERT, task)
     max_steps = MAX_STEPS_PER_SUBTASK * task.chain_length
     options = {"task": task, "max_steps": max_steps, "start_seed": demonstration.start_seed}
     observation, info = environment.reset(options=options)
     recorder = _Recorder(observation)
-    expert, last_action = ChainExpert(environment), None
-    for _ in range(max_steps):
+    demonstrator = Demonstrator(
+        environment.level, demonstration.detours, _generator(seed, _DETOURS, task), demonstration.fails_at
+    )
+    demonstrator.begin_subtask(0)
+    last_action, subtask_began = None, 0
+    for step in range(max_steps):
         try:
-            action = expert.act(last_action)
-        except (AssertionError, DisappearedBoxError, EndlessPlan, IndexError, RecursionError):
+            action = demonstrator.act(last_action)
+        except BOT_ERRORS:
             return None
+        if action is None:
+            # A failure is seen in what is done; one without an action shows nothing.
+            return (
+                recorder.trajectory(task.name, info["instruction"], completed=False) if step > subtask_began else None
+            )
         if rng.random() < demonstration.random_share:
             action = int(rng.integers(len(ACTION_NAMES)))
         audit = {"subtask": info["num_completed"]}
@@ -99,13 +69,18 @@ def demonstrate(environment: ChainEnvironment, seed: int, demonstration: Demonst
         audit |= {name: info[name] for name in ("contribution", "subtask_completed") if name in info}
         recorder.add(action, observation, audit)
         last_action = action
-        if info["subtask_completed"]:
-            expert.begin_subtask()
         if terminated:
-            return recorder.trajectory(task.name, info["instruction"])
+            return recorder.trajectory(task.name, info["instruction"]) if demonstration.fails_at is None else None
         if truncated:
             return None
+        if info["subtask_completed"]:
+            demonstrator.begin_subtask(info["num_completed"])
+            subtask_began = step + 1
     return None
+
+
+def _generator(seed: int, stream: int, task: ChainTask) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, task.index, task.chain_length)))
 
 
 def random_share(seed: int, index: int, bounds: tuple[float, float]) -> float:
@@ -167,7 +142,7 @@ class _Recorder:
             self._audits[name].append(value)
         self._see(observation)
 
-    def trajectory(self, episode_id: str, instruction: str) -> Trajectory:
+    def trajectory(self, episode_id: str, instruction: str, completed: bool = True) -> Trajectory:
         length = len(self._actions)
         last = np.arange(length) == length - 1
         return Trajectory(
@@ -175,9 +150,9 @@ class _Recorder:
             instruction=instruction,
             actions=np.array(self._actions, dtype=np.int64),
             action_names=tuple(ACTION_NAMES[action] for action in self._actions),
-            sparse_rewards=last.astype(np.float32),
-            terminated=last,
-            truncated=np.zeros(length, dtype=bool),
+            sparse_rewards=(last & completed).astype(np.float32),
+            terminated=last & completed,
+            truncated=last & (not completed),
             frames=tuple(self._frames),
             symbolic=np.stack(self._symbolic),
             # Distance is -1 where objects block every way.

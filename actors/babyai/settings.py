@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from algorithms.settings import PositiveInt, Settings
+from algorithms.settings import Fraction, PositiveInt, Settings
 
 ACTION_NAMES = ("turn left", "turn right", "move forward", "pick up", "drop", "toggle", "do nothing")
 """BabyAI's seven actions in words, by number."""
@@ -19,6 +19,24 @@ Split = Literal["train", "held_out", "held_out_pairs"]
 """`held_out`: seeds that `train` never draws. `held_out_pairs`: besides, each chain names an object of a kind and
 colour that does not occur in `train`."""
 SPLITS: tuple[Split, ...] = ("train", "held_out", "held_out_pairs")
+
+
+class DetourSettings(Settings):
+    """Demonstrators that first go to something else: completed, not necessarily optimal, as RG-VLM's data is."""
+
+    probability: Fraction = 0.0
+    """Before each sub-task the demonstrator makes a detour with this probability, and then does what is asked."""
+    kind: Literal["key", "ball", "box", "door"] = "ball"
+    """A detour leads to the nearest thing of this kind, of any colour, until the agent faces one; there is none where a
+    level has none. What is in hand is put down first. Where the way completes the sub-task, that is that."""
+    max_actions: PositiveInt = 30
+    """A detour ends after so many actions, wherever that is."""
+    failing_share: Fraction = 0.0
+    """Share of chains that fail: at a sub-task drawn evenly the recording ends after a detour. It is truncated there,
+    not terminated, and nobody is paid."""
+
+
+NO_DETOURS = DetourSettings()
 
 
 class BabyAISettings(Settings):

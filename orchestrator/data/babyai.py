@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.expert import AUDITS, Demonstration, demonstrate, random_share
-from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, BabyAISettings, Split
+from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, NO_DETOURS, BabyAISettings, DetourSettings, Split
 from actors.babyai.skills import skills_of
 from algorithms.settings import Fraction, PositiveInt, Settings
 from algorithms.trajectories import Trajectory
@@ -22,6 +23,8 @@ ATTEMPTS = 100
 """Levels that are tried for one episode; the expert fails in one of ten at most."""
 EPISODES_PER_TASK = 4
 """Episodes that one call to a worker makes."""
+_FAILING = 5
+"""Sets the random stream of chains that fail apart from those of `actors.babyai`."""
 
 Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 """Something like `map`, which may call the function in other processes; results come in order."""
@@ -41,6 +44,8 @@ class BabyAIDataSettings(Settings):
     """`train`; `held_out`, seeds that `train` never draws; `held_out_pairs`, which name unseen objects too."""
     random_share: tuple[Fraction, Fraction] = (0.0, 0.3)
     """Each episode's share of random actions among the expert's is drawn evenly between these."""
+    detours: DetourSettings = NO_DETOURS
+    """Demonstrators that first go to something else, and some that fail; by default none."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides every level and every action."""
     babyai: BabyAISettings = BabyAISettings()
@@ -77,24 +82,40 @@ def dataset_info(settings: BabyAIDataSettings, name: str) -> DatasetInfo:
         frame_px=settings.babyai.frame_px,
         symbolic_shape=settings.babyai.symbolic_shape,
         audits=AUDITS,
-        settings=settings.model_dump(mode="json"),
+        settings=noted_settings(settings),
         origin=Origin(rule=BABYAI_RULE),
     )
 
 
-def make_episode(settings: BabyAIDataSettings, number: int) -> Trajectory:
-    """The chain of that number, demonstrated: the first of its own levels that the expert completes.
+def noted_settings(settings: BabyAIDataSettings) -> dict[str, Any]:
+    """The settings as `metadata.json` has them. Without detours they are what they were before there were any, so that
+    the same settings make the same files, and a set that was begun then is gone on with."""
+    without = {"detours"} if settings.detours == NO_DETOURS else set()
+    return settings.model_dump(mode="json", exclude=without)
 
-    Raises SettingsError if it completes none.
+
+def make_episode(settings: BabyAIDataSettings, number: int) -> Trajectory:
+    """The chain of that number, demonstrated: the first of its own levels that the expert completes, or fails at where
+    it is to fail.
+
+    Raises SettingsError if there is none.
     """
     environment = ChainEnvironment(settings.babyai, settings.seed)
     length = _length_of(settings, number)
+    fails_at = _failing_subtask(settings, number)
     for index in range(number * ATTEMPTS, (number + 1) * ATTEMPTS):
         share = random_share(settings.seed, index, settings.random_share)
         task = ChainTask(settings.split, index, length)
-        trajectory = demonstrate(environment, settings.seed, Demonstration(task, share))
+        shown = Demonstration(task, share, detours=settings.detours, fails_at=fails_at)
+        trajectory = demonstrate(environment, settings.seed, shown)
         if trajectory is not None:
             return trajectory
+    if fails_at is not None:
+        raise SettingsError(
+            f"in none of {ATTEMPTS} chains of {length} sub-tasks the expert failed at number {fails_at + 1} after a "
+            f"detour to a {settings.detours.kind}: take more objects, another detours.kind, or a detours.failing_share "
+            "of 0"
+        )
     raise SettingsError(
         f"the expert completed none of {ATTEMPTS} chains of {length} sub-tasks: lower random_share, or take more room "
         "and fewer objects"
@@ -121,6 +142,13 @@ def _number_of(settings: BabyAIDataSettings, episode_id: str) -> int:
 def _length_of(settings: BabyAIDataSettings, number: int) -> int:
     """Sub-tasks of the chain of that number."""
     return settings.chain_lengths[number % len(settings.chain_lengths)]
+
+
+def _failing_subtask(settings: BabyAIDataSettings, number: int) -> int | None:
+    """At which of its sub-tasks the chain of that number fails, from 0; None if it does not."""
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(_FAILING, number)))
+    fails, subtask = rng.random() < settings.detours.failing_share, int(rng.integers(_length_of(settings, number)))
+    return subtask if fails else None
 
 
 def _chains(settings: BabyAIDataSettings, first: int, spread: Spread) -> Iterator[list[Trajectory]]:

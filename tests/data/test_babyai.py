@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from actors.babyai.settings import BabyAISettings
+from actors.babyai.settings import BabyAISettings, DetourSettings
 from orchestrator.cli.main import app
 from orchestrator.data import babyai as babyai_data
 from orchestrator.data import writer
@@ -92,6 +92,25 @@ def test_a_set_begun_before_its_origin_was_noted_is_compared_with_what_is_made_n
         generate(few, tmp_path / "other")
 
 
+def test_a_set_with_detours_is_the_same_however_it_is_made_and_fails_as_often_as_asked(tmp_path, monkeypatch):
+    detours = DetourSettings(probability=0.5, kind="box", failing_share=0.4)
+    settings = SETTINGS.model_copy(update={"detours": detours, "unit": "subtask"})
+    generate(settings, tmp_path / "one")
+    # Other processes may be done in any order; results come in theirs.
+    generate(settings, tmp_path / "other", lambda make, tasks: reversed([make(task) for task in [*tasks][::-1]]))
+    dataset = TrajectoryDataset(tmp_path / "one")
+    assert [pq.read_table(tmp_path / "one" / part).equals(pq.read_table(tmp_path / "other" / part))
+            for part in dataset.parts] == [True] * len(dataset.parts)  # fmt: skip
+    assert [problem for problem in dataset.problems() if not problem.is_note] == []
+    episodes = list(dataset.episodes(frames=False))
+    failed = [one for one in episodes if one.truncated[-1]]
+    assert 1 <= len(failed) <= 8 and not any(one.sparse_rewards.any() or one.terminated.any() for one in failed)
+    assert all(one.terminated[-1] and one.sparse_rewards[-1] == 1 for one in episodes if one not in failed)
+    assert BabyAIDataSettings.model_validate(dataset.info.settings) == settings
+    # Sets without detours note what they noted before there were any.
+    assert "detours" not in dataset_info(SETTINGS, "set").settings
+
+
 def test_another_seed_makes_other_episodes():
     other = SETTINGS.model_copy(update={"seed": 1})
     assert make_episode(SETTINGS, 0).frames == make_episode(SETTINGS, 0).frames != make_episode(other, 0).frames
@@ -110,6 +129,8 @@ def test_chains_that_nobody_completes_are_an_error(monkeypatch):
         ("chain_lengths=[7]", "at most 6"),
         ("chain_lengths=[]", "chain_lengths is empty"),
         ("random_share=[0.5, 0.1]", "must not be above"),
+        ("detours.probability=1.5", "detours.probability = 1.5: must be at most 1"),
+        ("detours={kind: cup}", "must be one of 'key', 'ball', 'box', 'door'"),
         ("babyai.num_objects=500", "above a third"),
     ],
 )
