@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from algorithms.trajectories import Trajectory
 from orchestrator.data.recordings.importing import ImportProblem, digest_of, write_imported
+from orchestrator.data.recordings.in_parallel import in_parallel
 from orchestrator.data.recordings.lerobot_metadata import (
     action_entries,
     choose_camera,
@@ -285,8 +286,7 @@ class Recording:
 
     def _frames(self, row: Mapping[str, Any], rows: pa.Table, kept: Sequence[int]) -> Iterator[bytes]:
         if not self._is_video:
-            for index in kept:
-                yield self._picture(rows, index)
+            yield from in_parallel(lambda index: self._picture(rows, index), kept)
             return
         path = self._video_file(row)
         start, stop = video_span(self.info, row, self._camera)

@@ -4,10 +4,11 @@ What comes from outside is looked at with care: few formats, eight bits a colour
 lies outside the recording.
 """
 
+import functools
 import io
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from algorithms.images import encode_png
+from orchestrator.data.recordings.in_parallel import in_parallel
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_PIXELS = 2**26
@@ -60,8 +62,20 @@ def file_below(folder: Path, name: str, follow_links: bool = True) -> Path:
     return path
 
 
+def stored_frames(images: Iterable[Image.Image | bytes | Path], height: int | None) -> Iterator[bytes]:
+    """What `stored_frame` makes of each picture, a few ahead on all processors. Raises PictureError."""
+    return in_parallel(functools.partial(stored_frame, height=height), images)
+
+
 def video_frames(path: Path, times: Sequence[float], fps: float, height: int | None) -> Iterator[bytes]:
-    """PNG files of a video's frames nearest to these times in seconds, which rise. Raises PictureError."""
+    """PNG files of a video's frames nearest to these times in seconds, which rise. Raises PictureError.
+
+    Decoded in the caller's thread, and packed on all processors meanwhile.
+    """
+    return in_parallel(lambda frame: stored_frame(frame.to_image(), height), _nearest(path, times, fps))
+
+
+def _nearest(path: Path, times: Sequence[float], fps: float) -> Iterator[Any]:
     import av
 
     waiting = list(reversed(times))
@@ -76,24 +90,24 @@ def video_frames(path: Path, times: Sequence[float], fps: float, height: int | N
                     raise PictureError("the video has a frame without a time")
                 this = float(frame.pts * stream.time_base), frame
                 while waiting and this[0] >= waiting[-1]:
-                    yield _frame_at(waiting.pop(), [this, before or this], fps, height)
+                    yield _frame_at(waiting.pop(), [this, before or this], fps)
                 if not waiting:
                     return
                 before = this
     except (av.FFmpegError, OSError, IndexError, OverflowError) as error:
         raise PictureError(f"the video cannot be read: {error}") from error
     while waiting:
-        yield _frame_at(waiting.pop(), [before] if before else [], fps, height)
+        yield _frame_at(waiting.pop(), [before] if before else [], fps)
 
 
-def _frame_at(time_s: float, candidates: Sequence[tuple[float, Any]], fps: float, height: int | None) -> bytes:
+def _frame_at(time_s: float, candidates: Sequence[tuple[float, Any]], fps: float) -> Any:
     nearest = min(candidates, key=lambda candidate: abs(candidate[0] - time_s), default=None)
     if nearest is None or abs(nearest[0] - time_s) > 0.5 / fps:
         raise PictureError(f"the video has no frame at {time_s:.3f} s")
     layout = nearest[1].format
     if layout.name.startswith("gray") and layout.components[0].bits > 8:
         raise PictureError(_DEEP.format(layout.name))
-    return stored_frame(nearest[1].to_image(), height)
+    return nearest[1]
 
 
 _DEEP = "grey of more than eight bits ({}) is depth or the like, and no colours"
