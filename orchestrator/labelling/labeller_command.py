@@ -9,6 +9,7 @@ import numpy as np
 
 from actors.rating.labellers.labeller import Labeller
 from actors.rating.labellers.settings import RandomLabeller
+from actors.rating.labellers.truth import AUDIT, TruthScores
 from algorithms.progress import ProgressRequest
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
@@ -84,10 +85,22 @@ def make_labeller(settings: LabelSettings, dataset: TrajectoryDataset) -> tuple[
         from actors.rating.labellers.topreward import TopReward
 
         return TopReward(chosen), {}
+    if chosen.kind == "truth":
+        check_audit(dataset)
+        return TruthScores(chosen), {}
     from actors.rating.labellers.random_rewards import RandomRewards
 
     mean = mean_reward(dataset, chosen)
     return RandomRewards(chosen, mean), {"mean": mean}
+
+
+def check_audit(dataset: TrajectoryDataset) -> None:
+    """Raise SettingsError unless the set notes what each action did."""
+    if AUDIT not in dataset.info.audits:
+        raise SettingsError(
+            f"labeller.kind = 'truth': {dataset.folder} has no column audit_{AUDIT}, for nobody knows of "
+            f"{dataset.info.source!r} what an action truly did; sets of `likert data babyai` have it"
+        )
 
 
 def mean_reward(dataset: TrajectoryDataset, chosen: RandomLabeller) -> float:

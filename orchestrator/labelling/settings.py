@@ -29,6 +29,7 @@ USED_BY = {
     "gvl": OF_ALL | OF_RATER,
     "topreward": OF_ALL | OF_RATER,
     "random": OF_ALL,
+    "truth": OF_ALL | {"rewards"},
 }
 """Fields that a labeller looks at; RG-VLM looks at all."""
 

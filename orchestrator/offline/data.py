@@ -9,6 +9,7 @@ import numpy as np
 from algorithms.action_scale import ActionScale
 from algorithms.instructions import Vocabulary, split
 from algorithms.language_networks import PolicyShape
+from algorithms.reward_forms import formed
 from algorithms.trajectories import Trajectory
 from algorithms.transitions import Transitions
 from algorithms.windows import join_sparse
@@ -46,9 +47,10 @@ class OfflineData:
 
 
 def load_offline_data(
-    dataset: TrajectoryDataset, settings: OfflineDataSettings, more_texts: Sequence[str]
+    dataset: TrajectoryDataset, settings: OfflineDataSettings, more_texts: Sequence[str], discount: float
 ) -> OfflineData:
-    """Read a data set; `more_texts` are instructions that evaluation will give. Raises SettingsError.
+    """Read a data set; `more_texts` are instructions that evaluation will give, `discount` is the policy's, which some
+    forms of reward depend on. Raises SettingsError.
 
     Observations stay on disk; the rest takes some 50 bytes for each action.
     """
@@ -67,7 +69,7 @@ def load_offline_data(
         columns["first_state"].append(np.full(length, first))
         columns["actions"].append(trajectory.actions)
         things += trajectory.action_objects
-        columns["rewards"].append(rewards_to_learn(trajectory, settings.reward))
+        columns["rewards"].append(rewards_to_learn(trajectory, settings.reward, discount))
         columns["terminated"].append(trajectory.terminated)
         columns["instruction"].append(np.full(length, texts.setdefault(trajectory.instruction, len(texts))))
     if not episode_ids:
@@ -115,15 +117,22 @@ def policy_shape(
     return shape, objects
 
 
-def rewards_to_learn(trajectory: Trajectory, settings: OfflineRewardSettings) -> np.ndarray:
+def rewards_to_learn(trajectory: Trajectory, settings: OfflineRewardSettings, discount: float) -> np.ndarray:
     """Rewards float32 [T]; NaN where the labeller gave none. Raises SettingsError if it labelled nothing in the set."""
     sparse = trajectory.sparse_rewards
     if settings.labeller == SPARSE:
         return settings.dense_weight * sparse + np.float32(settings.shift)
     if settings.labeller not in trajectory.rewards:
         raise SettingsError(_no_labeller(settings.labeller, list(trajectory.rewards)))
-    dense = settings.dense_weight * trajectory.rewards[settings.labeller] + np.float32(settings.shift)
-    return join_sparse(dense, sparse, settings.sparse)
+    dense = formed(
+        trajectory.rewards[settings.labeller],
+        sparse,
+        settings.form,
+        weight=settings.dense_weight,
+        middle=settings.middle,
+        discount=discount,
+    )
+    return join_sparse(dense + np.float32(settings.shift), sparse, settings.sparse)
 
 
 def check_labeller(dataset: TrajectoryDataset, labeller: str) -> None:

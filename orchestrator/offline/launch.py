@@ -47,7 +47,7 @@ def run_offline(experiment: OfflineExperiment, progress: RunProgress, parent: Pa
     progress.update(phase="drawing tasks")
     tasks = world.plan(tuple(first_rows))
     progress.update(phase="reading the data")
-    data = load_offline_data(dataset, experiment.data, tasks.texts)
+    data = load_offline_data(dataset, experiment.data, tasks.texts, experiment.policy.discount)
     if data.transitions.num_unlabelled:
         share = data.transitions.num_unlabelled / len(data.transitions)
         progress.note(f"{data.transitions.num_unlabelled:,} actions ({share:.1%}) have no label: no reward is made up")

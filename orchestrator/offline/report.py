@@ -26,8 +26,8 @@ from orchestrator.storage.writing import write_text
 
 RG_VLM = "rg_vlm"
 """Labellers with this beginning are RG-VLM; one that ends on `_sparse` has joined the sparse reward already."""
-RANDOM = "random"
-"""Labellers with this beginning are controls."""
+CONTROLS = ("random", "truth")
+"""Labellers with these beginnings are controls: no model made them."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Method:
     @property
     def is_other_vlm(self) -> bool:
         """Another model's labels: neither RG-VLM nor a control."""
-        return not (self.is_rg_vlm or self.cloning or self.labeller == "sparse" or self.labeller.startswith(RANDOM))
+        return not (self.is_rg_vlm or self.cloning or self.labeller == "sparse" or self.labeller.startswith(CONTROLS))
 
     @property
     def drop(self) -> Interval | None:
@@ -208,9 +208,16 @@ def _method(name: str, runs: Sequence[RunData]) -> Method:
         joins_sparse=reward.sparse != "none"
         or (reward.labeller.startswith(RG_VLM) and reward.labeller.endswith("_sparse")),
         altered=", ".join(
-            f"{what} {value:g}"
-            for what, value, usual in (("weight", reward.dense_weight, 1.0), ("shift", reward.shift, 0.0))
-            if value != usual
+            ([f"form {reward.form}"] if reward.form != "scores" else [])
+            + [
+                f"{what} {value:g}"
+                for what, value, usual in (
+                    ("middle", reward.middle, 0.0),
+                    ("weight", reward.dense_weight, 1.0),
+                    ("shift", reward.shift, 0.0),
+                )
+                if value != usual
+            ]
         ),
         cloning=settings.policy.actor_loss == "cloning",
         returns={start: _scores(runs, chain_metric(start, "proportion")) for start in starts},

@@ -9,6 +9,7 @@ from actors.babyai.settings import MAX_CHAIN, Split
 from actors.thor.settings import ThorSettings
 from algorithms.label_settings import LabellerName, SparseJoin
 from algorithms.offline_settings import IQLSettings
+from algorithms.reward_forms import RewardForm
 from algorithms.settings import PositiveFloat, PositiveInt, Settings
 from orchestrator.settings.experiment import CheckpointSettings, Experiment
 
@@ -20,8 +21,16 @@ class OfflineRewardSettings(Settings):
 
     labeller: LabellerName = "sparse"
     """`sparse`: 1 for the action that completes the instruction. Else a labeller of the data set, such as `rgvlm`."""
+    form: RewardForm = "scores"
+    """What the labeller's rewards become. `scores`: each its action's own (published). `progress`: for a labeller whose
+    rewards say how far it has come, such as GVL's with `reward: level`: discounted differences of it (Ng et al. 1999).
+    `cumulated`: the same of the sum of rewards so far. `success`: divided so that a trajectory's sum to its sparse
+    reward, so that neither delay nor failure pays (RUDDER, Arjona-Medina et al. 2019)."""
+    middle: float = 0.0
+    """Taken from each reward before all else, for `scores` and `cumulated`: of rewards in [0, 1], 0.5 makes an action
+    cost what scores below 5 of 10. Best above what the labeller gives actions that lead away. Published: 0."""
     dense_weight: PositiveFloat = 1.0
-    """Factor on the labeller's rewards."""
+    """Factor on the labeller's rewards, in whatever form."""
     shift: float = 0.0
     """Added to every reward of the labeller, after the factor. Rewards that are never negative pay for delay; -1 makes
     each step cost, as the D4RL antmaze runs of IQL have it. Published: not said."""
@@ -34,6 +43,15 @@ class OfflineRewardSettings(Settings):
             raise ValueError(
                 f"sparse: {self.sparse!r} joins the sparse reward to itself; name a labeller, or leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _form_fits(self) -> "OfflineRewardSettings":
+        if self.labeller == "sparse" and self.form != "scores":
+            raise ValueError(f"form {self.form!r} is for a labeller's rewards; name a labeller, or leave it out")
+        if self.middle and (self.labeller == "sparse" or self.form in ("progress", "success")):
+            of = "the sparse reward" if self.labeller == "sparse" else f"form {self.form!r}"
+            raise ValueError(f"middle {self.middle:g} means nothing to {of}; leave it out")
         return self
 
 

@@ -41,7 +41,7 @@ def label(dataset, labeller, rewards):
 
 def load(dataset, **changes):
     settings = OfflineDataSettings(path=dataset.folder, **changes)
-    return load_offline_data(dataset, settings, ["some words that no episode has , eleven of them in all"])
+    return load_offline_data(dataset, settings, ["some words that no episode has , eleven of them in all"], 0.97)
 
 
 def test_transitions_are_those_of_the_episodes(dataset):
@@ -83,10 +83,17 @@ def trajectory(rewards):
         ({"labeller": "rg_vlm", "sparse": "replace", "dense_weight": 2.0}, [1.0, np.nan, 1.0]),
         ({"labeller": "rg_vlm", "shift": -1.0}, [-0.5, np.nan, -0.2]),
         ({"labeller": "rg_vlm", "shift": -1.0, "sparse": "max"}, [0.0, np.nan, 1.0]),
+        # Signed about 0.6, and the sparse reward.
+        ({"labeller": "rg_vlm", "middle": 0.6, "dense_weight": 0.5, "sparse": "sum"}, [-0.05, np.nan, 1.1]),
+        # 0.5 * 0.5 - 0 and nothing behind a frame whose progress nobody told.
+        ({"labeller": "rg_vlm", "form": "progress"}, [0.25, np.nan, np.nan]),
+        # Sums 0.25, 0.25 and 0.8: 0.5 * 0.25 - 0, and 0.5 * 0.8 - 0.25.
+        ({"labeller": "rg_vlm", "form": "cumulated", "middle": 0.25}, [0.125, np.nan, 0.15]),
+        ({"labeller": "rg_vlm", "form": "success", "dense_weight": 2.6}, [1.0, np.nan, 1.6]),
     ],
 )
 def test_rewards_by_labeller_and_how_the_sparse_one_joins(settings, expected):
-    rewards = rewards_to_learn(trajectory([0.5, np.nan, 0.8]), OfflineRewardSettings(**settings))
+    rewards = rewards_to_learn(trajectory([0.5, np.nan, 0.8]), OfflineRewardSettings(**settings), 0.5)
     np.testing.assert_allclose(rewards, expected, atol=1e-6)
 
 
@@ -247,3 +254,16 @@ def test_instructions_may_be_sentence_embeddings_of_any_model(dataset, sentence_
 def test_a_sentence_model_that_is_not_there_is_named(dataset):
     with pytest.raises(SettingsError, match=r"data.sentence_model = '/nowhere/model' cannot be loaded"):
         load(dataset, sentence_model="/nowhere/model")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"form": "success"}, "form 'success' is for a labeller's rewards"),
+        ({"middle": 0.5}, "middle 0.5 means nothing to the sparse reward"),
+        ({"labeller": "gvl", "form": "progress", "middle": 0.5}, "middle 0.5 means nothing to form 'progress'"),
+    ],
+)
+def test_settings_of_a_form_that_would_do_nothing_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        OfflineRewardSettings(**settings)

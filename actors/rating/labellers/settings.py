@@ -144,6 +144,21 @@ class RandomLabeller(Settings):
     """Decides the rewards, with the episode's id."""
 
 
+class TruthLabeller(Settings):
+    """The control that shows what right scores would be worth, and how right they must be: the simulator's own account
+    of what each action did, with so many of the scores made wrong. Privileged: no rater has it, no policy may."""
+
+    kind: Literal["truth"] = "truth"
+    """Which labeller."""
+    scale: Literal["binary", "graded"] = "graded"
+    """Scores like a rater's. `graded`: 10 for an action that ended or shortened the way, 0 where it lengthened it, 5
+    for one that did neither. `binary`: 10 for the first, 0 for both others."""
+    wrong_share: Fraction = 0.0
+    """Share of scores that are replaced by another one of the scale, drawn evenly."""
+    seed: Seed = 0
+    """Decides which scores are wrong, with the episode's id."""
+
+
 LabellerSettings = Annotated[
     RgVlmLabeller
     | ClipLabeller
@@ -152,6 +167,7 @@ LabellerSettings = Annotated[
     | RoboClipLabeller
     | GvlLabeller
     | TopRewardLabeller
-    | RandomLabeller,
+    | RandomLabeller
+    | TruthLabeller,
     Field(discriminator="kind"),
 ]

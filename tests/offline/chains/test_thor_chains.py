@@ -175,7 +175,7 @@ def test_other_data_and_larger_pictures_are_refused(file, alfred, tmp_path):
 
 
 def test_actions_become_pairs_of_action_and_object_class(dataset, file):
-    data = load_offline_data(dataset, load_experiment(file).data, [])
+    data = load_offline_data(dataset, load_experiment(file).data, [], 0.97)
     assert data.objects == ("", "Fridge", "Microwave", "Mug")
     assert (data.shape.num_actions, data.shape.num_objects, data.shape.action_size) == (12, 4, 16)
     pairs = [(ACTION_NAMES[action], data.objects[thing]) for action, thing in data.transitions.actions]
@@ -203,7 +203,7 @@ def trained(alfred, dataset):
     experiment = OfflineExperiment.model_validate(values)
     world = world_of(experiment, dataset)
     tasks = world.plan(())
-    data = load_offline_data(dataset, experiment.data, tasks.texts)
+    data = load_offline_data(dataset, experiment.data, tasks.texts, 0.97)
     policy = build_language_iql(experiment.policy, data.shape, 0)
     policy.set_transitions(data.transitions)
     return experiment, world, tasks, data, policy
