@@ -96,6 +96,26 @@ def lerobot(
         tell_made(out, *import_lerobot(source, out, _settings(LeRobotSettings, settings, "of the import")))
 
 
+@data.command()
+@plain
+def export(
+    folder: Annotated[Path, typer.Argument(help="A data set.")],
+    out: Annotated[Path, typer.Argument(help="A folder that is empty, or not there yet.")],
+    settings: Overrides = None,
+) -> None:
+    """Write a data set as others read it, with rewards: `likert data export data/robot OUT format=lerobot`.
+
+    format=minari for Minari. The settings stand in docs/datasets.md.
+    """
+    from orchestrator.data.exports.exporting import ExportSettings
+    from orchestrator.data.exports.formats import export_to
+    from orchestrator.data.telling import tell_exported
+
+    with _written_to(out):
+        chosen = _settings(ExportSettings, settings, "of the export")
+        tell_exported(out, chosen.format, export_to(folder, out, chosen))
+
+
 def _bounds_of(entry: str) -> tuple[str, tuple[float, float]]:
     name, _, values = entry.rpartition("=")
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from orchestrator.data.action_bounds import KnownBounds, recorded_actions, told_bounds, with_bounds
 from orchestrator.data.check import Problem
 from orchestrator.data.datasets import LABELS_LOCK, TrajectoryDataset
+from orchestrator.data.exports.exporting import Survey
 from orchestrator.data.metadata import read_info, write_info
 from orchestrator.data.schema import DatasetInfo, made_by_older_rules
 from orchestrator.errors import LikertError, SettingsError
@@ -62,6 +63,12 @@ def tell_made(folder: Path, info: DatasetInfo, num_problems: int = 0) -> None:
         raise DataProblems(
             f"the source has {num_problems:,} problems, each named above; all that has none was imported into {folder}"
         )
+
+
+def tell_exported(folder: Path, kind: str, survey: Survey) -> None:
+    """Say what was written."""
+    beside = f", beside it {', '.join(survey.labellers)}" if survey.labellers else ""
+    print(f"{folder}: {kind}, {survey.num_episodes:,} episodes; the reward is that of {survey.reward}{beside}")
 
 
 def tell(problems: Iterable[Problem], limit: int) -> int:

@@ -28,6 +28,7 @@ from algorithms.trajectories import Trajectory
 from orchestrator.data.recordings.importing import ImportProblem, digest_of, write_imported
 from orchestrator.data.recordings.in_parallel import in_parallel
 from orchestrator.data.recordings.lerobot_metadata import (
+    action_choices,
     action_entries,
     choose_camera,
     read_info,
@@ -76,8 +77,8 @@ def import_lerobot(source: Path, folder: Path, settings: LeRobotSettings) -> tup
     recording = Recording(source, settings)
     origin = Origin(name=source.resolve().name, digest=digest_of(source, recording.files()), rule=RULE)
     # Statistics are of single moves.
-    adds_up = settings.actions == "relative" and settings.every > 1
-    bounds = None if adds_up else stated_bounds(source, settings.action_key, len(recording.actions.names))
+    has_others = (settings.actions == "relative" and settings.every > 1) or recording.actions.kind == "discrete"
+    bounds = None if has_others else stated_bounds(source, settings.action_key, len(recording.actions.names))
     total = max(len(recording.rows), recording.info.total_episodes or 0)
     return write_imported(
         folder, "lerobot", recording.actions, settings, recording.episodes(), total, origin, stated_bounds=bounds
@@ -112,7 +113,8 @@ class Recording:
         except RecursionError:
             raise SettingsError(f"{source}/meta/info.json: its features are nested too deep") from None
         self._is_video = features[self._camera]["dtype"] == "video"
-        self.actions = ActionSpace(kind="continuous", names=names)
+        choices = action_choices(features[settings.action_key])
+        self.actions = ActionSpace(kind="discrete" if choices else "continuous", names=choices or names)
         self._steps = Steps(settings, self.actions)
         self._tasks = read_tasks(source, self.info)
         self.rows = list(read_episodes(source, self.info, self._camera))
@@ -276,7 +278,13 @@ class Recording:
         return " ".join(task.split())
 
     def _actions(self, rows: pa.Table) -> np.ndarray:
-        """[rows, entries] float32."""
+        """[rows, entries] float32, or [rows] int64 where they are numbers of choices."""
+        if self.actions.kind == "discrete":
+            found = whole_numbers(rows, self._settings.action_key)
+            unknown = next((number for number in found if number >= len(self.actions.names)), None)
+            if unknown is not None:
+                raise ImportProblem(f"its action {unknown} is unknown: there are {len(self.actions.names)} choices")
+            return np.array(found, dtype=np.int64)
         actions = numbers(rows, self._settings.action_key)
         if actions.shape[1] != len(self.actions.names):
             raise ImportProblem(

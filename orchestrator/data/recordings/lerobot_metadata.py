@@ -126,6 +126,14 @@ def action_entries(source: Path, features: Mapping[str, Mapping[str, Any]], key:
     return names or tuple(f"a{index}" for index in range(size)), names is not None
 
 
+def action_choices(feature: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the choices that an action is the number of, as our own exports note them; nothing in other sets."""
+    choices = feature.get("choices")
+    is_number = str(feature.get("dtype")).startswith("int") and feature.get("shape") == [1]
+    is_named = isinstance(choices, list) and all(isinstance(name, str) and _clean(name) for name in choices)
+    return tuple(map(_clean, choices)) if is_number and is_named and choices else ()
+
+
 def value_of(row: Mapping[str, Any], name: str) -> Any:
     """A value of an episode's row. Raises ImportProblem if there is none."""
     if row.get(name) is None:

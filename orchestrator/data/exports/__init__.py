@@ -1,0 +1,1 @@
+"""Data sets of ours, written in the formats of others."""
