@@ -60,18 +60,20 @@ def _size_in_proportion(width: int, height: int, min_pixels: int, max_pixels: in
 def fitted_size(width: int, height: int, min_pixels: int, max_pixels: int, token_px: int) -> tuple[int, int]:
     """Width and height, in whole tokens of `token_px` pixels a side, that a picture is resized to.
 
-    It is the size of `qwen_vl_utils.smart_resize`, if that keeps the bounds. Where it does not, because few sizes or
-    none lie between them, it is the one between them with the nearest proportions, if neither side is stretched more
-    than MOST_STRETCH times against the other; else the largest in proportion that `max_pixels` allows.
+    It is the size of `qwen_vl_utils.smart_resize`, if that keeps the bounds and is none that the library itself would
+    refuse as too long. Where it is not, because few sizes or none lie between the bounds, it is the one between them
+    with the nearest proportions, if neither side is stretched more than MOST_STRETCH times against the other; else the
+    largest in proportion that `max_pixels` allows.
     """
     size = _usual_size(width, height, min_pixels, max_pixels, token_px)
-    if min_pixels <= math.prod(size) <= max_pixels:
+    if min_pixels <= math.prod(size) <= max_pixels and _is_short(size):
         return size
 
     def stretch(size: tuple[int, int]) -> float:
         return abs(math.log(size[0] * height / (size[1] * width)))
 
-    within = min(_sizes_between(min_pixels, max_pixels, token_px), key=stretch, default=None)
+    between = filter(_is_short, _sizes_between(min_pixels, max_pixels, token_px))
+    within = min(between, key=stretch, default=None)
     if within is not None and stretch(within) <= math.log(MOST_STRETCH) + 1e-9:
         return within
     return _largest_size(width, height, max_pixels, token_px)
@@ -103,6 +105,10 @@ def _sizes_between(min_pixels: int, max_pixels: int, token_px: int) -> Iterator[
         fewest_rows = math.ceil(min_pixels / (columns * token_px**2))
         for rows in range(fewest_rows, most // columns + 1):
             yield columns * token_px, rows * token_px
+
+
+def _is_short(size: tuple[int, int]) -> bool:
+    return max(size) < LONGEST_RATIO * min(size)
 
 
 def _decoded(number: int, image: bytes, of: int) -> Image.Image:

@@ -53,6 +53,8 @@ def test_square_pictures_are_brought_to_the_size_that_the_pocket_raters_know(sid
         (10, 10, (13_328, 13_328, 28), (112, 112)),
         # Not one token is allowed.
         (50, 40, (100, 100, 28), (28, 28)),
+        # One token by 201 would be as large as wanted, but too long to be looked at.
+        (1, 101, (156_801, 157_584, 28), (28, 3976)),
         # Patches of sixteen pixels: Qwen3-VL.
         (300, 200, (65_536, 16_777_216, 32), (320, 224)),
     ],
@@ -70,7 +72,7 @@ def sized_as_the_library_does(width, height, least, more, token_px):
     assert fitted[0] % token_px == fitted[1] % token_px == 0
     assert math.prod(fitted) <= max(most, token_px**2)
     rows, columns = smart_resize(height, width, token_px, least, most)
-    if least <= rows * columns <= most:
+    if least <= rows * columns <= most and max(rows, columns) < LONGEST_RATIO * min(rows, columns):
         assert fitted == (columns, rows)
     elif least <= math.prod(fitted) <= most:
         # What was chosen between the bounds keeps its size if it is looked at again.
