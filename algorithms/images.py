@@ -102,14 +102,32 @@ def reduce_image(images: np.ndarray, px: int) -> np.ndarray:
         raise ValueError(f"cannot reduce pictures of {width} x {height} pixels to {px} x {px}")
     if px == height:
         return images
-    weights = _area_weights(height, px)
     reduced = np.empty((len(images), px, px, 3), dtype=np.uint8)
     for source, target in zip(images, reduced, strict=True):
-        rows = np.tensordot(weights, source.astype(np.float64), axes=(1, 0))
-        sums = np.einsum("xw,ywc->yxc", weights, rows, optimize=True)
-        # Halves are rounded up.
-        target[:] = np.floor(sums / height**2 + 0.5)
+        target[:] = reduce_frame(source, px, px)
     return reduced
+
+
+def reduced_width(height: int, width: int, px: int) -> int:
+    """Width of a picture of `height` x `width` that is made `px` high and keeps its shape; 1 at least."""
+    return max(1, (2 * width * px + height) // (2 * height))
+
+
+def reduce_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A picture uint8 [H, W, 3] made smaller, to uint8 [height, width, 3], as `reduce_image` does.
+
+    Raises:
+        ValueError: it is smaller than that already.
+    """
+    rows_in, columns_in, _ = image.shape
+    if height > rows_in or width > columns_in:
+        raise ValueError(f"cannot reduce a picture of {columns_in} x {rows_in} pixels to {width} x {height}")
+    if (height, width) == (rows_in, columns_in):
+        return image
+    rows = np.tensordot(_area_weights(rows_in, height), image.astype(np.float64), axes=(1, 0))
+    sums = np.einsum("xw,ywc->yxc", _area_weights(columns_in, width), rows, optimize=True)
+    # Halves are rounded up.
+    return np.floor(sums / (rows_in * columns_in) + 0.5).astype(np.uint8)
 
 
 def join_frames(frames: Sequence[np.ndarray]) -> np.ndarray:

@@ -56,6 +56,17 @@ def asked_of(instruction: torch.Tensor) -> Asked:
     return Asked(*torch.unique(instruction, dim=0, return_inverse=True))
 
 
+def critic_actions(shape: PolicyShape, actions: torch.Tensor) -> torch.Tensor:
+    """Actions as critics see them, float32 [B, action_size]: one-hot vectors of discrete ones and of their objects."""
+    if not shape.num_actions:
+        return actions
+    if not shape.num_objects:
+        return functional.one_hot(actions.long(), shape.num_actions).float()
+    sizes = (shape.num_actions, shape.num_objects)
+    parts = [functional.one_hot(part, size) for part, size in zip(actions.long().unbind(1), sizes, strict=True)]
+    return torch.cat(parts, dim=-1).float()
+
+
 class InstructionEncoder(nn.Module):
     """Word ids through one transformer layer to [B, size]; a sentence embedding through a linear layer."""
 

@@ -1,5 +1,6 @@
 """The gradient step of implicit Q-learning as an RLlib learner."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 
+from algorithms.fitted_q import FittedQ, FittedQPlan
 from algorithms.policies.batched_learner import BatchedLearner
 from algorithms.policies.iql_losses import (
     advantage_weights,
@@ -69,3 +71,33 @@ class LanguageIQLLearner(BatchedLearner):
     def set_observation_normalisation(self, shift: np.ndarray, scale: np.ndarray) -> None:
         """See `LanguageIQLModule.set_observation_normalisation`."""
         self._iql.set_observation_normalisation(shift, scale)
+
+    # ------------------------------------------------------------------------------------------------ judging
+
+    def predict(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See `LanguageIQLModule.predict`, of columns of `Transitions.batch`."""
+        columns = self._tensors(batch)
+        found = self._iql.predict(columns["observation"], columns["instruction"], columns["action"])
+        return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+
+    def start_fitted_q(self, plan: FittedQPlan) -> None:
+        """Begin to evaluate the policy as it is now; `update_fitted_q`, then `fitted_q_values`."""
+        self._fitted_q = FittedQ(self._iql.actor, self._iql.shape, self.config.network, plan)
+
+    def update_fitted_q(self, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
+        """A gradient step for each batch."""
+        for batch in batches:
+            self._fitted_q.update(self._tensors(batch))
+
+    def fitted_q_values(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What the policy is worth from these states on, float32 [B, R]."""
+        columns = self._tensors(batch)
+        return self._fitted_q.values(columns["observation"], columns["instruction"]).cpu().numpy()
+
+    def end_fitted_q(self) -> None:
+        """Give its memory back."""
+        del self._fitted_q
+
+    def _tensors(self, batch: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        # Copied, since arrays out of an object store are read-only and torch warns about those.
+        return {name: torch.from_numpy(np.array(column)).to(self._device) for name, column in batch.items()}

@@ -9,10 +9,9 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from torch import nn
-from torch.nn import functional
 
 from algorithms.language_actor import LanguageActor
-from algorithms.language_networks import Asked, LanguageEncoder, PolicyShape, asked_of
+from algorithms.language_networks import Asked, LanguageEncoder, PolicyShape, asked_of, critic_actions
 from algorithms.offline_settings import PolicyNetworkSettings
 from algorithms.policies.seeded_module import SeededModule
 from algorithms.policies.twin_critic import TwinCritic
@@ -55,6 +54,11 @@ class LanguageCritic(nn.Module):
         return self.q(features, actions), self.value_head(features).squeeze(-1), next_value.squeeze(-1)
 
     @torch.no_grad()
+    def value(self, observation: torch.Tensor, asked: Asked) -> torch.Tensor:
+        """V [B], without gradient."""
+        return self.value_head(self.encoder(observation, asked)).squeeze(-1)
+
+    @torch.no_grad()
     def lower_q(self, observation: torch.Tensor, asked: Asked, actions: torch.Tensor) -> torch.Tensor:
         """min(Q1, Q2) [B], without gradient."""
         return self.q(self.encoder(observation, asked), actions).amin(dim=0)
@@ -94,21 +98,24 @@ class LanguageIQLModule(SeededModule, InferenceOnlyAPI):
         result = {LOG_PROB: self.actor.log_prob(observation, asked, actions)}
         if self._cloning:
             return result
-        seen_actions = self._as_critics_see(actions)
+        seen_actions = critic_actions(self.shape, actions)
         result[Q_PREDICTED], result[VALUE], result[NEXT_VALUE] = self.critic(
             observation, batch[Columns.NEXT_OBS][OBSERVATION], asked, seen_actions
         )
         result[Q_TARGET] = self.target_critic.lower_q(observation, asked, seen_actions)
         return result
 
-    def _as_critics_see(self, actions: torch.Tensor) -> torch.Tensor:
-        if not self.shape.num_actions:
-            return actions
-        if not self.shape.num_objects:
-            return functional.one_hot(actions.long(), self.shape.num_actions).float()
-        sizes = (self.shape.num_actions, self.shape.num_objects)
-        parts = [functional.one_hot(part, size) for part, size in zip(actions.long().unbind(1), sizes, strict=True)]
-        return torch.cat(parts, dim=-1).float()
+    @torch.no_grad()
+    def predict(
+        self, observation: torch.Tensor, instruction: torch.Tensor, actions: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """The `likeliest` actions, `log_prob` [B] of these ones and, unless it is cloning, the states' `value` [B]."""
+        asked = asked_of(instruction)
+        found = {
+            "likeliest": self.actor.act(observation, instruction),
+            "log_prob": self.actor.log_prob(observation, asked, actions),
+        }
+        return found if self._cloning else found | {"value": self.critic.value(observation, asked)}
 
     @torch.no_grad()
     def set_observation_normalisation(self, shift: np.ndarray, scale: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """Implicit Q-learning from recorded, labelled transitions, conditioned on language, as an RLlib algorithm."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, TIMERS
 
+from algorithms.fitted_q import FittedQPlan
 from algorithms.language_networks import PolicyShape
 from algorithms.offline_settings import IQLSettings
 from algorithms.policies.fed_algorithm import UPDATES_PER_CALL, FedAlgorithm, shares
@@ -88,6 +89,30 @@ class LanguageIQL(FedAlgorithm):
             weights = {COMPONENT_RL_MODULE: learner[COMPONENT_RL_MODULE]}
             self.eval_env_runner_group.foreach_env_runner(lambda runner: runner.set_state(weights))
         return super().evaluate(*args, **kwargs)
+
+    # ------------------------------------------------------------------------------------------------ judging
+
+    def predict(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Of columns of `Transitions.batch`: the policy's `likeliest` actions, the recorded ones' `log_prob` [B] and,
+        unless it is cloning, the states' `value` [B]."""
+        return self._on_learner(lambda learner: learner.predict(batch))
+
+    def fitted_q(
+        self,
+        plan: FittedQPlan,
+        batches: Iterable[Sequence[Mapping[str, np.ndarray]]],
+        starts: Iterable[Mapping[str, np.ndarray]],
+    ) -> np.ndarray:
+        """What the policy is worth from the first states `starts` on, float32 [E, R], fitted to the batches.
+
+        Both are columns of `Transitions.batch`, of `batches` with `reward` and `reward_known` as [B, R].
+        """
+        self._on_learner(lambda learner: learner.start_fitted_q(plan))
+        for some in batches:
+            self._on_learner(lambda learner, some=some: learner.update_fitted_q(some))
+        found = [self._on_learner(lambda learner, one=one: learner.fitted_q_values(one)) for one in starts]
+        self._on_learner(lambda learner: learner.end_fitted_q())
+        return np.concatenate(found)
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 

@@ -1,7 +1,7 @@
 """From a labelled data set to what IQL learns from: transitions, and instructions as the policy reads them."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from orchestrator.data.action_bounds import recorded_actions, scale_for
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.schema import SPARSE
 from orchestrator.errors import SettingsError
+from orchestrator.offline.held_out.episodes import HeldOutEpisodes
+from orchestrator.offline.held_out.split import recording_of, succeeded
 from orchestrator.offline.observation_cache import cached_observations, observation_shape
 from orchestrator.offline.settings import OfflineDataSettings, OfflineRewardSettings
 
@@ -34,10 +36,14 @@ class OfflineData:
     """What a run learns from, and what its policy must fit."""
 
     transitions: Transitions
+    sparse: np.ndarray
+    """[N] float32: their sparse rewards, whatever is learned from."""
     shape: PolicyShape
     encode: Encode
     episode_ids: tuple[str, ...]
     """Episodes learned from."""
+    held_out: HeldOutEpisodes | None = None
+    """Episodes that judge; None where none are held out."""
     objects: tuple[str, ...] = ()
     """Classes of objects that actions are about, by number, the first of them none; empty where a set has no objects.
     Actions are then pairs (action, object class)."""
@@ -47,23 +53,32 @@ class OfflineData:
 
 
 def load_offline_data(
-    dataset: TrajectoryDataset, settings: OfflineDataSettings, more_texts: Sequence[str], discount: float
+    dataset: TrajectoryDataset,
+    settings: OfflineDataSettings,
+    more_texts: Sequence[str],
+    discount: float,
+    held_out: Container[str] = (),
 ) -> OfflineData:
     """Read a data set; `more_texts` are instructions that evaluation will give, `discount` is the policy's, which some
     forms of reward depend on. Raises SettingsError.
 
-    Observations stay on disk; the rest takes some 50 bytes for each action.
+    Of episodes whose names are in `held_out` nothing is learned, not even words. Observations stay on disk; the rest
+    takes some 50 bytes for each action.
     """
     observations, first_rows = cached_observations(dataset, settings)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
+    sparse: list[np.ndarray] = []
     texts: dict[str, int] = {}
+    learned_texts: dict[str, None] = {}
     things: list[str] = []
-    episode_ids = []
+    names: list[str] = []
+    successes: list[bool] = []
     for trajectory in dataset.episodes(frames=False, symbolic=False):
         first = first_rows.get(trajectory.episode_id)
         if first is None:
             continue  # Its pictures could not be read; a warning has said so.
-        episode_ids.append(trajectory.episode_id)
+        names.append(trajectory.episode_id)
+        successes.append(succeeded(trajectory))
         length = len(trajectory)
         columns["state"].append(first + np.arange(length))
         columns["first_state"].append(np.full(length, first))
@@ -72,26 +87,48 @@ def load_offline_data(
         columns["rewards"].append(rewards_to_learn(trajectory, settings.reward, discount))
         columns["terminated"].append(trajectory.terminated)
         columns["instruction"].append(np.full(length, texts.setdefault(trajectory.instruction, len(texts))))
-    if not episode_ids:
+        sparse.append(trajectory.sparse_rewards)
+        if trajectory.episode_id not in held_out:
+            learned_texts[trajectory.instruction] = None
+    if not names:
         raise SettingsError(f"{dataset.folder} has no episode that can be read; `likert data check` says why")
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
     scale = action_scale(dataset)
     if scale is not None:
         _refuse_not_finite(dataset, joined["actions"])
         joined["actions"] = scale.scale(joined["actions"])
-    if np.isnan(joined["rewards"]).all():
-        raise SettingsError(
-            f"{dataset.folder}: not one action has a reward of {settings.reward.labeller!r}; "
-            "run `likert label` to its end"
-        )
-    encode, num_words = instruction_reader(list(texts), more_texts, settings)
+    encode, num_words = instruction_reader(list(learned_texts), [*more_texts, *texts], settings)
     encoded = encode(list(texts))
     shape, objects = policy_shape(dataset, settings, num_words, encoded.shape[1], set(things))
     if objects:
         numbers = {name: number for number, name in enumerate(objects)}
         joined["actions"] = np.stack([joined["actions"], [numbers[name] for name in things]], axis=1)
-    transitions = Transitions(observations, instructions=encoded, **joined)
-    return OfflineData(transitions, shape, encode, tuple(episode_ids), objects, scale)
+    lengths = np.array([len(part) for part in sparse], dtype=np.int64)
+    out = np.array([name in held_out for name in names])
+    rows_out, all_sparse = np.repeat(out, lengths), np.concatenate(sparse)
+
+    def transitions(rows: np.ndarray) -> Transitions:
+        return Transitions(observations, instructions=encoded, **{n: column[rows] for n, column in joined.items()})
+
+    if np.isnan(joined["rewards"][~rows_out]).all():
+        raise SettingsError(
+            f"{dataset.folder}: not one action has a reward of {settings.reward.labeller!r}; "
+            "run `likert label` to its end"
+        )
+    judging = None
+    if out.any():
+        recordings = [recording_of(dataset.info.source, name) for name in names]
+        judging = HeldOutEpisodes(
+            transitions(rows_out),
+            sparse=all_sparse[rows_out],
+            lengths=lengths[out],
+            succeeded=np.array(successes)[out],
+            recording=np.unique(recordings, return_inverse=True)[1][out],
+        )
+    learned_names = tuple(name for name in names if name not in held_out)
+    return OfflineData(
+        transitions(~rows_out), all_sparse[~rows_out], shape, encode, learned_names, judging, objects, scale
+    )
 
 
 def policy_shape(

@@ -13,10 +13,15 @@ def offline_demands(experiment: OfflineExperiment) -> list[Demand]:
     """Everything that an offline run asks of the cluster beside its driver."""
     gpus = experiment.policy.num_gpus
     wish = GpuWish(OFFLINE_POLICY_SHARE, only_with_gpu=True) if gpus is None else None
-    evaluators = Demand(EVALUATOR, experiment.evaluation.num_workers, EVALUATOR_DEMAND, "evaluation.num_workers")
+    # Without a simulator the policy's learner judges.
+    evaluators = (
+        [Demand(EVALUATOR, experiment.chains.num_workers, EVALUATOR_DEMAND, "evaluation.num_workers")]
+        if experiment.chains is not None
+        else []
+    )
     if gpus == 0.0:
-        return [evaluators]
-    return [evaluators, Demand(POLICY_LEARNER, 1, resources_of(1.0, gpus, None, {}), "policy.num_gpus", wish)]
+        return evaluators
+    return [*evaluators, Demand(POLICY_LEARNER, 1, resources_of(1.0, gpus, None, {}), "policy.num_gpus", wish)]
 
 
 def placed(experiment: OfflineExperiment) -> OfflineExperiment:

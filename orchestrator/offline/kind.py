@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.runs.kind import Kind, Work
-from orchestrator.runs.layout import chain_metric
+from orchestrator.runs.layout import chain_metric, held_out_metric
 
 if TYPE_CHECKING:
     from orchestrator.cluster.placement import Demand
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class OfflineKind(Kind):
-    """IQL learns from a labelled data set, and is judged by chains of sub-tasks. Steps are gradient steps."""
+    """IQL learns from a labelled data set, and is judged by chains of sub-tasks or by held-out episodes. Steps are
+    gradient steps."""
 
     name = "offline"
     settings = OfflineExperiment
@@ -70,11 +71,18 @@ class OfflineKind(Kind):
         return plan_offline(experiment)
 
     def score(self, experiment: OfflineExperiment) -> str:
-        """Proportion of sub-tasks completed, from the last of the experiment's starts."""
-        return chain_metric(experiment.evaluation.starts[-1], "proportion")
+        """Proportion of sub-tasks completed, from the last of the experiment's starts; without a simulator, how well
+        its actions agree with those of held-out episodes."""
+        if experiment.chains is None:
+            return held_out_metric("agreement")
+        return chain_metric(experiment.chains.starts[-1], "proportion")
 
     def report(self, runs: "Sequence[RunData]", out: Path) -> list[Path]:
-        """`chains.md`, `chains.csv`, `chains.png`."""
+        """`chains.md`, `chains.csv`, `chains.png`; of runs without a simulator `held_out.md` and so on."""
+        from orchestrator.offline.held_out.report import write_held_out_report
         from orchestrator.offline.report import write_offline_report
 
-        return write_offline_report(runs, out)
+        judged_by_chains = [run for run in runs if run.experiment.chains is not None]
+        others = [run for run in runs if run.experiment.chains is None]
+        paths = write_offline_report(judged_by_chains, out) if judged_by_chains else []
+        return paths + (write_held_out_report(others, out) if others else [])

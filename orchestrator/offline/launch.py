@@ -15,6 +15,10 @@ from orchestrator.offline.chains.chain_worlds import ChainWorld, world_of
 from orchestrator.offline.chains.judges import ChainJudges
 from orchestrator.offline.data import OfflineData, load_offline_data
 from orchestrator.offline.demands import EVALUATOR, EVALUATOR_DEMAND, offline_demands, placed
+from orchestrator.offline.evaluation_settings import ChainEvaluationSettings
+from orchestrator.offline.held_out.judge import HeldOutJudge
+from orchestrator.offline.held_out.split import draw_held_out, read_successes
+from orchestrator.offline.judging import Judge
 from orchestrator.offline.loop import OfflineLoop
 from orchestrator.offline.observation_cache import cached_observations
 from orchestrator.offline.settings import OfflineExperiment
@@ -42,21 +46,13 @@ def run_offline(experiment: OfflineExperiment, progress: RunProgress, parent: Pa
     progress.update(phase="reading the data")
     if (word := made_by_older_rules(dataset.info)) is not None:
         progress.note(f"{experiment.data.path}: {word}")
-    world = world_of(experiment, dataset)
-    _, first_rows = cached_observations(dataset, experiment.data)
-    progress.update(phase="drawing tasks")
-    tasks = world.plan(tuple(first_rows))
-    progress.update(phase="reading the data")
-    data = load_offline_data(dataset, experiment.data, tasks.texts, experiment.policy.discount)
+    data, judge = judged_data(experiment, dataset, progress)
     if data.transitions.num_unlabelled:
         share = data.transitions.num_unlabelled / len(data.transitions)
         progress.note(f"{data.transitions.num_unlabelled:,} actions ({share:.1%}) have no label: no reward is made up")
     policy = build_language_iql(here.policy, data.shape, experiment.seed)
     policy.set_transitions(data.transitions)
-    sample_seed = experiment.seed if experiment.evaluation.sample_actions else None
-    loop = OfflineLoop(
-        experiment, policy, ChainJudges(_start_evaluators(experiment, world, data), tasks, data.encode, sample_seed)
-    )
+    loop = OfflineLoop(experiment, policy, judge)
     home = RunHome(experiment.run_folder)
     checkpoints = Checkpoints(home.folder / CHECKPOINTS_FOLDER, experiment.checkpoint.keep, home)
     restored = restore_newest(loop, checkpoints)
@@ -64,7 +60,7 @@ def run_offline(experiment: OfflineExperiment, progress: RunProgress, parent: Pa
         write_text(home.folder / SETTINGS_FILE, settings_as_yaml(experiment))
         if restored is not None:
             progress.note(f"going on from {home.address(restored)}")
-            if loop.progress.tasks_rule != TASKS_RULE:
+            if experiment.chains is not None and loop.progress.tasks_rule != TASKS_RULE:
                 progress.note(
                     "an older likert-rl began this run and judged it by other tasks: the evaluations from here on are "
                     "not to be compared with those before (docs/offline.md)"
@@ -73,8 +69,38 @@ def run_offline(experiment: OfflineExperiment, progress: RunProgress, parent: Pa
     home.finish()
 
 
-def _start_evaluators(experiment: OfflineExperiment, world: ChainWorld, data: OfflineData) -> list[Any]:
-    settings = experiment.evaluation
+def judged_data(
+    experiment: OfflineExperiment, dataset: TrajectoryDataset, progress: RunProgress
+) -> tuple[OfflineData, Judge]:
+    """What is learned from, and who judges. Ray is connected, unless there is no simulator.
+
+    Raises SettingsError if the data has too little to be judged by.
+    """
+    _, first_rows = cached_observations(dataset, experiment.data)
+    if experiment.held_out is not None:
+        successes = read_successes(dataset, first_rows)
+        held_out = draw_held_out(dataset.folder, dataset.info.source, successes, experiment.held_out)
+        data = load_offline_data(dataset, experiment.data, (), experiment.policy.discount, held_out)
+        progress.note(
+            f"{len(held_out):,} of {len(successes):,} episodes are held out to judge by, of which "
+            f"{sum(successes[name] for name in held_out):,} succeeded"
+        )
+        return data, HeldOutJudge(experiment, data, dataset.info.actions.names)
+    settings = experiment.chains
+    assert settings is not None
+    world = world_of(experiment, dataset)
+    progress.update(phase="drawing tasks")
+    tasks = world.plan(tuple(first_rows))
+    progress.update(phase="reading the data")
+    data = load_offline_data(dataset, experiment.data, tasks.texts, experiment.policy.discount)
+    workers = _start_evaluators(experiment, settings, world, data)
+    sample_seed = experiment.seed if settings.sample_actions else None
+    return data, ChainJudges(workers, tasks, data.encode, sample_seed, settings.starts)
+
+
+def _start_evaluators(
+    experiment: OfflineExperiment, settings: ChainEvaluationSettings, world: ChainWorld, data: OfflineData
+) -> list[Any]:
     face = PolicyFace(
         data.shape,
         experiment.policy.network,

@@ -1,4 +1,4 @@
-"""The offline loop of RG-VLM (Lee et al. 2025): learn from labelled trajectories, judge by chains of sub-tasks.
+"""The offline loop of RG-VLM (Lee et al. 2025): learn from labelled trajectories, and have the policy judged.
 
     trajectories (Parquet) -> windows -> two-turn query -> score per action -> labels (Parquet) -> IQL -> evaluation
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 from algorithms.policies import LanguageIQL
 from orchestrator.offline.chains.chain_tasks import TASKS_RULE
-from orchestrator.offline.chains.judges import ChainJudges, chain_metrics
+from orchestrator.offline.judging import Judge
 from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.runs.checkpoints import Checkpoints
-from orchestrator.runs.layout import POLICY_FILE, chain_metric
+from orchestrator.runs.layout import POLICY_FILE
 from orchestrator.runs.tracking import Tracker
 from orchestrator.screen.run_progress import RunProgress
 from orchestrator.storage.writing import write_arrays, write_json
@@ -38,10 +38,10 @@ class OfflineProgress:
 class OfflineLoop:
     """One run. The parts are handed in; `restore` may put them back to a checkpoint; `run` drives them to the end."""
 
-    def __init__(self, experiment: OfflineExperiment, policy: LanguageIQL, judges: ChainJudges) -> None:
+    def __init__(self, experiment: OfflineExperiment, policy: LanguageIQL, judge: Judge) -> None:
         self._experiment = experiment
         self._policy = policy
-        self._judges = judges
+        self._judge = judge
         self.progress = OfflineProgress(tasks_rule=TASKS_RULE)
 
     def run(self, tracker: Tracker, screen: RunProgress, checkpoints: Checkpoints) -> None:
@@ -94,10 +94,8 @@ class OfflineLoop:
 
     def _evaluate(self, tracker: Tracker, screen: RunProgress, control: str | None = None) -> None:
         screen.update(phase="evaluation", env_steps=self.progress.updates)
-        weights = self._policy.actor_weights()
-        for start in self._experiment.evaluation.starts:
-            metrics = chain_metrics(self._judges.judge(weights, start), start, control)
-            tracker.log(metrics, self.progress.updates)
+        last = self.progress.updates == self._experiment.total_updates
+        metrics = self._judge.metrics(self._policy, control=control, last=last)
+        tracker.log(metrics, self.progress.updates)
         if control is None:
-            # One number is shown, and sweeps compare by it: that of the last start.
-            screen.update(success=metrics[chain_metric(start, "proportion")])
+            screen.update(success=metrics[self._judge.score])

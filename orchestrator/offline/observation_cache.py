@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from actors.babyai.view import egocentric, egocentric_shape
-from algorithms.images import decode_png, reduce_image
+from algorithms.images import decode_png, reduce_frame, reduced_width
 from algorithms.trajectories import Trajectory
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
@@ -42,12 +42,14 @@ def observation_shape(dataset: TrajectoryDataset, settings: OfflineDataSettings)
         return (*recorded, 3)
     if settings.image_px is None:
         raise SettingsError(f"data.image_px: the frames of {dataset.folder} differ in size; name one, such as 64")
-    if recorded is not None and (recorded[0] != recorded[1] or recorded[0] < settings.image_px):
+    if recorded is None:
+        return (settings.image_px, settings.image_px, 3)
+    if recorded[0] < settings.image_px:
         raise SettingsError(
-            f"data.image_px = {settings.image_px}: frames of {recorded[0]} x {recorded[1]} pixels cannot be made that; "
-            "square ones can be made smaller. Leave image_px out, and choose the size at the import, by frame_px"
+            f"data.image_px = {settings.image_px}: frames of {recorded[1]} x {recorded[0]} pixels cannot be made that "
+            "high; they can be made smaller. Leave image_px out, or choose the size at the import, by frame_px"
         )
-    return (settings.image_px, settings.image_px, 3)
+    return (settings.image_px, reduced_width(*recorded, settings.image_px), 3)
 
 
 def cached_observations(dataset: TrajectoryDataset, settings: OfflineDataSettings) -> tuple[np.ndarray, dict[str, int]]:
@@ -89,4 +91,17 @@ def _states(trajectory: Trajectory, observation: str, shape: tuple[int, ...]) ->
         return
     for png in trajectory.frames:
         frame = decode_png(png)
-        yield frame if frame.shape == shape else reduce_image(frame[None], shape[0])[0]
+        try:
+            yield frame if frame.shape == shape else _reduced(frame, shape)
+        except ValueError as error:
+            raise SettingsError(
+                f"data.image_px = {shape[0]}: episode {trajectory.episode_id}: {error}; the set's frames differ in "
+                "size. Import it anew with frame_px, which makes them alike"
+            ) from None
+
+
+def _reduced(frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    height, width, _ = frame.shape
+    if reduced_width(height, width, shape[0]) != shape[1]:
+        raise ValueError(f"a frame of {width} x {height} pixels would lose its shape at {shape[1]} x {shape[0]}")
+    return reduce_frame(frame, shape[0], shape[1])

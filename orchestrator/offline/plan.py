@@ -18,6 +18,9 @@ from orchestrator.errors import SettingsError
 from orchestrator.offline.chains.chain_worlds import world_of
 from orchestrator.offline.data import Encode, check_labeller, instruction_reader, policy_shape
 from orchestrator.offline.demands import EVALUATOR, offline_demands, placed
+from orchestrator.offline.evaluation_settings import ChainEvaluationSettings
+from orchestrator.offline.held_out.plan import held_out_parts
+from orchestrator.offline.held_out.split import draw_held_out, read_successes
 from orchestrator.offline.observation_cache import observation_shape
 from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.runs.plan import Part, Plan, each, seconds_of, size
@@ -34,8 +37,13 @@ def plan_offline(experiment: OfflineExperiment) -> Plan:
     here = placed(experiment)
     dataset = TrajectoryDataset(here.data.path)
     check_labeller(dataset, here.data.reward.labeller)
+    world = world_of(here, dataset) if here.chains is not None else None
     observation_shape(dataset, here.data)
-    world_of(here, dataset).check()
+    if world is not None:
+        world.check()
+    held_out: frozenset[str] = frozenset()
+    if here.held_out is not None:
+        held_out = draw_held_out(dataset.folder, dataset.info.source, read_successes(dataset), here.held_out)
     episodes = list(islice(dataset.episodes(frames=False, symbolic=False), EPISODES))
     if not episodes:
         raise SettingsError(f"{dataset.folder} has no episode that can be read; `likert data check` says why")
@@ -49,34 +57,35 @@ def plan_offline(experiment: OfflineExperiment) -> Plan:
     measured = here.policy if there else here.policy.model_copy(update={"num_gpus": 0.0})
     policy = build_language_iql(measured, shape, here.seed)
     try:
-        policy.set_transitions(_made_up(shape, encoded))
+        made_up = _made_up(shape, encoded)
+        policy.set_transitions(made_up)
         update_s = seconds_of(lambda: policy.update(UPDATES)) / UPDATES
-        judged = (
-            None if here.evaluation.environment == "thor" else _trial_s(here, dataset, episodes, policy, shape, encode)
-        )
+        if here.held_out is not None:
+            lengths = {episode.episode_id: len(episode) for episode in episodes}
+            judging = held_out_parts(here, policy, made_up, held_out, lengths)
+        else:
+            judging = _chains_parts(here, dataset, episodes, policy, shape, encode)
     finally:
         policy.stop()
-    plan = plan_of(here, dataset, update_s, judged)
+    plan = plan_of(here, dataset, update_s, *judging)
     return (
         plan if there else replace(plan, notes=[*plan.notes, "the policy's GPU is to be added: it was timed without"])
     )
 
 
-def plan_of(experiment: OfflineExperiment, dataset: TrajectoryDataset, update_s: float, trial_s: float | None) -> Plan:
-    """The plan, given the seconds of a gradient step and of a task in evaluation, which may not be known."""
-    judged, info = experiment.evaluation, dataset.info
-    evaluations = 1 + math.ceil(experiment.total_updates / judged.interval_updates)
-    trials = evaluations * judged.num_tasks * len(judged.starts)
-    shared = f" in {judged.num_workers} workers" if judged.num_workers > 1 else ""
-    parts = [
-        Part("policy learning", experiment.total_updates * update_s, each(experiment.total_updates, "update", update_s))
-    ]
-    notes = ["measured for a moment on this machine; reading the data, checkpoints and tracking are not counted"]
-    if trial_s is None:
-        notes.append(f"{trials:,} tasks of {evaluations} evaluations are not counted: no scene was started for this")
-    else:
-        parts.append(Part("evaluation", trials * trial_s / judged.num_workers, each(trials, "task", trial_s) + shared))
-        notes.append("tasks are counted as a policy does them that has learned nothing: to the end of its steps")
+def plan_of(
+    experiment: OfflineExperiment,
+    dataset: TrajectoryDataset,
+    update_s: float,
+    judging: Sequence[Part],
+    notes: Sequence[str],
+) -> Plan:
+    """The plan, given the seconds of a gradient step, what judging takes, and what is to be said of that."""
+    info = dataset.info
+    learning = Part(
+        "policy learning", experiment.total_updates * update_s, each(experiment.total_updates, "update", update_s)
+    )
+    parts = [learning, *judging]
     states = info.num_transitions + info.num_episodes
     observations = states * math.prod(observation_shape(dataset, experiment.data))
     return Plan(
@@ -87,9 +96,33 @@ def plan_of(experiment: OfflineExperiment, dataset: TrajectoryDataset, update_s:
             f"{experiment.total_updates * experiment.policy.batch_size / max(1, info.num_transitions):,.1f} times over",
             "disk": f"{size(observations)} for observations as the policy sees them, once for each data set",
         },
-        memory={EVALUATOR: "500 MB"},
-        notes=notes,
+        memory={} if experiment.chains is None else {EVALUATOR: "500 MB"},
+        notes=[
+            "measured for a moment on this machine; reading the data, checkpoints and tracking are not counted",
+            *notes,
+        ],
     )
+
+
+def _chains_parts(
+    experiment: OfflineExperiment,
+    dataset: TrajectoryDataset,
+    episodes: Sequence[Trajectory],
+    policy: LanguageIQL,
+    shape: PolicyShape,
+    encode: Encode,
+) -> tuple[list[Part], list[str]]:
+    judged = experiment.chains
+    assert judged is not None
+    evaluations = 1 + math.ceil(experiment.total_updates / judged.interval_updates)
+    trials = evaluations * judged.num_tasks * len(judged.starts)
+    thor = judged.environment == "thor"
+    trial_s = None if thor else _trial_s(experiment, judged, dataset, episodes, policy, shape, encode)
+    if trial_s is None:
+        return [], [f"{trials:,} tasks of {evaluations} evaluations are not counted: no scene was started for this"]
+    shared = f" in {judged.num_workers} workers" if judged.num_workers > 1 else ""
+    part = Part("evaluation", trials * trial_s / judged.num_workers, each(trials, "task", trial_s) + shared)
+    return [part], ["tasks are counted as a policy does them that has learned nothing: to the end of its steps"]
 
 
 def _made_up(shape: PolicyShape, instructions: np.ndarray) -> Transitions:
@@ -117,6 +150,7 @@ def _made_up(shape: PolicyShape, instructions: np.ndarray) -> Transitions:
 
 def _trial_s(
     experiment: OfflineExperiment,
+    settings: ChainEvaluationSettings,
     dataset: TrajectoryDataset,
     episodes: Sequence[Trajectory],
     policy: LanguageIQL,
@@ -124,8 +158,8 @@ def _trial_s(
     encode: Encode,
 ) -> float | None:
     """Seconds that a task of the evaluation takes, by a few of them; None where the episodes looked at have too few."""
-    lengths = experiment.evaluation.chain_lengths
-    few = experiment.evaluation.model_copy(update={"num_tasks": len(lengths), "starts": ("fixed",)})
+    lengths = settings.chain_lengths
+    few = settings.model_copy(update={"num_tasks": len(lengths), "starts": ("fixed",)})
     world = world_of(experiment.model_copy(update={"evaluation": few}), dataset)
     try:
         tasks = world.plan(tuple(episode.episode_id for episode in episodes))

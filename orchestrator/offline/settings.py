@@ -1,19 +1,16 @@
-"""The settings of one offline experiment: labelled trajectories, IQL, and chains of sub-tasks to judge it by."""
+"""The settings of one offline experiment: labelled trajectories, IQL, and what it is judged by."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from actors.babyai.settings import MAX_CHAIN, Split
-from actors.thor.settings import ThorSettings
 from algorithms.label_settings import LabellerName, SparseJoin
 from algorithms.offline_settings import IQLSettings
 from algorithms.reward_forms import RewardForm
 from algorithms.settings import PositiveFloat, PositiveInt, Settings
+from orchestrator.offline.evaluation_settings import ChainEvaluationSettings, Evaluation, HeldOutEvaluationSettings
 from orchestrator.settings.experiment import CheckpointSettings, Experiment
-
-Start = Literal["fixed", "randomised"]
 
 
 class OfflineRewardSettings(Settings):
@@ -64,68 +61,13 @@ class OfflineDataSettings(Settings):
     """`symbolic`: the simulator's own description, for speed. `egocentric`: BabyAI's, with the agent in the middle and
     looking up, which is learned from far less data. `frame`: the picture."""
     image_px: PositiveInt | None = None
-    """Side of the picture that the policy sees; absent: as recorded."""
+    """Height of the picture that the policy sees; its width follows, so that its shape stays. Absent: as recorded."""
     sentence_model: str | None = None
     """A sentence-embedding model, by name at the hub or by folder. Absent: a small encoder learns the words."""
     sentence_model_revision: str | None = None
     """Commit or tag of a model at the hub; absent: its newest."""
     reward: OfflineRewardSettings = OfflineRewardSettings()
     """What is learned from."""
-
-
-class ChainEvaluationSettings(Settings):
-    """How the policy is judged: chains of sub-tasks as in the data set, the proportion completed."""
-
-    environment: Literal["babyai", "thor"] = "babyai"
-    """`babyai`: its levels. `thor`: ALFRED's scenes in AI2-THOR; see docs/alfred.md."""
-    thor: ThorSettings | None = None
-    """Where ALFRED's scenes are; for `thor` only, and needed there."""
-    interval_updates: PositiveInt = 10_000
-    """Updates between evaluations; the last is at the end."""
-    num_tasks: PositiveInt = 100
-    """Tasks in an evaluation, as evenly over the chain lengths as can be (published: 100)."""
-    chain_lengths: tuple[Annotated[int, Field(ge=1, le=MAX_CHAIN)], ...] = (1, 2, 3, 4, 5, 6)
-    """Sub-tasks in a chain (published: 1 to 6)."""
-    starts: tuple[Start, ...] = ("fixed", "randomised")
-    """`fixed`: the agent starts as recorded. `randomised`: at a place drawn anew; all else stays."""
-    split: Split = "train"
-    """`train`: the levels of the data set, as published. `held_out`, `held_out_pairs`: levels that it does not have.
-    With `thor` it stays `train`: `thor.source` says which scenes."""
-    instruction: Literal["current", "whole"] = "current"
-    """What the policy reads: the sub-task to be done now, as its data has it where that is of single sub-tasks; or the
-    whole chain."""
-    step_budget: Annotated[float, Field(ge=1.0)] = 2.0
-    """Steps allowed, as a multiple of the expert's: BabyAI's bot, or ALFRED's demonstration (SPRINT: 2)."""
-    sample_actions: bool = False
-    """Draw actions from the policy; false takes the likeliest (SPRINT)."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Draws tasks and starts: the same for all runs that are compared."""
-    num_workers: PositiveInt = 1
-    """Processes that act in levels or scenes."""
-
-    @model_validator(mode="after")
-    def _one_simulator(self) -> "ChainEvaluationSettings":
-        if self.environment == "thor" and self.thor is None:
-            raise ValueError("environment 'thor' needs thor: {source: ALFRED's folder with traj_data.json files}")
-        if self.environment != "thor" and self.thor is not None:
-            raise ValueError(f"thor is set, but environment is {self.environment!r}; set it to thor, or leave thor out")
-        if self.environment == "thor" and self.split != "train":
-            raise ValueError(
-                f"split {self.split!r} is of BabyAI's levels; with thor name scenes by thor.source, as valid_unseen"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _something_to_do(self) -> "ChainEvaluationSettings":
-        for name in ("chain_lengths", "starts"):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                raise ValueError(f"{name} {list(values)}: name at least one, and none twice")
-        if self.num_tasks < len(self.chain_lengths):
-            raise ValueError(
-                f"num_tasks {self.num_tasks} is below the {len(self.chain_lengths)} chain_lengths; each needs a task"
-            )
-        return self
 
 
 class OfflineCheckpointSettings(CheckpointSettings):
@@ -150,5 +92,16 @@ class OfflineExperiment(Experiment):
     """What is learned from."""
     policy: IQLSettings = IQLSettings()
     """Implicit Q-learning, or behaviour cloning."""
-    evaluation: ChainEvaluationSettings = ChainEvaluationSettings()
+    evaluation: Evaluation = ChainEvaluationSettings()
+    """What it is judged by: chains of sub-tasks in a simulator or, with `environment: none`, held-out episodes."""
     checkpoint: OfflineCheckpointSettings = OfflineCheckpointSettings()
+
+    @property
+    def chains(self) -> ChainEvaluationSettings | None:
+        """How chains of sub-tasks judge it; None where they do not."""
+        return self.evaluation if isinstance(self.evaluation, ChainEvaluationSettings) else None
+
+    @property
+    def held_out(self) -> HeldOutEvaluationSettings | None:
+        """How held-out episodes judge it; None where they do not."""
+        return self.evaluation if isinstance(self.evaluation, HeldOutEvaluationSettings) else None

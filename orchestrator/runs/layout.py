@@ -49,3 +49,8 @@ POLICY_FILE = "policy.npz"
 def chain_metric(start: str, name: str, control: str | None = None) -> str:
     """Name of a metric of chains of sub-tasks: `fixed`, `proportion` -> `eval/fixed_proportion`."""
     return f"eval/{control + '_' if control else ''}{start}_{name}"
+
+
+def held_out_metric(name: str, control: str | None = None) -> str:
+    """Name of a metric of held-out episodes: `log_prob` -> `held_out/log_prob`."""
+    return f"held_out/{control + '_' if control else ''}{name}"

@@ -2,13 +2,15 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 LONGEST_NAME = 100
 LONGEST_VALUE = 300
 """Characters of what was given that a message repeats."""
+TELLING = ("kind", "environment")
+"""Fields that tell the settings classes of a block apart."""
 _ABSENT = object()
 
 _RULES = {
@@ -179,10 +181,10 @@ def _annotation_below(annotation: Any, key: Any, block: Any) -> Any:
 
 
 def _model_in(annotation: Any, block: Any) -> type[BaseModel] | None:
-    """The settings class in an annotation; of several, the one whose `kind` the block names."""
+    """The settings class in an annotation; of several, the one whose `kind` or `environment` the block names."""
     found = list(_models_in(annotation))
-    named = block.get("kind") if isinstance(block, Mapping) else None
-    fitting = [one for one in found if named is not None and _kind_of(one) == named]
+    given = block if isinstance(block, Mapping) else {}
+    fitting = [one for one in found if any(given.get(name) in _values_of(one, name) for name in TELLING)]
     return next(iter(fitting or found), None)
 
 
@@ -194,6 +196,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from _models_in(part)
 
 
-def _kind_of(model: type[BaseModel]) -> Any:
-    setting = model.model_fields.get("kind")
-    return setting.default if setting else None
+def _values_of(model: type[BaseModel], name: str) -> tuple[Any, ...]:
+    """What a field of a settings class may be, if that is one of a few values."""
+    setting = model.model_fields.get(name)
+    return get_args(setting.annotation) if setting and get_origin(setting.annotation) is Literal else ()

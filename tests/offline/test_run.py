@@ -15,6 +15,7 @@ from orchestrator.data.babyai import BabyAIDataSettings, dataset_info, trajector
 from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
 from orchestrator.kinds import kind_of, load_experiment
+from orchestrator.offline.chains.judges import ChainJudges
 from orchestrator.offline.loop import OfflineLoop
 from orchestrator.offline.plan import plan_offline
 from orchestrator.offline.settings import OfflineExperiment
@@ -142,11 +143,12 @@ def test_a_folder_of_another_kind_is_refused(file, tmp_path):
 # ------------------------------------------------------------------------------------------------ the loop
 
 
-class Corners:
+class Corners(ChainJudges):
     """Judges by a number that follows from the weights, as chains do."""
 
     def __init__(self):
         self.calls = []
+        self.starts = ("fixed", "randomised")
 
     def judge(self, weights, start):
         self.calls.append(start)

@@ -13,7 +13,7 @@ from actors.thor.tasks import ExpertAction, Subtask, ThorTask, subtask_of
 from orchestrator.data.recordings.alfred_files import TRAJECTORY_FILE, NotALFRED, parsed, skills_of
 from orchestrator.errors import SettingsError
 from orchestrator.offline.chains.chain_tasks import TASK_STREAM, ChainTasks
-from orchestrator.offline.settings import ChainEvaluationSettings
+from orchestrator.offline.evaluation_settings import ChainEvaluationSettings
 
 
 def plan_thor_tasks(source: Path, settings: ChainEvaluationSettings) -> ChainTasks:

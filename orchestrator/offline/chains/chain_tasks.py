@@ -14,7 +14,7 @@ from actors.chain_evaluation import Trial
 from orchestrator.data.babyai import BabyAIDataSettings, task_of
 from orchestrator.data.schema import DatasetInfo
 from orchestrator.errors import SettingsError
-from orchestrator.offline.settings import ChainEvaluationSettings, Start
+from orchestrator.offline.evaluation_settings import ChainEvaluationSettings, Start
 
 TASKS_RULE = 2
 """Raised whenever the same settings would deal out other tasks, or judge them otherwise."""
@@ -41,8 +41,9 @@ def babyai_settings(info: DatasetInfo) -> BabyAIDataSettings:
     """What made the data set. Raises SettingsError if it is not of BabyAI: only its levels can be entered again."""
     if info.source != "babyai":
         raise SettingsError(
-            f"data.path: the set is from {info.source!r}, and evaluation.environment is 'babyai'; use a set of "
-            "`likert data babyai`, or for one of ALFRED set evaluation.environment to thor (docs/alfred.md)"
+            f"data.path: the set is from {info.source!r}, and evaluation.environment is 'babyai'. Nothing but BabyAI's "
+            "own levels can be entered again: judge by held-out episodes with evaluation={environment: none} "
+            "(docs/offline.md), or for a set of ALFRED set evaluation.environment to thor (docs/alfred.md)"
         )
     return BabyAIDataSettings.model_validate(info.settings)
 

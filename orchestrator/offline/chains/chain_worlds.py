@@ -15,6 +15,7 @@ from orchestrator.data.schema import DatasetInfo
 from orchestrator.errors import SettingsError
 from orchestrator.offline.chains.alfred_tasks import demonstration_files, plan_thor_tasks
 from orchestrator.offline.chains.chain_tasks import ChainTasks, babyai_settings, plan_tasks
+from orchestrator.offline.evaluation_settings import ChainEvaluationSettings
 from orchestrator.offline.observation_cache import observation_shape
 from orchestrator.offline.settings import OfflineExperiment
 
@@ -37,9 +38,11 @@ class ChainWorld(Protocol):
 
 def world_of(experiment: OfflineExperiment, dataset: TrajectoryDataset) -> ChainWorld:
     """The simulator that `evaluation.environment` names. Raises SettingsError if the data set is of another."""
-    if experiment.evaluation.environment == "thor":
-        return AlfredWorld(experiment, dataset)
-    return BabyAIWorld(experiment, dataset.info)
+    settings = experiment.chains
+    assert settings is not None
+    if settings.environment == "thor":
+        return AlfredWorld(experiment, settings, dataset)
+    return BabyAIWorld(experiment, settings, dataset.info)
 
 
 class BabyAIWorld:
@@ -47,12 +50,13 @@ class BabyAIWorld:
 
     at_once = None
 
-    def __init__(self, experiment: OfflineExperiment, info: DatasetInfo) -> None:
+    def __init__(self, experiment: OfflineExperiment, settings: ChainEvaluationSettings, info: DatasetInfo) -> None:
         self._experiment = experiment
+        self._settings = settings
         self._made = babyai_settings(info)
 
     def check(self) -> None:
-        settings = self._experiment.evaluation
+        settings = self._settings
         missing = set(settings.chain_lengths) - set(self._made.chain_lengths)
         if settings.split == self._made.split and missing:
             raise SettingsError(
@@ -62,7 +66,7 @@ class BabyAIWorld:
             )
 
     def plan(self, episode_ids: tuple[str, ...]) -> ChainTasks:
-        return plan_tasks(self._made, episode_ids, self._experiment.evaluation)
+        return plan_tasks(self._made, episode_ids, self._settings)
 
     def maker(self, objects: tuple[str, ...]) -> Callable[[], gymnasium.Env]:
         frames = self._experiment.data.observation == "frame"
@@ -74,10 +78,13 @@ class AlfredWorld:
 
     at_once = 1
 
-    def __init__(self, experiment: OfflineExperiment, dataset: TrajectoryDataset) -> None:
+    def __init__(
+        self, experiment: OfflineExperiment, settings: ChainEvaluationSettings, dataset: TrajectoryDataset
+    ) -> None:
         self._experiment = experiment
+        self._settings = settings
         self._dataset = dataset
-        self._thor = experiment.evaluation.thor
+        self._thor = settings.thor
 
     def check(self) -> None:
         info, data = self._dataset.info, self._experiment.data
@@ -101,7 +108,7 @@ class AlfredWorld:
             raise SettingsError(str(error)) from None
 
     def plan(self, episode_ids: tuple[str, ...]) -> ChainTasks:
-        return plan_thor_tasks(self._thor.source, self._experiment.evaluation)
+        return plan_thor_tasks(self._thor.source, self._settings)
 
     def maker(self, objects: tuple[str, ...]) -> Callable[[], gymnasium.Env]:
         return partial(ThorEnvironment, self._thor, objects)

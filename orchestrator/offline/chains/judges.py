@@ -8,21 +8,44 @@ import numpy as np
 import ray
 
 from actors.chain_evaluation import TrialResult
+from algorithms.policies import LanguageIQL
 from orchestrator.offline.chains.chain_tasks import ChainTasks
 from orchestrator.offline.data import Encode
+from orchestrator.offline.evaluation_settings import Start
 from orchestrator.runs.layout import chain_metric
 
 
 class ChainJudges:
-    """The evaluation workers: hands each its share of the trials."""
+    """The evaluation workers: hands each its share of the trials. A `Judge`."""
 
-    def __init__(self, workers: Sequence[Any], tasks: ChainTasks, encode: Encode, sample_seed: int | None) -> None:
+    def __init__(
+        self,
+        workers: Sequence[Any],
+        tasks: ChainTasks,
+        encode: Encode,
+        sample_seed: int | None,
+        starts: Sequence[Start],
+    ) -> None:
         self._workers = workers
         self._tasks = tasks
         self._encoded = dict(zip(tasks.texts, encode(tasks.texts), strict=True))
         self._sample_seed = sample_seed
+        self.starts = starts
 
-    def judge(self, weights: Mapping[str, np.ndarray], start: str) -> list[TrialResult]:
+    @property
+    def score(self) -> str:
+        """One number is shown, and sweeps compare by it: that of the last start."""
+        return chain_metric(self.starts[-1], "proportion")
+
+    def metrics(self, policy: LanguageIQL, *, control: str | None = None, last: bool = False) -> dict[str, float]:
+        """See `Judge`. What judges here asks nothing more of a policy that is finished."""
+        weights = policy.actor_weights()
+        found: dict[str, float] = {}
+        for start in self.starts:
+            found |= chain_metrics(self.judge(weights, start), start, control)
+        return found
+
+    def judge(self, weights: Mapping[str, np.ndarray], start: Start) -> list[TrialResult]:
         """Results of all tasks from one kind of start."""
         trials = self._tasks.trials_from(start)
         shared = ray.put((dict(weights), self._encoded))

@@ -20,7 +20,7 @@ from orchestrator.data.babyai import BabyAIDataSettings, make_episode, trajector
 from orchestrator.errors import SettingsError
 from orchestrator.offline.chains.chain_tasks import plan_tasks
 from orchestrator.offline.chains.judges import chain_metrics
-from orchestrator.offline.settings import ChainEvaluationSettings
+from orchestrator.offline.evaluation_settings import ChainEvaluationSettings
 
 ROOM = BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=5, subtasks=("goto", "pickup"))
 NETWORK = PolicyNetworkSettings(channels=4, hidden=(8,), instruction_size=8, history=2)
