@@ -1,6 +1,8 @@
 """What `likert label` says while it labels and at its end, whichever labeller does it."""
 
+from algorithms.delay import delay_warning
 from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.labelling.delay import DISCOUNT, delay_correlations
 from orchestrator.labelling.estimate import cost_of
 from orchestrator.labelling.settings import LabelSettings, PriceSettings
 from orchestrator.ratings.answer_counts import AnswerCounts
@@ -21,6 +23,8 @@ def print_outcome(settings: LabelSettings, dataset: TrajectoryDataset, num_parts
         )
     if counts.problems:
         print(f"{counts.problems:,} problems in the data; what has none was labelled. `likert data check` lists them")
+    if (word := delay_warning(delay_correlations(dataset, list(settings.rewards)), DISCOUNT)) is not None:
+        print(word)
 
 
 class Teller:

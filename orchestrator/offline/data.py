@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from algorithms.action_scale import ActionScale
+from algorithms.delay import delay_correlation, discounted_return
 from algorithms.instructions import Vocabulary, split
 from algorithms.language_networks import PolicyShape
 from algorithms.reward_forms import formed
@@ -50,6 +51,8 @@ class OfflineData:
     scale: ActionScale | None = None
     """Between the recording's units and the [-1, 1] that `transitions` and the policy have; None if actions are
     discrete."""
+    delay: float | None = None
+    """How an episode's return follows its length, of those that came to their end: `algorithms.delay`."""
 
 
 def load_offline_data(
@@ -73,6 +76,7 @@ def load_offline_data(
     things: list[str] = []
     names: list[str] = []
     successes: list[bool] = []
+    returns: list[tuple[float, int]] = []
     for trajectory in dataset.episodes(frames=False, symbolic=False):
         first = first_rows.get(trajectory.episode_id)
         if first is None:
@@ -84,7 +88,10 @@ def load_offline_data(
         columns["first_state"].append(np.full(length, first))
         columns["actions"].append(trajectory.actions)
         things += trajectory.action_objects
-        columns["rewards"].append(rewards_to_learn(trajectory, settings.reward, discount))
+        rewards = rewards_to_learn(trajectory, settings.reward, discount)
+        columns["rewards"].append(rewards)
+        if trajectory.terminated[-1] and trajectory.episode_id not in held_out:
+            returns.append((discounted_return(rewards, discount), length))
         columns["terminated"].append(trajectory.terminated)
         columns["instruction"].append(np.full(length, texts.setdefault(trajectory.instruction, len(texts))))
         sparse.append(trajectory.sparse_rewards)
@@ -126,8 +133,9 @@ def load_offline_data(
             recording=np.unique(recordings, return_inverse=True)[1][out],
         )
     learned_names = tuple(name for name in names if name not in held_out)
+    delay = delay_correlation([one for one, _ in returns], [length for _, length in returns])
     return OfflineData(
-        transitions(~rows_out), all_sparse[~rows_out], shape, encode, learned_names, judging, objects, scale
+        transitions(~rows_out), all_sparse[~rows_out], shape, encode, learned_names, judging, objects, scale, delay
     )
 
 

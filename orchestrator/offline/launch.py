@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from actors.chain_evaluation import ChainEvaluator, PolicyFace
+from algorithms.delay import delay_warning
 from algorithms.policies import build_language_iql
 from orchestrator.cluster.actors import actor_class
 from orchestrator.cluster.placement import in_bundle
@@ -50,6 +51,10 @@ def run_offline(experiment: OfflineExperiment, progress: RunProgress, parent: Pa
     if data.transitions.num_unlabelled:
         share = data.transitions.num_unlabelled / len(data.transitions)
         progress.note(f"{data.transitions.num_unlabelled:,} actions ({share:.1%}) have no label: no reward is made up")
+    if experiment.policy.actor_loss != "cloning":
+        correlations = {f"the rewards of {experiment.data.reward.labeller!r}": data.delay}
+        if (word := delay_warning(correlations, experiment.policy.discount)) is not None:
+            progress.note(word)
     policy = build_language_iql(here.policy, data.shape, experiment.seed)
     policy.set_transitions(data.transitions)
     loop = OfflineLoop(experiment, policy, judge)

@@ -63,3 +63,15 @@ def test_by_command(tmp_path):
     refused = likert(data="toy")
     assert refused.exit_code == 2 and "has no column audit_contribution" in refused.stderr
     assert likert("rater.model=pocket").exit_code == 2
+
+
+def test_labelling_says_when_delay_pays_and_what_to_use(tmp_path):
+    generate(BabyAIDataSettings(num_episodes=24, chain_lengths=(1,), babyai=ROOM), tmp_path / "set")
+    rewards = "rewards={paying: {}, costly: {normalisation: budget}}"
+    said = (
+        CliRunner()
+        .invoke(app, ["label", "tune_configs/rg_vlm/labellers/truth.yaml", f"data={tmp_path / 'set'}", rewards])
+        .output
+    )
+    (line,) = [line for line in said.splitlines() if line.startswith("delay pays")]
+    assert "reward_paying (" in line and "reward_costly" not in line and "data.reward.form=success" in line

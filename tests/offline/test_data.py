@@ -107,6 +107,16 @@ def test_actions_without_a_label_stay_unknown(dataset):
     assert data.transitions.batch(np.arange(3))["reward_known"].tolist() == [0, 1, 0]
 
 
+def test_loading_tells_how_an_episodes_return_follows_its_length(dataset, monkeypatch):
+    assert load(dataset).delay is None  # Of so few episodes.
+    monkeypatch.setattr("algorithms.delay.FEWEST", 3)
+    assert load(dataset).delay == pytest.approx(-1.0)
+    paying = label(dataset, "rg_vlm", np.full(dataset.info.num_transitions + dataset.info.num_episodes, 0.8))
+    assert load(paying, reward={"labeller": "rg_vlm"}).delay == pytest.approx(1.0)
+    assert load(paying, reward={"labeller": "rg_vlm", "shift": -1.0}).delay == pytest.approx(-1.0)
+    assert load(paying, reward={"labeller": "rg_vlm", "form": "success"}).delay < 0.0
+
+
 def test_a_labeller_that_is_not_there_is_named_with_those_that_are(dataset):
     labelled = label(dataset, "clip", np.zeros(dataset.info.num_transitions + dataset.info.num_episodes))
     with pytest.raises(SettingsError, match=r"labeller = 'rg_vlm': the data set has rewards of sparse, clip"):
