@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from orchestrator.data.metadata import read_info
 from orchestrator.errors import SettingsError
 from orchestrator.offline.figures import START_LABELS, chains_figure, curve_figure
 from orchestrator.offline.settings import OfflineExperiment
+from orchestrator.offline.wrong_scores import curve_figure as wrong_scores_figure
+from orchestrator.offline.wrong_scores import curve_markdown, longest_curve, reward_form
 from orchestrator.reports.figures import save_figure
 from orchestrator.reports.intervals import (
     CONFIDENCE,
@@ -46,6 +49,10 @@ class Method:
     """By start and chain length, likewise."""
     seeds: tuple[int, ...]
     complete: bool
+    form: str = ""
+    """Equal for methods that learn in the same way from different labellers: `wrong_scores.reward_form`."""
+    wrong_share: float | None = None
+    """Share of the scores that are wrong, of the truth; None for other labellers, and if the data set is gone."""
 
     @property
     def is_rg_vlm(self) -> bool:
@@ -67,7 +74,8 @@ class Method:
 
 
 def write_offline_report(runs: Sequence[RunData], out: Path) -> list[Path]:
-    """Write `chains.md`, `chains.csv` and `chains.png` into `out`, and each run's curve into its folder.
+    """Write `chains.md`, `chains.csv` and `chains.png` into `out`, and each run's curve into its folder; where several
+    shares of wrong scores were learned from, also `wrong_scores.md` and `wrong_scores.png`.
 
     Raises SettingsError if no run has been evaluated.
     """
@@ -88,12 +96,42 @@ def write_offline_report(runs: Sequence[RunData], out: Path) -> list[Path]:
     }
     save_figure(chains_figure(returns, lengths), out / "chains.png")
     paths = [out / name for name in ("chains.md", "chains.csv", "chains.png")]
+    paths += _write_curve(methods, out)
     for run in evaluated:
         figure = curve_figure(run)
         if figure is not None and isinstance(run.folder, Path):
             paths.append(run.folder / FIGURES_FOLDER / "chains.png")
             save_figure(figure, paths[-1])
     return paths
+
+
+def _write_curve(methods: Sequence[Method], out: Path) -> list[Path]:
+    """`wrong_scores.md` and `wrong_scores.png`, where the truth was learned from with several shares of wrong scores:
+    beside it the sparse reward, cloning, and what the rater's scores keep of the gain."""
+    start = _start_of(methods)
+    shown = [one for one in methods if start in one.returns]
+    truth = [one for one in shown if one.wrong_share is not None]
+    curve = longest_curve(
+        [(one.form, _labels(one).removeprefix(one.labeller), one.wrong_share, one.returns[start]) for one in truth]
+    )
+    if curve is None:
+        return []
+    rater = {one.name: one.returns[start] for one in shown if one.is_rg_vlm}
+    others = {one.name: one.returns[start] for one in shown if one.cloning or _is_sparse(one)}
+    best = dict(sorted(rater.items(), key=lambda item: -item[1].mean())[:1])
+    sparse = next((one.returns[start] for one in shown if _is_sparse(one)), None)
+    write_text(out / "wrong_scores.md", curve_markdown(curve, rater, sparse, START_LABELS[start]))
+    save_figure(wrong_scores_figure(curve, best | others, START_LABELS[start]), out / "wrong_scores.png")
+    return [out / "wrong_scores.md", out / "wrong_scores.png"]
+
+
+def _start_of(methods: Sequence[Method]) -> str:
+    """The start as recorded, or the only kind there is."""
+    return "fixed" if all("fixed" in one.returns for one in methods) else "randomised"
+
+
+def _is_sparse(one: Method) -> bool:
+    return one.labeller == "sparse" and not one.cloning
 
 
 def methods_of(runs: Sequence[RunData]) -> list[Method]:
@@ -141,7 +179,7 @@ def comparisons(methods: Sequence[Method]) -> list[str]:
 
     Rewards that were altered have no part in them; they are compared with sparse after them.
     """
-    start = "fixed" if all("fixed" in one.returns for one in methods) else "randomised"
+    start = _start_of(methods)
     label = START_LABELS[start]
 
     def best(found: Sequence[Method]) -> Method | None:
@@ -224,7 +262,18 @@ def _method(name: str, runs: Sequence[RunData]) -> Method:
         by_length={start: _by_length(runs, start) for start in starts},
         seeds=tuple(run.experiment.seed for run in runs),
         complete=all(run.rows[-1]["env_step"] >= run.experiment.total_updates for run in runs),
+        form="" if settings.policy.actor_loss == "cloning" else reward_form(settings),
+        wrong_share=_wrong_share(settings),
     )
+
+
+def _wrong_share(settings: OfflineExperiment) -> float | None:
+    try:
+        labels = read_info(settings.data.path).labels
+    except SettingsError:
+        return None
+    labeller = labels.get(settings.data.reward.labeller, {}).get("labeller", {})
+    return labeller["wrong_share"] if labeller.get("kind") == "truth" else None
 
 
 def _by_length(runs: Sequence[RunData], start: str) -> dict[int, np.ndarray]:

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from orchestrator.data.metadata import write_info
+from orchestrator.data.schema import ActionSpace, DatasetInfo
 from orchestrator.errors import SettingsError
 from orchestrator.kinds import find_runs, write_report
 from orchestrator.offline.report import comparisons, markdown, methods_of
@@ -26,6 +28,9 @@ REWARDS = {
     "rg_vlm": {"labeller": "rg_vlm"},
     "rg_vlm_and_sparse": {"labeller": "rg_vlm", "sparse": "sum"},
     "cost": {"labeller": "rg_vlm", "shift": -1.0},
+    "rater": {"labeller": "rg_vlm", "middle": 0.7, "sparse": "sum"},
+    **{f"wrong_{n}": {"labeller": f"truth_{n}", "middle": 0.5, "sparse": "sum"} for n in (0, 20, 40)},
+    "truth_published": {"labeller": "truth_0"},
 }
 
 
@@ -33,7 +38,7 @@ def write_run(runs, name, seed, fixed, randomised, **changes):
     experiment = OfflineExperiment.model_validate(
         {
             "kind": "offline", "name": name, "seed": seed, "total_updates": 100, "runs_folder": runs,
-            "data": {"path": "set", "reward": REWARDS.get(name, {})},
+            "data": {"path": changes.pop("data", "set"), "reward": REWARDS.get(name, {})},
             "policy": {"actor_loss": "cloning" if name == "cloning" else "advantage_weighted"},
             "evaluation": {"num_tasks": 4, "chain_lengths": [1, 2]} | changes.pop("evaluation", {}),
         }
@@ -139,3 +144,37 @@ def test_a_ratio_s_interval_draws_paired_seeds_together():
         ratio_interval(over, np.zeros(3), paired=True)
     with pytest.raises(ValueError, match="as many of both"):
         ratio_interval(over, under[:2], paired=True)
+
+
+def test_how_right_scores_must_be_is_a_curve_beside_what_the_rater_keeps(runs, tmp_path):
+    written = {"labeller": {"kind": "truth", "scale": "graded", "wrong_share": 0.0, "seed": 0}}
+    info = DatasetInfo(
+        name="set", source="babyai", actions=ActionSpace(kind="discrete", names=("go",)),
+        labels={f"truth_{n}": {"labeller": written["labeller"] | {"wrong_share": n / 100}} for n in (0, 20, 40)},
+    )  # fmt: skip
+    (tmp_path / "set").mkdir()
+    write_info(tmp_path / "set", info)
+    # Sparse has 0.55: the right scores gain 0.4, and the rater keeps half of it.
+    for name, value in (
+        ("wrong_0", 0.95),
+        ("wrong_20", 0.85),
+        ("wrong_40", 0.6),
+        ("truth_published", 0.1),
+        ("rater", 0.75),
+    ):
+        for seed in (0, 1):
+            write_run(runs, name, seed, value, value, data=tmp_path / "set")
+    write_report([runs], tmp_path / "out")
+    text = (tmp_path / "out" / "wrong_scores.md").read_text()
+    assert "truth + sparse, middle 0.5, so many of its scores" in text
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "%" in line]
+    assert [row.split(" | ")[0] for row in rows] == ["| 0%", "| 20%", "| 40%"]
+    assert rows[0].startswith("| 0% | 0.95 [0.95, 0.95] | 1.73 [")
+    assert "- rater keeps 0.50 [" in text and "truth_published" not in text
+    assert (tmp_path / "out" / "wrong_scores.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_shares_or_a_set_that_is_gone_make_no_curve(runs, tmp_path):
+    for name in ("wrong_0", "wrong_20", "wrong_40"):
+        write_run(runs, name, 0, 0.5, 0.5, data=tmp_path / "gone")
+    assert {path.name for path in write_report([runs], tmp_path / "out")} == {"chains.md", "chains.csv", "chains.png"}
