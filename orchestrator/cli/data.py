@@ -98,6 +98,24 @@ def lerobot(
 
 @data.command()
 @plain
+def minari(
+    source: Annotated[Path, typer.Argument(help="A Minari data set: the folder with data/metadata.json.")],
+    out: Out,
+    settings: Overrides = None,
+) -> None:
+    """Import a Minari data set with pictures, HDF5 or Arrow, such as `likert data minari SOURCE data/set camera=image`.
+
+    Exit code 1 if something was left out.
+    """
+    from orchestrator.data.recordings.minari import MinariSettings, import_minari
+    from orchestrator.data.telling import tell_made
+
+    with _written_to(out):
+        tell_made(out, *import_minari(source, out, _settings(MinariSettings, settings, "of the import")))
+
+
+@data.command()
+@plain
 def export(
     folder: Annotated[Path, typer.Argument(help="A data set.")],
     out: Annotated[Path, typer.Argument(help="A folder that is empty, or not there yet.")],

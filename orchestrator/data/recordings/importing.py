@@ -92,6 +92,7 @@ def write_imported(
             actions=actions,
             frame_px=png_size(first.frames[0]),
             has_action_objects=has_action_objects,
+            audits={name: "float" for name in first.audits},
             settings=settings.model_dump(mode="json"),
             origin=origin,
         )
