@@ -116,6 +116,25 @@ def minari(
 
 @data.command()
 @plain
+def robomimic(
+    source: Annotated[Path, typer.Argument(help="A robomimic file, such as image.hdf5, with pictures in it.")],
+    out: Out,
+    settings: Overrides = None,
+) -> None:
+    """Import a robomimic HDF5 file, such as `likert data robomimic FILE data/lift instruction='lift the cube'`.
+
+    Exit code 1 if something was left out.
+    """
+    from orchestrator.data.recordings.arrays import ArraySettings
+    from orchestrator.data.recordings.robomimic import import_robomimic
+    from orchestrator.data.telling import tell_made
+
+    with _written_to(out):
+        tell_made(out, *import_robomimic(source, out, _settings(ArraySettings, settings, "of the import")))
+
+
+@data.command()
+@plain
 def export(
     folder: Annotated[Path, typer.Argument(help="A data set.")],
     out: Annotated[Path, typer.Argument(help="A folder that is empty, or not there yet.")],
