@@ -108,6 +108,18 @@ def plan_experiment(experiment: Experiment, assumed: Assumed) -> str:
     return plan_text(f"{experiment.run_folder.name}: {kind.length(experiment):,} {kind.unit}", where, plan)
 
 
+def export_policy(run: Path | RemotePath, folder: Path) -> list[Path]:
+    """Write the policy of a run's folder into a folder of its own, for any program; return its files.
+
+    Raises SettingsError if it is no run, if it has no policy yet, or if there is something in `folder`.
+    """
+    from orchestrator.runs.policies.exporting import write_export
+
+    experiment = read_run(run).experiment
+    policy = kind_of(experiment).policy(run, experiment)
+    return write_export(folder, policy, loading.settings_as_yaml(experiment))
+
+
 def write_report(folders: Sequence[Path | RemotePath], out: Path) -> list[Path]:
     """Write the tables and figures of the runs in `folders` into `out`, those of each kind; return their paths.
 

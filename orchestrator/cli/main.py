@@ -221,6 +221,27 @@ def report(
         typer.echo(path)
 
 
+@app.command()
+@_plain
+def export(
+    run: Annotated[str, typer.Argument(help="A run's folder, such as runs/robots-seed0; an address too.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder for the policy.")],
+) -> None:
+    """Write a run's policy into a folder that needs torch alone: safetensors, JSON and a player of 60 lines.
+
+    The policy is the final one, or that of the newest checkpoint; of an online run the best by evaluation.
+    """
+    from orchestrator.kinds import export_policy
+    from orchestrator.settings.preflight import check_writable
+    from orchestrator.storage.locations import location_argument
+    from orchestrator.storage.writing import no_empty_folder
+
+    with no_empty_folder(folder):
+        check_writable("folder", folder.parent)
+        for path in export_policy(location_argument(run), folder):
+            typer.echo(path)
+
+
 def main() -> None:
     """Entry point."""
     app()

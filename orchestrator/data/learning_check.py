@@ -113,19 +113,19 @@ class LearningCheck:
             yield _note(text + _some([told[i] for i in few]))
 
     def _of_squeezed(self, actions: np.ndarray, scale: ActionScale) -> Iterator[Problem]:
-        if len(actions) < FEWEST_STEPS:
+        if len(actions) < FEWEST_STEPS or not scale.size:
             return
+        names = [name for name, varies in zip(self._info.actions.names, scale.varies, strict=True) if varies]
         low, high = np.quantile(scale.scale(actions), [0.005, 0.995], axis=0, method="nearest")
         # Of an entry that hardly ever changes, such as a gripper, the rare values are what counts.
-        shares = (high.astype(np.float64) - low) / 2.0
-        low, high = scale.unscale(low), scale.unscale(high)
+        shares = (high.astype(np.float64) - low) / (2.0 * scale.edge)
+        ends = [scale.unscale(side)[scale.varies] for side in (low, high, -np.ones_like(low), np.ones_like(low))]
         for say, limit, found in (
             (_wrong, CRUSHED, (shares > 0.0) & (shares < CRUSHED)),
             (_note, SQUEEZED, (shares >= CRUSHED) & (shares < SQUEEZED)),
         ):
             told = [
-                f"{self._info.actions.names[i]} ({low[i]:.6g} to {high[i]:.6g} of {scale.low[i]:.6g} to "
-                f"{scale.high[i]:.6g})"
+                f"{names[i]} ({ends[0][i]:.6g} to {ends[1][i]:.6g} of {ends[2][i]:.6g} to {ends[3][i]:.6g})"
                 for i in np.flatnonzero(found)
             ]
             if told:
@@ -135,9 +135,12 @@ class LearningCheck:
                 )
 
     def _of_steps(self, scale: ActionScale) -> Iterator[Problem]:
-        moves = [np.abs(np.diff(scale.scale(actions), axis=0)) / 2.0 for actions in self._episodes if len(actions) > 1]
-        steps = np.concatenate(moves) if moves else np.empty((0, len(scale.low)))
-        steps = steps[:, np.array(scale.low) < np.array(scale.high)]
+        moves = [
+            np.abs(np.diff(scale.scale(actions), axis=0)) / (2.0 * scale.edge)
+            for actions in self._episodes
+            if len(actions) > 1
+        ]
+        steps = np.concatenate(moves) if moves else np.empty((0, scale.size))
         if len(steps) < FEWEST_STEPS or not steps.any():
             return
         largest = steps.max(axis=1)

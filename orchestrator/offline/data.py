@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,8 @@ class OfflineData:
     objects: tuple[str, ...] = ()
     """Classes of objects that actions are about, by number, the first of them none; empty where a set has no objects.
     Actions are then pairs (action, object class)."""
+    words: tuple[str, ...] = ()
+    """Those that the policy knows, in order; empty if a sentence model reads for it."""
     scale: ActionScale | None = None
     """Between the recording's units and the [-1, 1] that `transitions` and the policy have; None if actions are
     discrete."""
@@ -103,10 +105,15 @@ def load_offline_data(
     scale = action_scale(dataset)
     if scale is not None:
         _refuse_not_finite(dataset, joined["actions"])
+        if not scale.size:
+            raise SettingsError(f"data.path: {dataset.folder}: all actions are the same; there is nothing to learn")
         joined["actions"] = scale.scale(joined["actions"])
     encode, num_words = instruction_reader(list(learned_texts), [*more_texts, *texts], settings)
+    words = Vocabulary.of(learned_texts).words if settings.sentence_model is None else ()
     encoded = encode(list(texts))
     shape, objects = policy_shape(dataset, settings, num_words, encoded.shape[1], set(things))
+    if scale is not None:
+        shape = replace(shape, action_size=scale.size)
     if objects:
         numbers = {name: number for number, name in enumerate(objects)}
         joined["actions"] = np.stack([joined["actions"], [numbers[name] for name in things]], axis=1)
@@ -135,7 +142,16 @@ def load_offline_data(
     learned_names = tuple(name for name in names if name not in held_out)
     delay = delay_correlation([one for one, _ in returns], [length for _, length in returns])
     return OfflineData(
-        transitions(~rows_out), all_sparse[~rows_out], shape, encode, learned_names, judging, objects, scale, delay
+        transitions(~rows_out),
+        all_sparse[~rows_out],
+        shape,
+        encode,
+        learned_names,
+        judging,
+        objects,
+        words,
+        scale,
+        delay,
     )
 
 

@@ -11,9 +11,11 @@ from orchestrator.runs.layout import chain_metric, held_out_metric
 if TYPE_CHECKING:
     from orchestrator.cluster.placement import Demand
     from orchestrator.runs.plan import Assumed, Plan
+    from orchestrator.runs.policies.exporting import ExportedPolicy
     from orchestrator.runs.reading import RunData
     from orchestrator.runs.tracking import ParentRun
     from orchestrator.screen.run_progress import RunProgress
+    from orchestrator.storage.locations import RemotePath
 
 
 class OfflineKind(Kind):
@@ -69,6 +71,17 @@ class OfflineKind(Kind):
         from orchestrator.offline.plan import plan_offline
 
         return plan_offline(experiment)
+
+    def policy(self, run: "Path | RemotePath", experiment: OfflineExperiment) -> "ExportedPolicy":
+        """The final policy; of a run that is not at its end, that of the newest checkpoint."""
+        from orchestrator.runs.policies.exporting import ExportedPolicy, newest_weights
+        from orchestrator.runs.policies.language import player_weights, read_about
+
+        about = read_about(run)
+        weights, where = newest_weights(run)
+        return ExportedPolicy(
+            player_weights(weights, about["actions"]), {**about, "run": {"name": run.name, "weights": where}}
+        )
 
     def score(self, experiment: OfflineExperiment) -> str:
         """Proportion of sub-tasks completed, from the last of the experiment's starts; without a simulator, how well

@@ -26,6 +26,7 @@ from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.runs.checkpoints import Checkpoints
 from orchestrator.runs.home import RunHome
 from orchestrator.runs.layout import CHECKPOINTS_FOLDER, SETTINGS_FILE
+from orchestrator.runs.policies.language import about_policy, note_policy
 from orchestrator.runs.restoring import restore_newest
 from orchestrator.runs.tracking import ParentRun, open_tracker
 from orchestrator.screen.run_progress import RunProgress
@@ -61,6 +62,7 @@ def run_offline(experiment: OfflineExperiment, progress: RunProgress, parent: Pa
     home = RunHome(experiment.run_folder)
     checkpoints = Checkpoints(home.folder / CHECKPOINTS_FOLDER, experiment.checkpoint.keep, home)
     restored = restore_newest(loop, checkpoints)
+    note_policy(home.folder, _about_policy(experiment, dataset, data), restored is not None)
     with open_tracker(experiment, loop.progress.updates, parent) as tracker:
         write_text(home.folder / SETTINGS_FILE, settings_as_yaml(experiment))
         if restored is not None:
@@ -72,6 +74,23 @@ def run_offline(experiment: OfflineExperiment, progress: RunProgress, parent: Pa
                 )
         loop.run(tracker, progress, checkpoints)
     home.finish()
+
+
+def _about_policy(experiment: OfflineExperiment, dataset: TrajectoryDataset, data: OfflineData) -> dict[str, Any]:
+    settings, network = experiment.data, experiment.policy.network
+    model = settings.sentence_model
+    reader = None if model is None else (model, settings.sentence_model_revision)
+    return about_policy(
+        data.shape,
+        network,
+        settings.observation,
+        data.words,
+        reader,
+        data.objects,
+        data.scale,
+        dataset.info,
+        settings.path,
+    )
 
 
 def judged_data(

@@ -63,6 +63,8 @@ class OfflineLoop:
     def save(self, folder: Path) -> None:
         """Write all that the run depends on into a folder."""
         self._policy.save_to_path(folder / _POLICY_FOLDER)
+        # Without RLlib's pickles, for whoever exports a run that is not at its end.
+        write_arrays(folder / POLICY_FILE, self._policy.actor_weights())
         write_json(folder / _STATE_FILE, asdict(self.progress))
 
     def restore(self, folder: Path) -> None:

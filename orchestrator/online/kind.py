@@ -18,6 +18,7 @@ from orchestrator.storage.locations import RemotePath
 if TYPE_CHECKING:
     from orchestrator.cluster.placement import Demand
     from orchestrator.runs.plan import Assumed, Plan
+    from orchestrator.runs.policies.exporting import ExportedPolicy
     from orchestrator.runs.reading import RunData
     from orchestrator.runs.tracking import ParentRun
     from orchestrator.screen.run_progress import RunProgress
@@ -102,6 +103,14 @@ class OnlineKind(Kind):
         maker = QuestionMaker(experiment.task, experiment.feedback, experiment.rater.mode)
         num_frames = experiment.feedback.segment.num_frames
         return lambda frame: maker.question([frame] * num_frames, 0, False).request
+
+    def policy(self, run: "Path | RemotePath", experiment: OnlineExperiment) -> "ExportedPolicy":
+        """The policy of the best evaluation so far."""
+        from orchestrator.runs.policies.exporting import ExportedPolicy
+        from orchestrator.runs.policies.simulated import about_best_policy, best_weights
+
+        weights, about = best_weights(run)
+        return ExportedPolicy(weights, about_best_policy(weights, about, run.name, experiment.task))
 
     def score(self, experiment: OnlineExperiment) -> str:
         """Share of evaluation episodes with success."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from algorithms.ratings import Rating
 from orchestrator.runs.checkpoints import Checkpoints
-from orchestrator.runs.layout import FRAMES_FOLDER, PROGRESS_FILE, SETTINGS_FILE
+from orchestrator.runs.layout import BEST_POLICY_FILE, FRAMES_FOLDER, PROGRESS_FILE, SETTINGS_FILE
 from orchestrator.runs.tracking import Tracker
 from orchestrator.screen.run_progress import RunProgress
 from orchestrator.settings.experiment import Experiment
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from orchestrator.ratings.question import Question
     from orchestrator.ratings.service import SessionAnswers
 
-BEST_POLICY_FILE = "best_policy.npz"
-"""Weights of the policy with the best evaluation so far: runs can forget."""
 FRAMES_PER_LEVEL = 2
 """Rated frames of each level kept for people from each session."""
 

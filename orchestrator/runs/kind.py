@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from actors.rating.settings import RaterSettings
 from actors.rollout.settings import TaskSettings
 from algorithms.ratings import RatingRequest
+from orchestrator.errors import SettingsError
 from orchestrator.runs.same_run import check_same_run
 from orchestrator.settings.experiment import Experiment
 from orchestrator.storage.locations import RemotePath
@@ -19,6 +20,7 @@ from orchestrator.storage.locations import RemotePath
 if TYPE_CHECKING:
     from orchestrator.cluster.placement import Demand
     from orchestrator.runs.plan import Assumed, Plan
+    from orchestrator.runs.policies.exporting import ExportedPolicy
     from orchestrator.runs.reading import RunData
     from orchestrator.runs.tracking import ParentRun
     from orchestrator.screen.run_progress import RunProgress
@@ -134,6 +136,10 @@ class Kind(ABC):
         return None
 
     # ------------------------------------------------------------------------------------------------ what it reached
+
+    def policy(self, run: Path | RemotePath, experiment: Any) -> "ExportedPolicy":
+        """The policy of the run in this folder, as `player.py` plays it. Raises SettingsError if it has none yet."""
+        raise SettingsError(f"{run}: runs of the kind {self.name!r} cannot be exported")
 
     @abstractmethod
     def score(self, experiment: Any) -> str:

@@ -43,7 +43,12 @@ def control_metric(control: str, metric: str) -> str:
 
 
 POLICY_FILE = "policy.npz"
-"""Weights of an offline run's policy at its end, for `algorithms.language_actor.LanguageActor`."""
+"""Weights of an offline run's policy, for `algorithms.language_actor.LanguageActor`: of its end in the run's folder, of
+a checkpoint's time in that."""
+POLICY_ABOUT_FILE = "policy.json"
+"""What that policy needs beside its weights: words, sizes, names and bounds of actions."""
+BEST_POLICY_FILE = "best_policy.npz"
+"""Weights of an online run's policy with the best evaluation so far: runs can forget."""
 
 
 def chain_metric(start: str, name: str, control: str | None = None) -> str:

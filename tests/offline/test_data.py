@@ -157,9 +157,10 @@ def test_actions_are_learned_in_a_policys_units_and_come_out_in_the_recordings(t
         caplog.clear()
         check_actions(dataset)
         data = load(dataset, observation="frame")
-        assert data.shape.action_size == 2
-        np.testing.assert_array_equal(data.transitions.actions, np.float32([[-1, 0], [1, 0], [0, 0]]))
-        np.testing.assert_array_equal(data.scale.unscale(data.transitions.actions), recorded)
+        # What never changes is not for a policy to learn.
+        assert data.shape.action_size == 1
+        np.testing.assert_array_equal(data.transitions.actions, np.float32([[-0.9], [0.9], [0]]))
+        np.testing.assert_allclose(data.scale.unscale(data.transitions.actions), recorded, rtol=1e-6)
     # The second set does not know its bounds.
     assert "scaled by what they show: lift -63.25 to 81, turn always 7.5; `likert data bounds` notes" in caplog.text
 
@@ -167,10 +168,15 @@ def test_actions_are_learned_in_a_policys_units_and_come_out_in_the_recordings(t
 def test_a_set_without_bounds_is_learned_as_ever_where_a_policy_can_express_it(tmp_path, caplog):
     recorded = np.float32([[-0.2, 0.1], [0.4, 0.1]])
     scaled = load(arm(tmp_path / "new", recorded), observation="frame")
-    assert scaled.transitions.actions.tolist() == [[-1, 0], [1, 0]] and not caplog.records
+    assert np.array_equal(scaled.transitions.actions, np.float32([[-0.9], [0.9]])) and not caplog.records
     data = load(without_bounds(arm(tmp_path / "old", recorded)), observation="frame")
     assert np.array_equal(data.transitions.actions, recorded) and data.scale.is_identity
     assert "all lie within [-1, 1], and are learned as they are" in caplog.text
+
+
+def test_actions_that_are_all_the_same_are_refused(tmp_path):
+    with pytest.raises(SettingsError, match="all actions are the same; there is nothing to learn"):
+        load(arm(tmp_path / "arm", [[7.0, 2.0]] * 3), observation="frame")
 
 
 def test_discrete_actions_have_no_scale(dataset):

@@ -175,10 +175,10 @@ CONSTANT_RETURN = "return"
 def action_errors(
     likeliest: np.ndarray, recorded: np.ndarray, scale: ActionScale, names: Sequence[str]
 ) -> dict[str, float]:
-    """Mean absolute errors of actions [N, A] in [-1, 1]: of each entry in the recording's units and as a share of its
+    """Mean absolute errors of actions [N, V] in [-1, 1]: of each entry in the recording's units and as a share of its
     range, `action_error` as the mean of the shares, and `agreement`, which is 1 less that.
 
-    Constant entries, which every policy gets right, have none and do not count, unless there is no other.
+    Constant entries, which no policy has, do not count.
     """
     errors = np.abs(scale.unscale(likeliest).astype(np.float64) - scale.unscale(recorded)).mean(axis=0)
     width = np.array(scale.high) - np.array(scale.low)

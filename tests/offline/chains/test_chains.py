@@ -270,10 +270,10 @@ class Arm(gymnasium.Env):
 
 
 def test_continuous_actions_reach_the_world_in_its_own_units():
-    shape = PolicyShape("grid", (7, 7, 3), 32, 9, 4, 0, 2)
+    shape = PolicyShape("grid", (7, 7, 3), 32, 9, 4, 0, 1)
     face = PolicyFace(shape, NETWORK, "symbolic", False, ActionScale((-90.0, 5.0), (90.0, 5.0)))
     judge = ChainEvaluator(Arm, face)
-    judge._actor.act = lambda *_: torch.tensor([[0.5, 0.1]])
+    judge._actor.act = lambda *_: torch.tensor([[0.45]])
     weights = judge._actor.numpy_weights()
     (result,) = judge.run(weights, [Trial(None, None, 3)], {"go": np.array([2, 0, 0, 0])})
     assert result.num_completed == 1 and [one.tolist() for one in Arm.got] == [[45.0, 5.0]]
