@@ -14,6 +14,8 @@ from orchestrator.runs.reading import RunData
 
 START_LABELS = {"fixed": "start as recorded", "randomised": "randomised start"}
 HATCHES = {"fixed": "", "randomised": "///"}
+LINES = ("-o", "--s", ":^")
+"""Of the first methods that have all colours, the second and the third."""
 
 
 def curve_figure(run: RunData) -> Figure | None:
@@ -74,15 +76,19 @@ def _draw_bars(axes: Axes, returns: Mapping[str, Mapping[str, Interval]], starts
             [place for place, _ in shown], means, width * 0.95, yerr=errors, capsize=3, color=COLOURS[number],
             hatch=HATCHES[start], edgecolor="white", label=START_LABELS[start],
         )  # fmt: skip
-    slanted = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if len(returns) > 4 else {}
-    axes.set_xticks(np.arange(len(returns)), list(returns), **slanted)
+    slanted = {"ha": "right", "rotation_mode": "anchor"} if len(returns) > 4 else {}
+    steep = {"rotation": 45, "fontsize": 8} if len(returns) > len(COLOURS) else {"rotation": 20}
+    axes.set_xticks(np.arange(len(returns)), list(returns), **(slanted | steep if slanted else {}))
     axes.legend(frameon=False)
 
 
 def _draw_lengths(axes: Axes, by_length: Mapping[str, Mapping[int, Interval]]) -> None:
-    for (method, values), colour in zip(by_length.items(), COLOURS * 3, strict=False):
-        lengths = sorted(values)
-        axes.plot(lengths, [values[one].mean for one in lengths], "-o", color=colour, markersize=4, label=method)
+    for number, (method, values) in enumerate(by_length.items()):
+        lengths, colour = sorted(values), COLOURS[number % len(COLOURS)]
+        style = LINES[number // len(COLOURS) % len(LINES)]
+        axes.plot(lengths, [values[one].mean for one in lengths], style, color=colour, markersize=4, label=method)
+        if len(by_length) > len(COLOURS):
+            continue  # So many intervals hide one another; the table has them.
         low, high = [values[one].low for one in lengths], [values[one].high for one in lengths]
         axes.fill_between(lengths, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set_xlabel("sub-tasks in the chain")

@@ -25,7 +25,8 @@ class OfflineRewardSettings(Settings):
     reward, so that neither delay nor failure pays (RUDDER, Arjona-Medina et al. 2019)."""
     middle: float = 0.0
     """Taken from each reward before all else, for `scores` and `cumulated`: of rewards in [0, 1], 0.5 makes an action
-    cost what scores below 5 of 10. Best above what the labeller gives actions that lead away. Published: 0."""
+    cost what it lacks to 5 of 10. A detour and the way back pay nothing if it lies no lower than half way between what
+    the labeller gives actions that lead away and those that help. Published: 0."""
     dense_weight: PositiveFloat = 1.0
     """Factor on the labeller's rewards, in whatever form."""
     shift: float = 0.0

@@ -76,7 +76,7 @@ def curve_figure(curve: Curve, beside: Mapping[str, np.ndarray], start: str) -> 
         axes.axhline(one.mean, color=colour, linestyle="--", linewidth=1.2, label=name)
         axes.axhspan(one.low, one.high, color=colour, alpha=0.08, linewidth=0)
     axes.set_xlabel("scores that are wrong")
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     legend_outside(axes)
     return figure
 

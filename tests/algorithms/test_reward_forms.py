@@ -64,5 +64,5 @@ def test_which_forms_pay_for_a_detour_that_the_rater_takes_for_progress(form, mi
     for rewards in (direct, detour):
         found = of(rewards, form, middle=middle, discount=0.97)
         returns.append(float((found * 0.97 ** np.arange(len(found))).sum()))
-    # The middle must lie above what is given to actions that lead away.
+    # Away is given 0.8 and the way back 1: the middle must not lie below 0.9.
     assert (returns[1] > returns[0]) == pays
