@@ -30,6 +30,11 @@ def label(file: Path, overrides: Sequence[str], dry_run: bool) -> None:
     settings = load_labelling(file, overrides)
     settings = settings.model_copy(update={"rater": as_served(settings.rater)})
     dataset = TrajectoryDataset(settings.data)
+    if settings.labeller.kind == "likert":
+        from orchestrator.labelling.likert_command import label_by_ratings
+
+        label_by_ratings(settings, dataset, dry_run)
+        return
     if settings.labeller.kind != "rg_vlm":
         from orchestrator.labelling.labeller_command import label_with
 

@@ -28,6 +28,7 @@ USED_BY = {
     "roboclip": OF_ALL | {"rewards"},
     "gvl": OF_ALL | OF_RATER,
     "topreward": OF_ALL | OF_RATER,
+    "likert": OF_ALL | OF_RATER,
     "random": OF_ALL,
     "truth": OF_ALL | {"rewards"},
 }

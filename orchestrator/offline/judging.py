@@ -10,6 +10,8 @@ class Judge(Protocol):
 
     score: str
     """Name of the metric, in [0, 1], by which runs are compared."""
+    measure: str
+    """What it is called on the screen."""
 
     def metrics(self, policy: LanguageIQL, *, control: str | None = None, last: bool = False) -> dict[str, float]:
         """Metrics by name.

@@ -100,4 +100,4 @@ class OfflineLoop:
         metrics = self._judge.metrics(self._policy, control=control, last=last)
         tracker.log(metrics, self.progress.updates)
         if control is None:
-            screen.update(success=metrics[self._judge.score])
+            screen.update(success=metrics[self._judge.score], measure=self._judge.measure)

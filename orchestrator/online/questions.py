@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from actors.rating.backend import Needs
 from actors.rollout.settings import TaskSettings
-from algorithms.images import decode_png, encode_png, join_frames
 from algorithms.prompts import answer_labels
-from algorithms.ratings import AskingMode, RatingRequest, TaskText
+from algorithms.ratings import AskingMode, TaskText
 from algorithms.scales import RatingScale
 from algorithms.settings import FeedbackSettings
-from orchestrator.ratings.question import Question
+from orchestrator.ratings.question import Question, rating_request
 
 
 class QuestionMaker:
@@ -28,11 +27,5 @@ class QuestionMaker:
 
     def question(self, frames: Sequence[bytes], env_step: int, success: bool) -> Question:
         """The question about a segment whose frames are these PNG files, in time order."""
-        images, note = tuple(frames), ""
-        if len(frames) > 1:
-            note = f"{len(frames)} pictures in time order"
-            if self._layout == "joined":
-                images = (encode_png(join_frames([decode_png(frame) for frame in frames])),)
-                note = f"{len(frames)} numbered frames of one picture in time order"
-        request = RatingRequest(images, self._task, self._scale, self._mode, note)
+        request = rating_request(frames, self._task, self._scale, self._mode, self._layout)
         return Question(request, tuple(frames), env_step, success)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from orchestrator.ratings import shared_server
 from orchestrator.ratings.replicas import Front, start_rating_servers
 from orchestrator.ratings.score_service import ScoreService
 from orchestrator.ratings.score_store import ScoreStore
+from orchestrator.ratings.service import RatingService
+from orchestrator.ratings.store import RatingStore
 from orchestrator.storage.locations import RemotePath
 
 
@@ -29,13 +31,34 @@ def asking(
 ) -> Iterator[tuple[ScoreService, RaterIdentity]]:
     """Ray with a rater in it, loaded and found fit for `needs`, until the end of the block. `name` is what a shared
     rater knows the asker by; `others` are demands of the asker's own."""
-    with connected([*others, *([] if rater.server else [raters_demand(rater)])]):
+    with _connected(rater, others):
         service = ScoreService(ScoreStore(ratings_folder), rating_servers(rater), rater, name, needs)
-        try:
-            print("loading the rater", file=sys.stderr, flush=True)
-            identity = service.finish_start()
-            if service.relies_on:
-                print(service.relies_on, file=sys.stderr, flush=True)
+        with _started(service) as identity:
             yield service, identity
-        finally:
-            service.close()
+
+
+@contextmanager
+def asking_ratings(
+    rater: RaterSettings, store: RatingStore, name: str, needs: Needs
+) -> Iterator[tuple[RatingService, RaterIdentity]]:
+    """As `asking`, for ratings on a Likert scale, which a store of their own keeps."""
+    with _connected(rater):
+        service = RatingService(store, rating_servers(rater), rater, name, needs)
+        with _started(service) as identity:
+            yield service, identity
+
+
+def _connected(rater: RaterSettings, others: Sequence[Demand] = ()) -> AbstractContextManager[None]:
+    return connected([*others, *([] if rater.server else [raters_demand(rater)])])
+
+
+@contextmanager
+def _started(service: ScoreService | RatingService) -> Iterator[RaterIdentity]:
+    try:
+        print("loading the rater", file=sys.stderr, flush=True)
+        identity = service.finish_start()
+        if service.relies_on:
+            print(service.relies_on, file=sys.stderr, flush=True)
+        yield identity
+    finally:
+        service.close()

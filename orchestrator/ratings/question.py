@@ -1,8 +1,12 @@
 """What is asked about a segment, and what the store keeps beside it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from algorithms.ratings import RatingRequest
+from algorithms.images import decode_png, encode_png, join_frames
+from algorithms.ratings import AskingMode, RatingRequest, TaskText
+from algorithms.scales import RatingScale
 
 
 @dataclass(frozen=True)
@@ -16,3 +20,20 @@ class Question:
     """Environment steps of the run when the question was asked."""
     success: bool
     """The simulator's success flag at the segment's end: for audits of the rater, never for training."""
+
+
+def rating_request(
+    frames: Sequence[bytes],
+    task: TaskText,
+    scale: RatingScale,
+    mode: AskingMode,
+    layout: Literal["separate", "joined"] = "joined",
+) -> RatingRequest:
+    """The request about a segment of these PNG files, in time order: as several pictures, or joined to one."""
+    images, note = tuple(frames), ""
+    if len(frames) > 1:
+        note = f"{len(frames)} pictures in time order"
+        if layout == "joined":
+            images = (encode_png(join_frames([decode_png(frame) for frame in frames])),)
+            note = f"{len(frames)} numbered frames of one picture in time order"
+    return RatingRequest(images, task, scale, mode, note)

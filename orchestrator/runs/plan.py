@@ -64,6 +64,8 @@ def plan_text(title: str, where: Sequence[tuple[str, int, str, str]], plan: Plan
         [(f"{number} x {kind}", takes, plan.memory.get(kind, ""), node) for kind, number, takes, node in where]
     )
     lines += [f"  {text}" for kind, text in plan.memory.items() if kind not in {one for one, *_ in where}]
+    if not where and not plan.memory:
+        lines.append("  all in the command's own process")
     if plan.parts:
         rows = [(part.name, duration(part.seconds), part.how) for part in plan.parts]
         rows.append(("from start to end", duration(plan.wall_s or 0.0), plan.overlap))

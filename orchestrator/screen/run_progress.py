@@ -16,6 +16,7 @@ class ProgressState:
     phase: str = "starting"
     env_steps: int = 0
     success: float | None = None
+    measure: str = "success"
     asked: int = 0
     answered: int = 0
     failed: int = 0
@@ -65,13 +66,15 @@ class RunProgress:
         phase: str | None = None,
         env_steps: int | None = None,
         success: float | None = None,
+        measure: str | None = None,
         asked: int | None = None,
         answered: int | None = None,
         failed: int | None = None,
         from_store: int | None = None,
         shared: int | None = None,
     ) -> None:
-        """Show new values; what is not given stays. `success` is that of the last evaluation, in [0, 1]."""
+        """Show new values; what is not given stays. `success` is that of the last evaluation, in [0, 1]; `measure` what
+        it is called."""
         given = {name: value for name, value in locals().items() if name != "self" and value is not None}
         self._state = replace(self._state, **given)
         if self._began is None and env_steps is not None:
@@ -149,7 +152,7 @@ class _Live:
 
 
 def _facts(state: ProgressState) -> list[str]:
-    facts = [] if state.success is None else [f"success {state.success:.0%}"]
+    facts = [] if state.success is None else [f"{state.measure} {state.success:.0%}"]
     if state.asked:
         shared = f"{state.shared:,} shared, " if state.shared else ""
         facts.append(

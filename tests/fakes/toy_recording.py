@@ -11,15 +11,15 @@ HEIGHT, WIDTH = 16, 24
 JOINTS = ("shoulder.pos", "wrist[0]", "still")
 
 
-def picture(place: float) -> np.ndarray:
-    """The bar at a place in [0, 1]."""
+def picture(place: float, times: int = 1) -> np.ndarray:
+    """The bar at a place in [0, 1]; enlarged so many times."""
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     left = round(place * (WIDTH - 4))
     frame[:, left : left + 4] = 250
-    return frame
+    return frame.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def episode(name: str, success: bool, steps: int, number: int = 0, reward: float | None = None) -> Trajectory:
+def episode(name: str, success: bool, steps: int, number: int = 0, times: int = 1) -> Trajectory:
     """The bar goes from left to right, or half the way in vain. The shoulder's degrees follow its place, the wrist
     turns against it, and one joint is still."""
     places = np.linspace(0.0, 1.0 if success else 0.5, steps + 1)
@@ -33,8 +33,7 @@ def episode(name: str, success: bool, steps: int, number: int = 0, reward: float
         sparse_rewards=(last & success).astype(np.float32),
         terminated=last & success,
         truncated=last & (not success),
-        frames=tuple(encode_png(picture(place)) for place in places),
-        rewards={} if reward is None else {"toy": np.full(steps, reward, np.float32)},
+        frames=tuple(encode_png(picture(place, times)) for place in places),
     )
 
 
@@ -47,10 +46,13 @@ def episodes(num_success: int = 6, num_failed: int = 4, steps: int = 6) -> list[
     ]
 
 
-def write_recording(folder, trajectories=None, source="lerobot"):
-    """A data set of them; returns its folder."""
+def write_recording(folder, trajectories=None, times: int = 1):
+    """A data set of them, whose pictures are enlarged so many times; returns its folder."""
     info = DatasetInfo(
-        name="toy", source=source, actions=ActionSpace(kind="continuous", names=JOINTS), frame_px=(HEIGHT, WIDTH)
+        name="toy",
+        source="lerobot",
+        actions=ActionSpace(kind="continuous", names=JOINTS),
+        frame_px=(times * HEIGHT, times * WIDTH),
     )
     with DatasetWriter(folder, info) as writer:
         for trajectory in episodes() if trajectories is None else trajectories:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from algorithms.progress import ValueUse
-from algorithms.settings import Fraction, PositiveInt, Settings
+from algorithms.settings import Fraction, PositiveInt, RewardModelSettings, Settings
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -159,6 +159,64 @@ class TruthLabeller(Settings):
     """Decides which scores are wrong, with the episode's id."""
 
 
+class RecordedRewardModelSettings(RewardModelSettings):
+    """The reward model of a recording: it learns in one session, in the labelling process."""
+
+    network: Literal["published", "small"] = "small"
+    """Frame network: `published` (convs 16/32/64/128 for 224 pixels) or `small` (for 56 pixels and a processor)."""
+    image_px: PositiveInt = 56
+    """Side of the image that it sees. Frames are reduced to that square, whatever their shape."""
+    batch_size: PositiveInt = 64
+    """Ratings in a batch."""
+    max_epochs: PositiveInt = 100
+    """Passes over all ratings at most."""
+
+    @model_validator(mode="after")
+    def _of_recordings(self) -> "RecordedRewardModelSettings":
+        if self.input != "frame" or self.reward_scale == "standardised":
+            raise ValueError("of recordings it sees frames, and reward_scale is raw or rated_range: leave others out")
+        means_nothing = {"frame_cache_gb", "accelerator_type", "resources"} & self.model_fields_set
+        if means_nothing:
+            raise ValueError(
+                f"{min(means_nothing)} means nothing here: it learns in the labelling process; leave it out"
+            )
+        return self
+
+
+class LikertLabeller(Settings):
+    """Rewards learned from ratings: ERL-VLM (Luu et al. 2025, arXiv 2506.12822) on recordings. A budget of moments is
+    rated on a Likert scale, and a reward model of each instruction learns from that and scores every frame."""
+
+    kind: Literal["likert"] = "likert"
+    """Which labeller."""
+    num_ratings: Literal[2, 3, 4, 5] = 3
+    """Levels of the scale."""
+    budget: PositiveInt = 1_000
+    """Ratings asked of the whole set at most; each instruction has an equal share (ERL-VLM on ALFRED: 75 each)."""
+    show: Literal["frame", "segment", "trajectory"] = "frame"
+    """What one rating looks at: a frame, some frames of `num_actions` actions in a row, or of a whole episode."""
+    num_frames: NumFrames = 4
+    """Frames shown of a segment or an episode, evenly spread, side by side in one picture."""
+    num_actions: PositiveInt = 8
+    """Length of a segment."""
+    focus: Text = "the scene"
+    """What the rater is told to look at, such as `the drawer`."""
+    held_out_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Of the ratings, those that the reward model does not learn from, but is compared with."""
+    control: Literal["none", "shuffled"] = "none"
+    """`shuffled` deals the ratings out anew: the control whose reward must mean nothing."""
+    seed: Seed = 0
+    """Draws what is rated, and the networks."""
+    reward_model: RecordedRewardModelSettings = RecordedRewardModelSettings()
+    """The reward model and how it learns from ratings."""
+
+    @model_validator(mode="after")
+    def _frames_fit(self) -> "LikertLabeller":
+        if self.show == "segment" and self.num_frames > self.num_actions:
+            raise ValueError(f"num_frames {self.num_frames} is above num_actions {self.num_actions}: lower it")
+        return self
+
+
 LabellerSettings = Annotated[
     RgVlmLabeller
     | ClipLabeller
@@ -168,6 +226,7 @@ LabellerSettings = Annotated[
     | GvlLabeller
     | TopRewardLabeller
     | RandomLabeller
-    | TruthLabeller,
+    | TruthLabeller
+    | LikertLabeller,
     Field(discriminator="kind"),
 ]

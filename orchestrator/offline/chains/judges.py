@@ -18,6 +18,8 @@ from orchestrator.runs.layout import chain_metric
 class ChainJudges:
     """The evaluation workers: hands each its share of the trials. A `Judge`."""
 
+    measure = "success"
+
     def __init__(
         self,
         workers: Sequence[Any],

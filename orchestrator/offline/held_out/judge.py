@@ -42,6 +42,7 @@ class HeldOutJudge:
     """
 
     score = held_out_metric("agreement")
+    measure = "agreement with held-out actions"
 
     def __init__(self, experiment: OfflineExperiment, data: OfflineData, action_names: Sequence[str]) -> None:
         """`action_names` are those of the entries of continuous actions."""
