@@ -17,8 +17,8 @@ def formed(
 ) -> np.ndarray:
     """Rewards float32 [T] from a labeller's `rewards` [T] and the sparse ones [T]; NaN, for none, stays NaN.
 
-    - `scores`: weight * (reward - middle). With a middle of 0 the published form (RG-VLM, Lee et al. 2025). With one half
-      way between what is given to actions that lead away and to those that help, a detour and the way back come to
+    - `scores`: weight * (reward - middle). With a middle of 0 the published form (RG-VLM, Lee et al. 2025). With one
+      half way between what is given to actions that lead away and to those that help, a detour and the way back come to
       nothing.
     - `progress`: the rewards say how far the trajectory has come, in [0, 1], and an action earns weight * (discount *
       progress after it - progress before it): a potential (Ng, Harada and Russell 1999). Before the first action it is

@@ -20,6 +20,8 @@ VALUES = {
     "value_start_failure": "start, failure",
 }
 
+STYLES = {"untrained": "--", "constant": ":"}
+CONTROLS = tuple(STYLES)
 TOLD = {
     "value_start_auroc": "success, at start (AUROC)",
     "value_end_auroc": "success, at end (AUROC)",
@@ -29,22 +31,24 @@ TOLD = {
 
 def curve_figure(run: RunData) -> Figure:
     """Over updates: agreement with recorded actions, log-likelihood, and values; controls as lines."""
-    figure = Figure(figsize=(11.0, 3.6), dpi=120, layout="constrained")
+    figure = Figure(figsize=(12.0, 4.2), dpi=120, layout="constrained")
+    figure.suptitle(f"{run.experiment.name}, seed {run.experiment.seed}: held-out episodes", fontsize=11)
     agreement, likelihood, values = figure.subplots(1, 3)
-    dress(agreement, f"{run.experiment.name}, seed {run.experiment.seed}: agreement with recorded actions")
-    share_axis(agreement, "1 = as recorded")
-    dress(likelihood, "log-likelihood of recorded actions")
-    for axes, name in ((agreement, "agreement"), (likelihood, "log_prob")):
+    dress(agreement, "agreement with actions")
+    share_axis(agreement, "100 % = as recorded")
+    dress(likelihood, "log-likelihood of actions")
+    # Untrained, it is so low that nothing else could be told apart.
+    for axes, name, controls in ((agreement, "agreement", CONTROLS), (likelihood, "log_prob", ("constant",))):
         _draw(axes, run, {name: "policy"})
-        for control, style in (("untrained", "--"), ("constant", ":")):
+        for control in controls:
             known = run.series(held_out_metric(name, control))
             if len(known):
-                axes.axhline(known.values[-1], color="0.4", linestyle=style, linewidth=1.0, label=control)
-        axes.legend(frameon=False, fontsize=8)
-    dress(values, "V along held-out episodes")
+                axes.axhline(known.values[-1], color="0.4", linestyle=STYLES[control], linewidth=1.0, label=control)
+        _legend_below(axes)
+    dress(values, "V")
     _draw(values, run, VALUES)
     if values.lines:
-        values.legend(frameon=False, fontsize=8)
+        _legend_below(values)
     else:
         values.text(0.5, 0.5, "cloning has no V", ha="center", va="center", transform=values.transAxes, color="0.4")
     return figure
@@ -53,14 +57,15 @@ def curve_figure(run: RunData) -> Figure:
 def methods_figure(methods: Intervals, controls: Intervals) -> Figure:
     """By method: agreement with recorded actions, what V tells, and what the policy is worth."""
     wide = max(10.0, 3.5 + 0.9 * len(methods))
-    figure = Figure(figsize=(wide, 4.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=(wide, 4.8), dpi=120, layout="constrained")
+    figure.suptitle(f"Held-out episodes; {CONFIDENCE:.0%} intervals over seeds", fontsize=11)
     agreement, told, worth = figure.subplots(1, 3)
-    dress(agreement, f"agreement; {CONFIDENCE:.0%} intervals over seeds")
-    share_axis(agreement, "1 = as recorded")
+    dress(agreement, "agreement with actions")
+    share_axis(agreement, "100 % = as recorded")
     _bars(agreement, methods, {"agreement": "policy"})
-    for (name, interval), style in zip(controls.items(), ("--", ":"), strict=False):
+    for (name, interval), style in zip(controls.items(), STYLES.values(), strict=False):
         if (known := interval("agreement")) is not None:
-            agreement.axhline(known.mean, color="0.4", linestyle=style, linewidth=1.0, label=name)
+            agreement.axhline(known.mean, color="0.1", linestyle=style, linewidth=1.0, label=name)
     dress(told, "what V tells")
     _bars(told, methods, TOLD)
     told.axhline(0.5, color="0.4", linestyle=":", linewidth=1.0)
@@ -73,8 +78,13 @@ def methods_figure(methods: Intervals, controls: Intervals) -> Figure:
     _bars(worth, mixed, {"worth": "policy, fitted-Q", "return": "as recorded"})
     for axes in (agreement, told, worth):
         if axes.containers or axes.lines:
-            axes.legend(frameon=False, fontsize=8)
+            _legend_below(axes)
     return figure
+
+
+def _legend_below(axes: Axes) -> None:
+    """Where it hides nothing."""
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
 
 def _first(interval: Callable[[str], Interval | None], suffix: str) -> Callable[[str], Interval | None]:
@@ -101,3 +111,4 @@ def _bars(axes: Axes, methods: Intervals, metrics: Mapping[str, str]) -> None:
             axes.bar(places, means, 0.95 * width, yerr=errors, capsize=3, color=colour, edgecolor="white", label=label)
     slanted = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if len(methods) > 2 else {}
     axes.set_xticks(np.arange(len(methods)), list(methods), **slanted)
+    axes.set_xlim(-0.5, len(methods) - 0.5)

@@ -93,7 +93,8 @@ def controls_of(runs: Sequence[RunData]) -> list[Method]:
     """What no policy would score, and what one scores that has learned nothing."""
     found = []
     for control, name in CONTROLS.items():
-        values = {metric: _of_runs(runs, held_out_metric(metric, control), ONE) for metric in COLUMNS}
+        shown = (*COLUMNS, "agreement")
+        values = {metric: _of_runs(runs, held_out_metric(metric, control), ONE) for metric in shown}
         number = max(len(one) for one in values.values())
         if number:
             found.append(Method(name, "", values, number))
