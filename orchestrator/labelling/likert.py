@@ -35,7 +35,7 @@ from orchestrator.labelling.likert_moments import Moment, draw_moments, lengths_
 from orchestrator.labelling.settings import LabelSettings
 from orchestrator.ratings.answer_counts import AnswerCounts, stop_if_failing
 from orchestrator.ratings.question import Question, rating_request
-from orchestrator.ratings.service import RatingService
+from orchestrator.ratings.service import RatingService, SessionAnswers
 
 ASKED_AT_ONCE = 64
 """Questions between two looks at how many fail."""
@@ -74,8 +74,6 @@ class LikertLabelling:
         self._scale = RatingScale.likert(settings.labeller.num_ratings)
         self._about = about_ratings(settings, identity)
         self.counts = AnswerCounts()
-        self.notes: list[str] = []
-        """What is to be said at the end."""
 
     def run(self) -> int:
         """Rate, learn, and write the columns of parts that lack them; returns how many did.
@@ -120,6 +118,7 @@ class LikertLabelling:
             found = self._service.ask([questions[key] for key in some]).result()
             self.counts.windows += len(some)
             self.counts.from_store += found.num_from_store
+            self._count_tokens(found)
             for key, outcome in zip(some, found.outcomes, strict=True):
                 if isinstance(outcome, RatingFailure):
                     self.counts.failed += 1
@@ -140,6 +139,12 @@ class LikertLabelling:
                     np.array([key[1].episode_id for key, _ in own]),
                 )
         return rated
+
+    def _count_tokens(self, found: SessionAnswers) -> None:
+        # Equal questions are asked once, and what the store had cost nothing.
+        asked = {one.key: one for one in found.outcomes if isinstance(one, Rating) and one.key not in found.stored_keys}
+        self.counts.prompt_tokens += sum(one.prompt_tokens for one in asked.values())
+        self.counts.completion_tokens += sum(one.completion_tokens for one in asked.values())
 
     def _questions(self, moments: Mapping[str, list[Moment]]) -> dict[tuple[str, Moment], Question]:
         """By instruction and moment, in the order drawn; moments whose pictures cannot be read have none."""

@@ -41,6 +41,8 @@ class SessionAnswers:
     duration_s: float
     num_shared: int = 0
     """Answers that the model gave to another run which wanted the same at the same time."""
+    stored_keys: frozenset[str] = frozenset()
+    """Keys of the answers that the store had."""
 
     @property
     def num_failed(self) -> int:
@@ -171,7 +173,8 @@ class RatingService:
             started = time.monotonic()
             keys = [self.key(question.request) for question in questions]
             outcomes: dict[str, Rating | RatingFailure] = dict(self._store.lookup(keys))
-            num_from_store = sum(key in outcomes for key in keys)
+            stored_keys = frozenset(outcomes)
+            num_from_store = sum(key in stored_keys for key in keys)
             # Equal questions of one session are asked once.
             missing = {key: question for key, question in zip(keys, questions, strict=True) if key not in outcomes}
             num_shared = 0
@@ -188,7 +191,7 @@ class RatingService:
                 num_shared += sum(answer.shared for answer in answers)
                 tell()
             ordered = [outcomes[key] for key in keys]
-            return SessionAnswers(ordered, num_from_store, time.monotonic() - started, num_shared)
+            return SessionAnswers(ordered, num_from_store, time.monotonic() - started, num_shared, stored_keys)
 
     async def _answers(self, missing: dict[str, Question]) -> AsyncIterator[list[Delivery]]:
         """Yield lists of answers to `missing`, each to be written at once."""

@@ -80,7 +80,14 @@ def orders(data, name="erl"):
 def test_the_learned_reward_rises_along_a_success_and_a_shuffled_one_does_not(tmp_path):
     data = recording(tmp_path / "set")
     before = pq.read_table(data / "part-00000.parquet")
-    counts = label(data, tmp_path / "store", rewards={"erl": {}, "erl_sparse": {"sparse": "sum"}})
+    pictures = set()
+
+    def costs(prompt, images, choices):
+        pictures.add(images)
+        return Reply(looks(prompt, images, choices), None, 10, 1)
+
+    counts = label(data, tmp_path / "store", costs, rewards={"erl": {}, "erl_sparse": {"sparse": "sum"}})
+    assert (counts.prompt_tokens, counts.completion_tokens) == (10 * len(pictures), len(pictures))
     assert (counts.windows, counts.failed, counts.actions) == (60, 0, 8 * 12)
     assert orders(data) > 0.8
     for one in TrajectoryDataset(data).episodes(frames=False):
@@ -95,7 +102,8 @@ def test_the_learned_reward_rises_along_a_success_and_a_shuffled_one_does_not(tm
 
     # Done, nothing is asked; by other settings all that was answered comes from the store.
     asked = []
-    assert label(data, tmp_path / "store", lambda *_: asked.append(1)).windows == 60 and not asked
+    again = label(data, tmp_path / "store", lambda *_: asked.append(1))
+    assert (again.windows, again.from_store, again.prompt_tokens) == (60, 60, 0) and not asked
     again = label(data, tmp_path / "store", lambda *_: asked.append(1))
     assert again.windows == 0 and not asked
 
