@@ -135,6 +135,26 @@ def robomimic(
 
 @data.command()
 @plain
+def rlds(
+    source: Annotated[
+        Path, typer.Argument(help="A TFDS folder of RLDS: the one with features.json, such as .../1.0.0.")
+    ],
+    out: Out,
+    settings: Overrides = None,
+) -> None:
+    """Import RLDS, as Open X-Embodiment has it: `likert data rlds bridge/1.0.0 data/bridge camera=observation/image_0`.
+
+    Exit code 1 if something was left out.
+    """
+    from orchestrator.data.recordings.rlds import RldsSettings, import_rlds
+    from orchestrator.data.telling import tell_made
+
+    with _written_to(out):
+        tell_made(out, *import_rlds(source, out, _settings(RldsSettings, settings, "of the import")))
+
+
+@data.command()
+@plain
 def export(
     folder: Annotated[Path, typer.Argument(help="A data set.")],
     out: Annotated[Path, typer.Argument(help="A folder that is empty, or not there yet.")],
