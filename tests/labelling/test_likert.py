@@ -182,8 +182,13 @@ def test_a_killed_labelling_asks_nothing_twice_and_ends_as_one_that_was_not(tmp_
         with pytest.raises(KeyboardInterrupt):
             one.run()
     num_asked = len(asked)
+    with labelling(data, tmp_path / "store", dies) as one:
+        one._dataset.record_labels = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            one.run()
+    assert not TrajectoryDataset(data).info.labels
     label(data, tmp_path / "store", dies)
-    assert len(asked) == num_asked
+    assert len(asked) == num_asked and "erl" in TrajectoryDataset(data).info.labels
     label(whole, tmp_path / "other")
     a, b = (pq.read_table(folder / "part-00000.parquet") for folder in (data, whole))
     assert a.equals(b)
