@@ -10,7 +10,7 @@ FEWEST = 20
 PAYS = 0.5
 """A correlation from which on delay is taken to pay. The published form of RG-VLM comes to 0.9 and more, the sparse
 reward to -1."""
-RECOMMENDED = "data.reward.middle=0.75 data.reward.dense_weight=0.4 data.reward.sparse=sum"
+RECOMMENDED = "data.reward.middle=0.8 data.reward.dense_weight=0.4 data.reward.sparse=sum"
 """What to try first where delay pays: scores about a middle, joined to the sparse reward (docs/evidence.md). The middle
 suits raters that are generous to actions that lead away, as the pocket rater is."""
 

@@ -74,4 +74,4 @@ def test_labelling_says_when_delay_pays_and_what_to_use(tmp_path):
         .output
     )
     (line,) = [line for line in said.splitlines() if line.startswith("delay pays")]
-    assert "reward_paying (" in line and "reward_costly" not in line and "data.reward.middle=0.75" in line
+    assert "reward_paying (" in line and "reward_costly" not in line and "data.reward.middle=0.8" in line
