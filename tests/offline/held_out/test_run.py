@@ -195,7 +195,7 @@ def test_the_commands_learn_from_a_recording_sweep_and_report(file, tmp_path):
     assert "fitted-Q evaluation" in likert("run", file, "name=planned", "--plan")
     likert("sweep", file, "search.seed.grid=[0,1]", "search.policy.actor_loss.grid=[advantage_weighted,cloning]",
            "sweep.concurrency=1", "name=swept")  # fmt: skip
-    summary = (tmp_path / "runs/swept/sweep.md").read_text()
+    summary = (tmp_path / "runs/swept/summary.md").read_text()
     assert "held_out/agreement" in summary
     likert("report", tmp_path / "runs/swept", "--out", tmp_path / "out")
     table = (tmp_path / "out/held_out.md").read_text()
