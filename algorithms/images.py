@@ -45,6 +45,8 @@ def rgb_picture(png: bytes) -> Image.Image:
     _check_header(png)
     try:
         image = Image.open(io.BytesIO(png), formats=["PNG"])
+        if image.mode == "P" and image.palette is None:
+            raise SyntaxError("it names colours of a palette, and has none")
         animated, plain = image.is_animated, image.mode == "RGB" and not image.has_transparency_data
         if not animated:
             image.load()

@@ -170,6 +170,12 @@ def test_a_picture_bomb_is_refused_before_it_is_unpacked():
         decode_png(bytes(bomb))
 
 
+def test_a_palette_that_is_missing_is_told():
+    chunks = [(name, data) for name, data in chunks_of(saved(palette((1, 2, 3), (0, 0, 0)))) if name != b"PLTE"]
+    with pytest.raises(ValueError, match="is no readable PNG file: it names colours of a palette, and has none"):
+        decode_png(of_chunks(chunks))
+
+
 def decoded_or_refused(kind, damage, cut):
     """Bytes written over others, with sums made right again, so that the damage is read; and an end that is missing."""
     chunks = [(name, bytearray(data)) for name, data in chunks_of(KINDS[kind % len(KINDS)])]
