@@ -82,7 +82,7 @@ class SmallMinari:
         with h5py.File(path, "w", track_order=True) as file:
             for number, arrays in enumerate(self.episodes):
                 group = file.create_group(f"episode_{number}")
-                group.attrs.update({"id": number, "total_steps": len(arrays["rewards"])})
+                group.attrs.update({"id": number, "total_steps": len(arrays["terminations"])})
                 for name, values in arrays.items():
                     if isinstance(values, list) and isinstance(values[0], bytes):
                         same = len({len(one) for one in values}) == 1
@@ -112,7 +112,7 @@ class SmallMinari:
         else:
             with pa.OSFile(str(folder / "part-0.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
                 writer.write_table(table)
-        (folder / "metadata.json").write_text(json.dumps({"id": number, "total_steps": len(arrays["rewards"])}))
+        (folder / "metadata.json").write_text(json.dumps({"id": number, "total_steps": len(arrays["terminations"])}))
 
 
 def _column(values: Any, length: int) -> pa.Array:
