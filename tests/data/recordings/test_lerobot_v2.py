@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -17,7 +16,7 @@ from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.recordings.lerobot import LeRobotSettings, import_lerobot
 from orchestrator.errors import LikertError, SettingsError
 from tests.data.recordings.test_lerobot import FPS, brightness, write_video
-from tests.fakes.fuzz import A_HUNDRED, TEN_THOUSAND
+from tests.fakes.fuzz import A_HUNDRED, TEN_THOUSAND, fuzzed
 from tests.fakes.small_recording import CAMERA, small_recording
 
 EPISODES, TASK_LINES = "meta/episodes.jsonl", "meta/tasks.jsonl"
@@ -186,24 +185,10 @@ def check_damaged(data, folder):
 
 def test_a_hundred_recordings_with_something_wrong(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda _: None)
-    numbers = []
-
-    @A_HUNDRED
-    @given(st.data())
-    def each(data):
-        numbers.append(check_damaged(data, tmp_path / "one"))
-
-    each()
-    assert {0, 1, 2} == set(numbers)
+    assert {0, 1, 2} == fuzzed(A_HUNDRED, lambda data: check_damaged(data, tmp_path / "one"))
 
 
 @pytest.mark.slow
 def test_ten_thousand_recordings_with_something_wrong(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda _: None)
-
-    @TEN_THOUSAND
-    @given(st.data())
-    def each(data):
-        check_damaged(data, tmp_path / "one")
-
-    each()
+    fuzzed(TEN_THOUSAND, lambda data: check_damaged(data, tmp_path / "one"))
