@@ -1,8 +1,8 @@
 """Blocks of frames as bytes, lossless: what a world shows from one step to the next hardly differs.
 
 A block is a header and one Zstandard stream, of the frames one after the other or of their differences, whichever is
-shorter. Measured for a frame of 224 x 224 pixels, random actions, blocks of 50: HalfCheetah 16.4 KB, Pusher 1.2, CarRacing
-2.7, DoorKey 0.3; as PNG files they take 18.9, 4.4, 4.0 and 1.7 KB, and three to ten times as long to make.
+shorter. Measured for a frame of 224 x 224 pixels, random actions, blocks of 50: HalfCheetah 16.4 KB, Pusher 1.2,
+CarRacing 2.7, DoorKey 0.3; as PNG files they take 18.9, 4.4, 4.0 and 1.7 KB, and three to ten times as long to make.
 """
 
 import struct
