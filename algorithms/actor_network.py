@@ -75,12 +75,11 @@ class SquashedGaussianActor(nn.Module):
 
     def numpy_weights(self) -> dict[str, np.ndarray]:
         """Copies of all weights and buffers by name, to hand to another process."""
-        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()}
+        return numpy_weights(self)
 
     def load_numpy(self, weights: dict[str, np.ndarray]) -> None:
         """Take over weights of `numpy_weights`. Raises RuntimeError if names or shapes differ."""
-        # Copied, since arrays out of an object store are read-only and torch warns about those.
-        self.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
+        load_numpy(self, weights)
 
     @classmethod
     def from_numpy(cls, weights: dict[str, np.ndarray]) -> "SquashedGaussianActor":
@@ -90,3 +89,14 @@ class SquashedGaussianActor(nn.Module):
         actor = cls(weights["obs_shift"].shape[0], weights["head.weight"].shape[0] // 2, hidden)
         actor.load_numpy(weights)
         return actor
+
+
+def numpy_weights(network: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of all weights and buffers by name."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in network.state_dict().items()}
+
+
+def load_numpy(network: nn.Module, weights: dict[str, np.ndarray]) -> None:
+    """Take over weights of `numpy_weights`. Raises RuntimeError if names or shapes differ."""
+    # Copied, since arrays out of an object store are read-only and torch warns about those.
+    network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})

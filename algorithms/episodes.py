@@ -40,6 +40,8 @@ class EpisodeChunk:
     """[T + 1, F] float32: with the scene, rebuilds the frame of each observation bit-exactly."""
     scene: Scene
     """The rest of what the frames need."""
+    pixels: np.ndarray | None = None
+    """[T + 1, px, px, 3] uint8: what a policy of pictures sees, a frame for each observation; None for others."""
 
     def __len__(self) -> int:
         return len(self.actions)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from algorithms.episodes import EpisodeChunk, Scene
+from algorithms.pixel_frames import PixelFrames, PixelShape
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,19 @@ class ColumnarReplay:
     kept by it; `indices` are those still held. Each step keeps the frame state seen after its action; scenes are kept
     once per episode and leave with its last step. The simulator's reward and success flag have columns of their own,
     which `sample` does not touch.
+
+    For a policy of pictures each frame is kept as pixels, once: what was seen before an action is what was seen after
+    the one before it.
     """
 
-    def __init__(self, capacity: int, observation_size: int, action_size: int) -> None:
+    def __init__(
+        self, capacity: int, observation_size: int, action_size: int, pixels: PixelShape | None = None
+    ) -> None:
+        """`pixels` is what a policy of pictures sees; None keeps none."""
         if capacity <= 0:
             raise ValueError(f"capacity {capacity}: a replay holds at least one step")
         self.capacity = capacity
+        self._pixels = PixelFrames(capacity, pixels.px, pixels.frame_stack) if pixels is not None else None
         row = {
             "observation": (np.float32, observation_size),
             "next_observation": (np.float32, observation_size),
@@ -81,22 +89,35 @@ class ColumnarReplay:
     def nbytes(self) -> int:
         """Bytes that the held steps take, scenes and episode table included."""
         rows = sum(column.nbytes // self.capacity for column in self._columns.values()) * len(self)
+        if self._pixels is not None:
+            rows += self._pixels.bytes_per_step * len(self) + self._pixels.lead_bytes
         scenes = sum(array.nbytes for episode in self._episodes.values() for array in episode.scene.arrays.values())
         table = sum(len(episode.episode_id) + 16 * len(episode.runs) + 16 for episode in self._episodes.values())
         return rows + scenes + table
 
     # ------------------------------------------------------------------------------------------------ writing
 
-    def add(self, chunk: EpisodeChunk, learned_rewards: np.ndarray, version: int) -> np.ndarray:
+    def add(
+        self,
+        chunk: EpisodeChunk,
+        learned_rewards: np.ndarray,
+        version: int,
+        picture_features: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Store a chunk with the rewards [T] that reward model `version` gives its steps; the oldest steps make room.
 
+        `picture_features` [T, F] are kept beside them for exploration; from the first chunk on, or not at all.
         Returns the steps' global indices, [T] int64. Raises ValueError if shapes differ from what is held, or if the
         chunk is empty, was added before, or is longer than the replay.
         """
         self._check(chunk, learned_rewards)
         if "frame_state" not in self._columns:
             self._columns["frame_state"] = np.zeros((self.capacity, chunk.frame_states.shape[1]), np.float32)
+        if picture_features is not None and "picture_feature" not in self._columns:
+            self._columns["picture_feature"] = np.zeros((self.capacity, picture_features.shape[1]), np.float32)
         indices = np.arange(self._next, self._next + len(chunk))
+        # Before room is made, so that an episode all of whose steps leave now is gone on with, and not begun anew.
+        number, before = self._register(chunk)
         self._make_room(len(chunk))
         last = np.zeros(len(chunk), dtype=bool)
         last[-1:] = True
@@ -110,12 +131,16 @@ class ColumnarReplay:
             "success": chunk.successes,
             "terminated": last & chunk.terminated,
             "truncated": last & chunk.truncated,
-            "episode": self._register(chunk),
+            "episode": number,
             "frame_state": chunk.frame_states[1:],
         }
+        if picture_features is not None:
+            values["picture_feature"] = picture_features
         slots = indices % self.capacity
         for name, value in values.items():
             self._columns[name][slots] = value
+        if self._pixels is not None:
+            self._pixels.add(indices, chunk.pixels, number, before)
         self._next += len(chunk)
         return indices
 
@@ -136,13 +161,19 @@ class ColumnarReplay:
         """`num_steps` steps, uniformly and with replacement, as the policy learns from them.
 
         Float32 arrays: observation and next_observation [N, observation], action [N, action], learned_reward [N] and
-        terminated [N], 0 or 1. A step cut by the time limit is not terminated: its value goes on.
+        terminated [N], 0 or 1. A step cut by the time limit is not terminated: its value goes on. Where pictures are
+        kept also `pixels` uint8 [N, frame_stack + 1, px, px, 3]: all but the last were seen before the action, all but
+        the first after it, and none is of another episode.
         """
         if not len(self):
             raise ValueError("the replay is empty: add experience before sampling")
-        slots = rng.integers(self._oldest, self._next, size=num_steps) % self.capacity
+        indices = rng.integers(self._oldest, self._next, size=num_steps)
+        slots = indices % self.capacity
         names = ("observation", "action", "learned_reward", "next_observation", "terminated")
-        return {name: self._columns[name][slots].astype(np.float32, copy=False) for name in names}
+        rows = {name: self._columns[name][slots].astype(np.float32, copy=False) for name in names}
+        if self._pixels is not None:
+            rows["pixels"] = self._pixels.windows(indices, self._columns["episode"][slots], self._oldest)
+        return rows
 
     def next_observations(self, indices: np.ndarray) -> np.ndarray:
         """[N, observation] float32: what was seen after each of these steps' actions, which is what is rewarded."""
@@ -151,6 +182,10 @@ class ColumnarReplay:
     def stored_next_observations(self) -> np.ndarray:
         """[N, observation] float32: `next_observations` of all steps held."""
         return self.next_observations(self.indices)
+
+    def stored_picture_features(self) -> np.ndarray:
+        """[N, F] float32: what `add` was given of all steps held, in their order."""
+        return self._columns["picture_feature"][self._slots(self.indices)]
 
     def learned_rewards(self, indices: np.ndarray) -> np.ndarray:
         """[N] float32: what the policy learns from."""
@@ -198,11 +233,18 @@ class ColumnarReplay:
         state["run"] = np.array(runs, dtype=np.int64).reshape(-1, 3)
         for key in self._scene_shapes():
             state[f"scene.{key}"] = np.stack([episode.scene.arrays[key] for episode in self._episodes.values()])
+        if self._pixels is not None:
+            pixels = self._pixels.state(self.indices, list(self._episodes))
+            state |= {f"pixels.{name}": array for name, array in pixels.items()}
         return state
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Put back what `state` returned. Raises ValueError if it does not fit this replay."""
         oldest, following, next_number = (int(value) for value in state["range"])
+        if (self._pixels is not None) != ("pixels.frame" in state):
+            raise ValueError(
+                "the stored replay and this one differ in whether they keep pictures: policy.observation has changed"
+            )
         if following - oldest > self.capacity:
             raise ValueError(f"replay_capacity {self.capacity} is below the {following - oldest} steps to be restored")
         self._oldest, self._next, self._next_number = oldest, following, next_number
@@ -216,6 +258,8 @@ class ColumnarReplay:
                 )
             self._columns[name][slots] = values
         self._restore_episodes(state)
+        if self._pixels is not None:
+            self._pixels.set_state(_part(state, "pixels"), self.indices, list(self._episodes))
 
     def _restore_episodes(self, state: dict[str, np.ndarray]) -> None:
         table, scenes = _part(state, "episode"), _part(state, "scene")
@@ -263,6 +307,10 @@ class ColumnarReplay:
                     f"episode {chunk.episode_id}: {name} has size {array.shape[1]}, "
                     f"the replay holds size {self._columns[name].shape[1]}"
                 )
+        wanted = None if self._pixels is None else (len(chunk) + 1, *self._pixels.frame_shape)
+        given = None if chunk.pixels is None else chunk.pixels.shape
+        if wanted is not None and given != wanted:
+            raise ValueError(f"episode {chunk.episode_id}: pixels have shape {given}, the replay needs {wanted}")
         shapes = {key: array.shape for key, array in chunk.scene.arrays.items()}
         if self._episodes and shapes != self._scene_shapes():
             raise ValueError(
@@ -278,18 +326,21 @@ class ColumnarReplay:
 
     def _make_room(self, num_steps: int) -> None:
         oldest = max(self._oldest, self._next + num_steps - self.capacity)
-        leaving = self._columns["episode"][np.arange(self._oldest, oldest) % self.capacity]
+        indices = np.arange(self._oldest, oldest)
+        leaving = self._columns["episode"][indices % self.capacity]
         self._oldest = oldest
         for number in np.unique(leaving):
             episode = self._episodes[int(number)]
             episode.runs = [run for run in episode.runs if run[1] > oldest]
+            if self._pixels is not None:
+                self._pixels.forget(indices[leaving == number], int(number), is_last=not episode.runs)
             if not episode.runs:
                 del self._episodes[int(number)]
                 if self._numbers[episode.episode_id] == number:
                     del self._numbers[episode.episode_id]
 
-    def _register(self, chunk: EpisodeChunk) -> int:
-        """The episode's number, after noting that its next steps are those about to be written.
+    def _register(self, chunk: EpisodeChunk) -> tuple[int, int | None]:
+        """The episode's number and its newest step held, after noting that its next are those about to be written.
 
         What comes after a lost chunk counts as an episode of its own, so that an episode's steps stay consecutive.
         """
@@ -300,11 +351,12 @@ class ColumnarReplay:
             self._episodes[number] = _Episode(chunk.episode_id, chunk.scene, chunk.first_step)
         episode = self._episodes[number]
         episode.next_step += len(chunk)
+        before = episode.runs[-1][1] - 1 if episode.runs else None
         start, stop = self._next, self._next + len(chunk)
         if episode.runs and episode.runs[-1][1] == start:
             start = episode.runs.pop()[0]
         episode.runs.append((start, stop))
-        return number
+        return number, before
 
 
 def _part(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

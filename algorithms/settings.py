@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from algorithms.pixel_frames import PixelShape
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
@@ -141,6 +143,22 @@ class RewardModelSettings(Settings):
 class PolicySettings(Settings):
     """Soft actor-critic on the learned reward (Haarnoja et al. 2018), as RLlib algorithm."""
 
+    observation: Literal["state", "pixels", "pixels_and_state"] = "state"
+    """What the policy sees: the environment's numbers, pictures of it, or both."""
+    image_px: PositiveInt = 84
+    """Side of the pictures that the policy sees; frames are reduced to it. This and the next four are for policies that
+    see pictures."""
+    frame_stack: PositiveInt = 3
+    """Latest frames that it sees at once; one frame shows no motion."""
+    convolutions: tuple[tuple[PositiveInt, PositiveInt, PositiveInt], ...] = (
+        (32, 3, 2), (32, 3, 1), (32, 3, 1), (32, 3, 1),
+    )  # fmt: skip
+    """Channels, kernel and stride of each layer of the encoder that actor and critics share. The default is DrQ-v2's;
+    [[32, 8, 4], [64, 4, 2], [64, 3, 1]] is four times as fast."""
+    num_features: PositiveInt = 50
+    """Numbers that actor and critics each make of what the encoder gives (DrQ-v2: 50)."""
+    random_shift_px: Annotated[int, Field(ge=0)] = 4
+    """In learning each picture is moved at random by up to as many pixels (DrQ-v2: 4); 0 leaves them."""
     hidden: tuple[PositiveInt, ...] = (256, 256, 256)
     """Hidden layers of actor and critics."""
     actor_learning_rate: PositiveFloat = 3e-4
@@ -186,6 +204,50 @@ class PolicySettings(Settings):
     """Kind of GPU that the learner needs, as Ray names it."""
     resources: dict[str, float] = Field(default_factory=dict)
     """Custom Ray resources that the learner needs, to place it on certain nodes."""
+
+    @property
+    def pixel_shape(self) -> PixelShape | None:
+        """What a policy of pictures sees; None for one that sees the environment's numbers alone."""
+        if self.observation == "state":
+            return None
+        return PixelShape(
+            self.image_px,
+            self.frame_stack,
+            self.convolutions,
+            self.num_features,
+            self.random_shift_px,
+            sees_state=self.observation == "pixels_and_state",
+        )
+
+    @model_validator(mode="after")
+    def _pictures_fit(self) -> "PolicySettings":
+        shape = self.pixel_shape
+        if shape is None:
+            for name in ("image_px", "frame_stack", "convolutions", "num_features", "random_shift_px"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(
+                        f"{name} is for policies that see pictures, and observation is 'state': set observation to "
+                        f"'pixels' or 'pixels_and_state', or leave {name} out"
+                    )
+            return self
+        if not self.convolutions or shape.convolved_px < 1:
+            raise ValueError(
+                f"image_px {self.image_px}: nothing is left of so small a picture after convolutions "
+                f"{[list(layer) for layer in self.convolutions]}; raise it, or name other convolutions"
+            )
+        if self.random_shift_px >= self.image_px:
+            raise ValueError(f"random_shift_px {self.random_shift_px} is not below image_px {self.image_px}")
+        if not shape.sees_state and self.normalise_observations:
+            raise ValueError(
+                "normalise_observations scales numbers, and with observation 'pixels' the policy sees none: set it to "
+                "false, or observation to 'pixels_and_state'"
+            )
+        if not shape.sees_state and self.entropy_dimensions:
+            raise ValueError(
+                "entropy_dimensions names numbers, and with observation 'pixels' exploration goes by pictures too: "
+                "leave it out, or set observation to 'pixels_and_state'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _placed_where_it_is_an_actor(self) -> "PolicySettings":

@@ -17,6 +17,11 @@ UPDATES_PER_CALL = 64
 class FedAlgorithm(Algorithm):
     """An algorithm that runs with env runners or without them, and with one learner, here or in an actor."""
 
+    @property
+    def updates_per_call(self) -> int:
+        """Gradient steps that one call to the learner takes at most."""
+        return UPDATES_PER_CALL
+
     def set_state(self, state: Mapping[str, Any]) -> None:
         rest = dict(state)
         if self.env_runner_group is None and COMPONENT_LEARNER_GROUP in rest:
@@ -56,7 +61,7 @@ class FedAlgorithm(Algorithm):
         if num_updates < 1:
             raise ValueError(f"num_updates {num_updates}: at least 1")
         sums = dict.fromkeys(names, 0.0)
-        for count in shares(num_updates, UPDATES_PER_CALL):
+        for count in shares(num_updates, self.updates_per_call):
             metrics = self._learn(count)[0][DEFAULT_MODULE_ID]
             for name in names:
                 sums[name] += count * float(metrics[name].peek())

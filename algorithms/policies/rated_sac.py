@@ -1,6 +1,7 @@
 """Soft actor-critic on a learned, changing reward, as an RLlib algorithm (new API stack)."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import gymnasium
@@ -20,14 +21,18 @@ from ray.rllib.utils.metrics import (
 )
 
 from algorithms.episodes import EpisodeChunk, Scene
-from algorithms.policies.fed_algorithm import UPDATES_PER_CALL, FedAlgorithm, shares
+from algorithms.policies.fed_algorithm import FedAlgorithm, shares
 from algorithms.policies.sac_config import RatedSACConfig
 from algorithms.policies.sac_learner import METRICS
+from algorithms.policies.sac_pixels import NEXT_STATE, STATE
 from algorithms.replay import ColumnarReplay
 from algorithms.settings import PolicySettings
 
 ENV_REWARD_VERSION = 0
 """Version of rewards that come from a Gymnasium environment itself."""
+
+LARGEST_CALL = 2**27
+"""Bytes of pictures that one call to the learner gets at most, but for a single batch that is larger."""
 
 _REPLAY = "replay"
 _SAMPLING = "rated_sac_sampling"
@@ -54,15 +59,27 @@ class RatedSAC(FedAlgorithm):
             observation_space, action_space = self.config.observation_space, self.config.action_space
         else:
             observation_space, action_space = self.spaces[DEFAULT_MODULE_ID]
-        self.replay = ColumnarReplay(self.config.replay_capacity, observation_space.shape[0], action_space.shape[0])
+        self._pixels = self.config.pixel_shape
+        self.replay = ColumnarReplay(
+            self.config.replay_capacity, observation_space.shape[0], action_space.shape[0], self._pixels
+        )
         self._rng = np.random.default_rng(self.config.seed_of_learning)
         self._updates_owed = 0.0
 
     # ------------------------------------------------------------------------------------------------ fed from outside
 
-    def add_chunk(self, chunk: EpisodeChunk, learned_rewards: np.ndarray, version: int) -> np.ndarray:
-        """Store experience with the rewards [T] of reward model `version`; returns the steps' global indices [T]."""
-        return self.replay.add(chunk, learned_rewards, version)
+    def add_chunk(
+        self,
+        chunk: EpisodeChunk,
+        learned_rewards: np.ndarray,
+        version: int,
+        picture_features: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Store experience with the rewards [T] of reward model `version`; returns the steps' global indices [T].
+
+        `picture_features` are as `ColumnarReplay.add` takes them.
+        """
+        return self.replay.add(chunk, learned_rewards, version, picture_features)
 
     def relabel(self, indices: np.ndarray, rewards: np.ndarray, version: int) -> None:
         """Write the learned rewards of these steps anew, as given by reward model `version`."""
@@ -110,7 +127,7 @@ class RatedSAC(FedAlgorithm):
         due = int(self._updates_owed)
         self._updates_owed -= due
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            for count in shares(due, UPDATES_PER_CALL):
+            for count in shares(due, self.updates_per_call):
                 self.metrics.aggregate(self._learn(count), key=LEARNER_RESULTS)
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
@@ -133,19 +150,28 @@ class RatedSAC(FedAlgorithm):
 
     # ------------------------------------------------------------------------------------------------ inside
 
+    @property
+    def updates_per_call(self) -> int:
+        most = super().updates_per_call
+        if self._pixels is None:
+            return most
+        return max(1, min(most, LARGEST_CALL // (self.config.train_batch_size_per_learner * self._pixels.window_bytes)))
+
     def _learn(self, num_updates: int) -> list[dict[str, Any]]:
         num_rows = num_updates * self.config.train_batch_size_per_learner
         rows = self.replay.sample(num_rows, self._rng)
-        columns = SampleBatch(
-            {
-                Columns.OBS: rows["observation"],
-                Columns.ACTIONS: rows["action"],
-                Columns.REWARDS: rows["learned_reward"],
-                Columns.NEXT_OBS: rows["next_observation"],
-                Columns.TERMINATEDS: rows["terminated"],
-            }
-        )
-        batch = MultiAgentBatch({DEFAULT_MODULE_ID: columns}, env_steps=num_rows)
+        columns = {
+            Columns.ACTIONS: rows["action"],
+            Columns.REWARDS: rows["learned_reward"],
+            Columns.TERMINATEDS: rows["terminated"],
+        }
+        if self._pixels is None:
+            columns |= {Columns.OBS: rows["observation"], Columns.NEXT_OBS: rows["next_observation"]}
+        else:
+            columns[Columns.OBS] = rows["pixels"]
+        if self._pixels is not None and self._pixels.sees_state:
+            columns |= {STATE: rows["observation"], NEXT_STATE: rows["next_observation"]}
+        batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=num_rows)
         return self.learner_group.update(batch=batch, timesteps={})
 
 
@@ -176,6 +202,7 @@ def rated_sac_config(policy: PolicySettings, observation_size: int, action_size:
             target_entropy=policy.target_entropy,
             tau=policy.tau,
             target_update_interval=policy.target_update_interval,
+            pixels=None if policy.pixel_shape is None else asdict(policy.pixel_shape),
             replay_capacity=policy.replay_capacity,
             updates_per_agent_step=policy.updates_per_agent_step,
             gamma=policy.discount,

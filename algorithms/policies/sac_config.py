@@ -8,10 +8,12 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
+from algorithms.pixel_frames import PixelShape
 from algorithms.policies.fed_config import FedConfig
 from algorithms.policies.sac_learner import RatedSACLearner
 from algorithms.policies.sac_losses import CriticLoss
 from algorithms.policies.sac_module import RatedSACModule, check_space
+from algorithms.policies.sac_pixels import PixelSACModule, shape_of
 
 
 class RatedSACConfig(FedConfig):
@@ -24,6 +26,9 @@ class RatedSACConfig(FedConfig):
         algo = config.build_algo()
         algo.add_chunk(chunk, learned_rewards, version)
         algo.update(num_updates=50)
+
+    With `pixels` it learns from pictures, of experience from outside; the observation space is that of the numbers that
+    come with them.
     """
 
     def __init__(self, algo_class: type[Algorithm] | None = None) -> None:
@@ -37,6 +42,7 @@ class RatedSACConfig(FedConfig):
         self.critic_loss: CriticLoss = "mse"
         self.tau = 0.005
         self.target_update_interval = 1
+        self.pixels: dict[str, Any] | None = None
         self.replay_capacity = 1_000_000
         self.updates_per_agent_step = 1.0
         self.num_steps_sampled_before_learning_starts = 1_000
@@ -56,6 +62,7 @@ class RatedSACConfig(FedConfig):
         critic_loss: CriticLoss = NotProvided,
         tau: float = NotProvided,
         target_update_interval: int = NotProvided,
+        pixels: dict[str, Any] | None = NotProvided,
         replay_capacity: int = NotProvided,
         updates_per_agent_step: float = NotProvided,
         num_steps_sampled_before_learning_starts: int = NotProvided,
@@ -74,6 +81,7 @@ class RatedSACConfig(FedConfig):
             critic_loss: `mse`, as published, or `huber`, as in RLlib's own SAC.
             tau: Polyak step of the target critics.
             target_update_interval: Gradient steps between two Polyak steps.
+            pixels: Fields of a `PixelShape`, for a policy that sees pictures; None for one that sees numbers.
             replay_capacity: Agent steps that the replay holds.
             updates_per_agent_step: Gradient steps per agent step that RLlib's env runners collect.
             num_steps_sampled_before_learning_starts: Agent steps that they collect before the first.
@@ -93,6 +101,7 @@ class RatedSACConfig(FedConfig):
             critic_loss=critic_loss,
             tau=tau,
             target_update_interval=target_update_interval,
+            pixels=pixels,
             replay_capacity=replay_capacity,
             updates_per_agent_step=updates_per_agent_step,
             num_steps_sampled_before_learning_starts=num_steps_sampled_before_learning_starts,
@@ -108,6 +117,16 @@ class RatedSACConfig(FedConfig):
         for name, space in (("observation_space", self.observation_space), ("action_space", self.action_space)):
             if space is not None:
                 check_space(name, space)
+        shape = self.pixel_shape
+        if shape is not None and self.is_online:
+            raise ValueError("pixels: RLlib's env runners stack no frames; feed it by add_chunk() and update()")
+        if shape is not None and shape.convolved_px < 1:
+            raise ValueError(f"pixels: frames of {shape.px} pixels are too small for {shape.convolutions}")
+
+    @property
+    def pixel_shape(self) -> PixelShape | None:
+        """What a policy of pictures sees; None for one that sees numbers alone."""
+        return None if self.pixels is None else shape_of(self.pixels)
 
     @property
     def is_online(self) -> bool:
@@ -119,7 +138,7 @@ class RatedSACConfig(FedConfig):
         return -float(action_space.shape[0]) if self.target_entropy == "auto" else float(self.target_entropy)
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
-        return RLModuleSpec(module_class=RatedSACModule)
+        return RLModuleSpec(module_class=RatedSACModule if self.pixels is None else PixelSACModule)
 
     def get_default_learner_class(self) -> type[Learner]:
         return RatedSACLearner
@@ -129,4 +148,5 @@ class RatedSACConfig(FedConfig):
         return super()._model_config_auto_includes | {
             "hidden": self.hidden,
             "initial_alpha": self.initial_alpha,
+            "pixels": self.pixels,
         }

@@ -38,16 +38,17 @@ class RatedSACLearner(BatchedLearner):
     # ------------------------------------------------------------------------------------------------ RLlib's hooks
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        module = self._module[module_id].unwrapped()
-        for name, params, learning_rate in (
-            ("actor", list(module.actor.parameters()), config.actor_lr),
-            ("critic", list(module.critic.parameters()), config.critic_lr),
-            ("alpha", [module.log_alpha], config.alpha_lr),
-        ):
+        rates = {
+            "actor": config.actor_lr,
+            "critic": config.critic_lr,
+            "alpha": config.alpha_lr,
+            "encoder": config.critic_lr,
+        }
+        for name, params in self._module[module_id].unwrapped().parameters_of().items():
             self.register_optimizer(
                 module_id=module_id,
                 optimizer_name=name,
-                optimizer=torch.optim.Adam(params, lr=learning_rate, fused=True),
+                optimizer=torch.optim.Adam(params, lr=rates[name], fused=True),
                 params=params,
             )
 

@@ -48,6 +48,14 @@ class RatedSACModule(SeededModule, InferenceOnlyAPI):
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_alpha = nn.Parameter(torch.tensor(math.log(self.model_config["initial_alpha"])))
 
+    def parameters_of(self) -> dict[str, list[nn.Parameter]]:
+        """What each optimiser moves, by its name."""
+        return {
+            "actor": list(self.actor.parameters()),
+            "critic": list(self.critic.parameters()),
+            "alpha": [self.log_alpha],
+        }
+
     def get_non_inference_attributes(self) -> list[str]:
         return ["critic", "target_critic", "log_alpha"]
 
