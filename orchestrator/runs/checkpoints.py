@@ -5,7 +5,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from orchestrator.runs.frame_parts import take_over_parts
 from orchestrator.runs.home import RunHome, fetch_newest_checkpoint
+from orchestrator.runs.layout import STEP_FRAMES_FOLDER
 from orchestrator.storage.locations import RemotePath
 from orchestrator.storage.writing import fsync_folder
 
@@ -45,17 +47,19 @@ class Checkpoints:
     def take_over(self, other: Path | RemotePath) -> Path | None:
         """Copy the newest checkpoint of another run's folder of checkpoints, and make it the newest here.
 
-        Returns it, or None, with nothing changed, if the other run has none. That run may go on meanwhile.
+        Frames that it needs come with it. Returns it, or None, with nothing changed, if the other run has none. That
+        run may go on meanwhile.
         """
         writing = self._folder / _WRITING
         for _ in range(_COPY_ATTEMPTS):
             shutil.rmtree(writing, ignore_errors=True)
             try:
                 name = _copy_newest(other, writing)
+                if name is None:
+                    return None
+                take_over_parts(other.parent / STEP_FRAMES_FOLDER, self._folder.parent / STEP_FRAMES_FOLDER, writing)
             except (FileNotFoundError, shutil.Error):
                 continue  # The other run has dropped it for a newer one.
-            if name is None:
-                return None
             final = self._publish(writing, name)
             for newer in self.newest_first():
                 if newer.name > final.name:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import SettingsError
-from orchestrator.runs.layout import CHECKPOINTS_FOLDER
+from orchestrator.runs.layout import CHECKPOINTS_FOLDER, STEP_FRAMES_FOLDER
 from orchestrator.storage.locations import RemotePath, working_copy
 from orchestrator.storage.writing import write_json
 
@@ -52,9 +52,15 @@ class RunHome:
         if self._remote is None:
             return
         self._check_owner()
-        changed = {name: state for name, state in self._files().items() if self._sent.get(name) != state}
+        files = self._files()
+        changed = {name: state for name, state in files.items() if self._sent.get(name) != state}
         _together(lambda name: (self._remote / name).upload(self.folder / name), changed)
         self._sent |= changed
+        # Frames of steps that the replay has dropped.
+        gone = [name for name in self._sent.keys() - files if name.startswith(f"{STEP_FRAMES_FOLDER}/")]
+        _together(lambda name: (self._remote / name).unlink(missing_ok=True), gone)
+        for name in gone:
+            del self._sent[name]
 
     def publish_checkpoint(self, checkpoint: Path, kept: Iterable[str]) -> None:
         """Take a checkpoint home, the run's other files first; there, too, only those named in `kept` stay."""
