@@ -14,7 +14,7 @@ from orchestrator.labelling.seen_windows import WindowsSeen, see_windows
 from orchestrator.labelling.settings import LabelSettings, PriceSettings, load_labelling
 from orchestrator.labelling.telling import Teller, facts_of, print_outcome
 from orchestrator.labelling.window_stream import stream_windows
-from orchestrator.labelling.windows import Labelling, is_labelled
+from orchestrator.labelling.windows import Labelling, is_labelled, is_noted
 from orchestrator.ratings.answer_counts import AnswerCounts
 from orchestrator.ratings.asking import asking
 from orchestrator.ratings.score_service import ScoreService
@@ -87,7 +87,7 @@ def _label_all(
             progress.update(counts.windows, facts, free=counts.from_store)
 
         labelling = Labelling(settings, dataset, service, identity, teller.tell, show)
-        if parts:
+        if parts or not is_noted(dataset, settings):
             labelling.run(stream_windows(settings.data, parts, settings.window, settings.num_readers))
     counts = labelling.counts
     print_outcome(settings, dataset, len(parts), counts)

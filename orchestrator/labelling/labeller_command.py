@@ -16,6 +16,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.labelling.episodes import EpisodeLabelling, about_labels, order_correlations
 from orchestrator.labelling.settings import USED_BY, LabelSettings
 from orchestrator.labelling.telling import Teller, facts_of, print_outcome
+from orchestrator.labelling.windows import is_noted
 from orchestrator.ratings.answer_counts import AnswerCounts
 from orchestrator.ratings.asking import asking
 from orchestrator.ratings.score_service import ScoreService
@@ -143,7 +144,7 @@ def label_all(
         labelling = EpisodeLabelling(settings, dataset, labeller, about, service, teller.tell, show)
         parts = labelling.parts_to_do()
         skipped = dataset.info.num_episodes - count_episodes(dataset, parts)
-        if parts:
+        if parts or not is_noted(dataset, settings):
             labelling.run(parts)
     counts = labelling.counts
     print_outcome(settings, dataset, len(parts), counts)

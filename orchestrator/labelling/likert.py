@@ -7,6 +7,7 @@ killed draws the same moments, finds what was answered, learns the same reward m
 their columns.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from algorithms.feedback import shuffled
 from algorithms.held_out_metrics import auroc
 from algorithms.images import decode_png, reduce_frame
 from algorithms.prompts import PROMPT_VERSION, answer_labels
-from algorithms.ratings import RaterIdentity, Rating, RatingFailure, TaskText
+from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, TaskText
 from algorithms.scales import RatingScale
 from algorithms.trajectories import Trajectory
 from algorithms.windows import rewards_of
@@ -33,6 +34,7 @@ from orchestrator.data.schema import REWARD, SCORE, trajectory_of
 from orchestrator.errors import SettingsError
 from orchestrator.labelling.likert_moments import Moment, draw_moments, lengths_by_instruction
 from orchestrator.labelling.settings import LabelSettings
+from orchestrator.labelling.windows import is_noted
 from orchestrator.ratings.answer_counts import AnswerCounts, stop_if_failing
 from orchestrator.ratings.question import Question, rating_request
 from orchestrator.ratings.service import RatingService, SessionAnswers
@@ -71,7 +73,6 @@ class LikertLabelling:
         self._dataset = dataset
         self._service = service
         self._tell, self._show = tell, show
-        self._scale = RatingScale.likert(settings.labeller.num_ratings)
         self._about = about_ratings(settings, identity)
         self.counts = AnswerCounts()
 
@@ -81,8 +82,7 @@ class LikertLabelling:
         Raises RatingsFailing if too many questions get no answer, SettingsError if nothing can be learned from those
         that did, and DiskFailing if nothing can be written.
         """
-        # Without the note in `metadata.json` nobody would find the columns: a kill may have come before it.
-        noted = self._settings.rewards.keys() <= self._dataset.info.labels.keys()
+        noted = is_noted(self._dataset, self._settings)
         if noted and not unlabelled_parts(self._settings, self._dataset, self._about):
             return 0
         moments = draw_moments(lengths_by_instruction(self._dataset), self._labeller)
@@ -150,23 +150,17 @@ class LikertLabelling:
 
     def _questions(self, moments: Mapping[str, list[Moment]]) -> dict[tuple[str, Moment], Question]:
         """By instruction and moment, in the order drawn; moments whose pictures cannot be read have none."""
-        wanted: dict[str, list[tuple[str, Moment]]] = {}
-        for text, some in moments.items():
-            for moment in some:
-                wanted.setdefault(moment.episode_id, []).append((text, moment))
         found: dict[tuple[str, Moment], Question] = {}
-        mode = self._settings.rater.mode
-        for trajectory in self._dataset.episodes(symbolic=False, on_problem=self._name):
-            for text, moment in wanted.get(trajectory.episode_id, ()):
-                pngs = tuple(trajectory.frames[frame] for frame in moment.frames)
-                success = bool((trajectory.sparse_rewards[: max(moment.frames)] > 0).any())
-                try:
-                    request = rating_request(pngs, TaskText(text, self._labeller.focus), self._scale, mode)
-                    self._seen(pngs)
-                except ValueError as error:
-                    self._name(Problem(self._dataset.folder.name, f"left out: {error}", None, trajectory.episode_id))
-                    continue
-                found[text, moment] = Question(request, pngs, max(moment.frames), success)
+        for trajectory, text, moment in _shown(self._dataset, moments, self._name):
+            pngs = tuple(trajectory.frames[frame] for frame in moment.frames)
+            success = bool((trajectory.sparse_rewards[: max(moment.frames)] > 0).any())
+            try:
+                request = _request(self._settings, text, pngs)
+                self._seen(pngs)
+            except ValueError as error:
+                self._name(Problem(self._dataset.folder.name, f"left out: {error}", None, trajectory.episode_id))
+                continue
+            found[text, moment] = Question(request, pngs, max(moment.frames), success)
         return {key: found[key] for text, some in moments.items() for m in some if (key := (text, m)) in found}
 
     # ------------------------------------------------------------------------------------------------ learning
@@ -255,6 +249,36 @@ class LikertLabelling:
     def _name(self, problem: Problem) -> None:
         self.counts.problems += not problem.is_note
         self._tell(problem)
+
+
+def requests(
+    settings: LabelSettings, dataset: TrajectoryDataset, moments: Mapping[str, list[Moment]]
+) -> Iterator[RatingRequest]:
+    """What will be asked, in the order of the episodes; moments whose pictures cannot be read are left out."""
+    for trajectory, text, moment in _shown(dataset, moments, lambda _: None):
+        with contextlib.suppress(ValueError):
+            yield _request(settings, text, tuple(trajectory.frames[frame] for frame in moment.frames))
+
+
+def _shown(
+    dataset: TrajectoryDataset, moments: Mapping[str, list[Moment]], name: Callable[[Problem], None]
+) -> Iterator[tuple[Trajectory, str, Moment]]:
+    """Each moment with its trajectory, which is read once; in the order of the episodes."""
+    wanted: dict[str, list[tuple[str, Moment]]] = {}
+    for text, some in moments.items():
+        for moment in some:
+            wanted.setdefault(moment.episode_id, []).append((text, moment))
+    for trajectory in dataset.episodes(symbolic=False, on_problem=name):
+        for text, moment in wanted.get(trajectory.episode_id, ()):
+            yield trajectory, text, moment
+
+
+def _request(settings: LabelSettings, text: str, pngs: tuple[bytes, ...]) -> RatingRequest:
+    """Raises ValueError if a picture cannot be read."""
+    labeller = settings.labeller
+    assert isinstance(labeller, LikertLabeller)
+    scale = RatingScale.likert(labeller.num_ratings)
+    return rating_request(pngs, TaskText(text, labeller.focus), scale, settings.rater.mode)
 
 
 def _held_out(episodes: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What `likert label` does with `labeller: {kind: likert}`: ERL-VLM on recordings."""
 
+import itertools
 import time
 
 from actors.rating.labellers.settings import LikertLabeller
@@ -7,7 +8,7 @@ from algorithms.reward_networks import frame_features
 from algorithms.scales import RatingScale
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
-from orchestrator.labelling.likert import LikertLabelling, about_ratings, needs_of_ratings, unlabelled_parts
+from orchestrator.labelling.likert import LikertLabelling, about_ratings, needs_of_ratings, requests, unlabelled_parts
 from orchestrator.labelling.likert_moments import draw_moments, lengths_by_instruction
 from orchestrator.labelling.settings import LabelSettings
 from orchestrator.labelling.telling import Teller, facts_of, print_outcome
@@ -15,8 +16,11 @@ from orchestrator.ratings.answer_counts import AnswerCounts
 from orchestrator.ratings.asking import asking_ratings
 from orchestrator.ratings.store import RatingStore
 from orchestrator.screen.work_progress import WorkProgress
-from orchestrator.settings.preflight import check_model, check_writable
+from orchestrator.settings.preflight import check_context, check_model, check_writable
 from orchestrator.settings.served import expected_identity
+
+LOOKED_AT = 64
+"""Questions that are counted before a rater is loaded."""
 
 
 def label_by_ratings(settings: LabelSettings, dataset: TrajectoryDataset, dry_run: bool) -> None:
@@ -36,6 +40,9 @@ def label_by_ratings(settings: LabelSettings, dataset: TrajectoryDataset, dry_ru
             f"{num_questions if todo else 0:,} ratings would be asked, of {len(moments):,} instructions; what is in "
             "the store costs nothing"
         )
+    asked = list(itertools.islice(requests(settings, dataset, moments), LOOKED_AT))
+    check_context(settings.rater, asked, "questions", " or labeller.num_frames", settings.tolerated_failure_share)
+    if dry_run:
         return
     check_writable("data", settings.data)
     check_writable("ratings_folder", settings.ratings_folder)

@@ -158,6 +158,14 @@ class Labelling:
             self._dataset.record_labels(labeller, about | {"reward": reward.model_dump(mode="json")})
 
 
+def is_noted(dataset: TrajectoryDataset, settings: LabelSettings) -> bool:
+    """Whether `metadata.json` knows of the labelling's columns.
+
+    Without that nobody would find them, and a kill may have come between the last part and the note.
+    """
+    return settings.rewards.keys() <= dataset.info.labels.keys()
+
+
 def is_labelled(dataset: TrajectoryDataset, part: str, settings: LabelSettings, digest: str) -> bool:
     """Whether a part has all columns of a labelling, and no question about it failed."""
     try:

@@ -20,6 +20,7 @@ from actors.rating.labellers.settings import GvlLabeller, TopRewardLabeller
 from algorithms.progress_prompts import PROGRESS_PROMPT_VERSION
 from orchestrator.cli.main import app
 from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.metadata import write_info
 from orchestrator.errors import RatingsFailing
 from orchestrator.labelling.episodes import order_correlations
 from orchestrator.labelling.labeller_command import correlation_line
@@ -196,6 +197,12 @@ def test_the_random_control_by_command(file, tmp_path):
     assert dataset.info.labels["random"]["mean"] == pytest.approx(theirs.mean())
     assert (ours >= 0).all() and (ours <= 2 * theirs.mean() + 1e-6).all() and len(set(ours.tolist())) == sum(LENGTHS)
     assert "0 actions labelled in 0 of 4 parts" in likert(file).output
+    # A kill may come between the last part and the note, without which nobody finds the columns.
+    noted = dataset.info.labels
+    unnoted = {name: about for name, about in noted.items() if name != "random"}
+    write_info(dataset.folder, dataset.info.model_copy(update={"labels": unnoted}))
+    assert "0 actions labelled in 0 of 4 parts" in likert(file).output
+    assert TrajectoryDataset(tmp_path / "set").info.labels == noted
     assert f"{sum(LENGTHS)} actions labelled in 4 of 4" in likert(file, "labeller.seed=5").output
 
 

@@ -225,6 +225,7 @@ def test_agreement_is_the_share_of_pairs_in_order():
         ("labeller.reward_model.image_px=33", "frames of 48 x 32 pixels are smaller"),
         ("labeller.reward_model.image_px=8", "image_px 8 is too small for the convolutions"),
         ("labeller.budget=9", "has 1 instructions, each of which needs"),
+        ("rater.max_model_len=64", "rater.max_model_len = 64: of 4 questions that were looked at, 4 need more"),
     ],
 )
 def test_bad_settings_are_named_before_anything_starts(tmp_path, override, message):
