@@ -42,6 +42,9 @@ class EpisodeChunk:
     """The rest of what the frames need."""
     pixels: np.ndarray | None = None
     """[T + 1, px, px, 3] uint8: what a policy of pictures sees, a frame for each observation; None for others."""
+    frames: bytes | None = None
+    """T + 1 frames as one block of `frame_codec`, of a world that cannot draw them again; then `frame_states` are [T +
+    1, 0] and the scene is empty."""
 
     def __len__(self) -> int:
         return len(self.actions)

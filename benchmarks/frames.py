@@ -17,10 +17,10 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
-from actors.rollout import opengl
-from actors.rollout.environment import TaskEnvironment
-from actors.rollout.renderer import FrameRenderer
-from actors.rollout.settings import META_WORLD_ENVS, TaskSettings
+from actors.worlds import opengl
+from actors.worlds.metaworld.environment import TaskEnvironment
+from actors.worlds.metaworld.renderer import FrameRenderer
+from actors.worlds.metaworld.settings import META_WORLD_ENVS, MetaWorldTask
 
 CAMERA = "corner2"
 
@@ -28,7 +28,7 @@ CAMERA = "corner2"
 class GymnasiumFrames:
     """Meta-World as Gymnasium makes it, drawn after each step."""
 
-    def __init__(self, task: TaskSettings) -> None:
+    def __init__(self, task: MetaWorldTask) -> None:
         import gymnasium
         import metaworld  # noqa: F401  registers the environments with Gymnasium
 
@@ -53,7 +53,7 @@ class GymnasiumFrames:
 class LikertFrames:
     """Frames rebuilt from the states that an episode left behind."""
 
-    def __init__(self, task: TaskSettings) -> None:
+    def __init__(self, task: MetaWorldTask) -> None:
         self.env, self.renderer = TaskEnvironment(task), FrameRenderer(task)
 
     def seconds_per_frame(self, actions: np.ndarray) -> float:
@@ -74,7 +74,7 @@ class LikertFrames:
 _contestant: GymnasiumFrames | LikertFrames
 
 
-def set_up(kind: type, task: TaskSettings) -> None:
+def set_up(kind: type, task: MetaWorldTask) -> None:
     """Build a process's contestant, once."""
     global _contestant
     _contestant = kind(task)
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--frames", type=int, default=20, help="frames in a turn")
     arguments = parser.parse_args()
-    task = TaskSettings(
+    task = MetaWorldTask(
         name="benchmark",
         env_id=arguments.env_id,
         instruction="do the task",

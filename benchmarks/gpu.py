@@ -98,7 +98,7 @@ def gpu_name() -> str:
 
 def renderer_of(backend: str) -> str:
     """Who draws for this backend, as OpenGL names it; empty if it does not start."""
-    from actors.rollout.opengl import create_context, probe
+    from actors.worlds.opengl import create_context, probe
 
     if probe(backend) is not None:
         return ""
@@ -138,11 +138,11 @@ def reward_learner(network: str, px: int, device: str) -> tuple[Any, np.ndarray,
 
 def drawn(px: int, seconds: float, backend: str) -> float:
     """Frames of a MetaWorld scene that are drawn in a second."""
-    from actors.rollout.environment import TaskEnvironment
-    from actors.rollout.renderer import FrameRenderer
-    from actors.rollout.settings import TaskSettings
+    from actors.worlds.metaworld.environment import TaskEnvironment
+    from actors.worlds.metaworld.renderer import FrameRenderer
+    from actors.worlds.metaworld.settings import MetaWorldTask
 
-    task = TaskSettings(
+    task = MetaWorldTask(
         name="drawer", env_id="drawer-open-v3", instruction="open the drawer", focus="the drawer", image_px=px
     )
     environment = TaskEnvironment(task)

@@ -11,8 +11,9 @@ import io
 
 import numpy as np
 
-from actors.rollout.settings import RolloutSettings, TaskSettings
+from actors.rollout.settings import RolloutSettings
 from actors.rollout.worker import RolloutWorker
+from actors.worlds.metaworld.settings import MetaWorldTask
 from algorithms.replay import ColumnarReplay
 
 
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_argument("--episode-env-steps", type=int, default=100)
     parser.add_argument("--image-px", type=int, default=112)
     arguments = parser.parse_args()
-    task = TaskSettings(
+    task = MetaWorldTask(
         name="measured",
         env_id=arguments.env_id,
         instruction="do it",

@@ -54,6 +54,12 @@ class ActorsLost(LikertError, RuntimeError):
     exit_code = 5
 
 
+class WorldFailing(LikertError, RuntimeError):
+    """A world gave something that nothing can be learned from, such as NaN. The run can be resumed."""
+
+    exit_code = 7
+
+
 class TrialsFailed(LikertError, RuntimeError):
     """Trials of a sweep did not come to their end. The sweep can be resumed."""
 

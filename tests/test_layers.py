@@ -11,9 +11,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("algorithms", "actors", "orchestrator")
-ACTORS = {"babyai": (), "pocket": ("rating",), "rating": (), "reward": (), "rollout": (), "thor": ()}
+ACTORS = {
+    "babyai": (),
+    "pocket": ("rating",),
+    "rating": (),
+    "reward": (),
+    "rollout": ("worlds",),
+    "thor": (),
+    "worlds": (),
+}
 """Folders of `actors/`, and which others each may know: a pocket rater is made for the server that will load and ask
-it."""
+it; and a rollout worker acts in worlds."""
 
 GROUND = ("settings", "storage", "screen", "errors")
 BELOW_RUNS = ("ratings", "data", "pocket", "cluster", *GROUND)
@@ -255,8 +263,8 @@ def test_actors_do_not_know_one_another(actor):
     ("library", "owners"),
     [
         ("vllm", ["actors.rating"]),
-        ("metaworld", ["actors.rollout"]),
-        ("mujoco", ["actors.rollout"]),
+        ("metaworld", ["actors.worlds.metaworld"]),
+        ("mujoco", ["actors.worlds"]),
         ("minigrid", ["actors.babyai"]),
         ("ai2thor", ["actors.thor"]),
         ("mlflow", ["orchestrator.runs.tracking"]),

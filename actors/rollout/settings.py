@@ -1,163 +1,9 @@
-"""Settings of tasks and rollout workers. Importing them loads no simulator."""
+"""Settings of rollout workers."""
 
-import difflib
-from typing import Annotated, Literal
+from pydantic import Field
 
-from pydantic import AfterValidator, Field, model_validator
-
-from algorithms.settings import Fraction, NumGpus, PositiveFloat, PositiveInt, Settings
-
-Vector3 = tuple[float, float, float]
-Colour = tuple[Fraction, Fraction, Fraction, Fraction]
-
-OBSERVATION_SIZE = 39
-"""18 numbers now (hand, gripper, objects), the same 18 one environment step ago, and the goal's position."""
-ACTION_SIZE = 4
-"""Hand x, y, z and gripper, each in [-1, 1]; one unit moves the hand by one centimetre an environment step."""
-
-STOCK_CAMERAS = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
-"""Cameras that every MetaWorld 3.1.1 scene has."""
-
-
-META_WORLD_ENVS = (
-    "assembly-v3",
-    "basketball-v3",
-    "bin-picking-v3",
-    "box-close-v3",
-    "button-press-v3",
-    "button-press-topdown-v3",
-    "button-press-topdown-wall-v3",
-    "button-press-wall-v3",
-    "coffee-button-v3",
-    "coffee-pull-v3",
-    "coffee-push-v3",
-    "dial-turn-v3",
-    "disassemble-v3",
-    "door-close-v3",
-    "door-lock-v3",
-    "door-open-v3",
-    "door-unlock-v3",
-    "drawer-close-v3",
-    "drawer-open-v3",
-    "faucet-close-v3",
-    "faucet-open-v3",
-    "hammer-v3",
-    "hand-insert-v3",
-    "handle-press-v3",
-    "handle-press-side-v3",
-    "handle-pull-v3",
-    "handle-pull-side-v3",
-    "lever-pull-v3",
-    "peg-insert-side-v3",
-    "peg-unplug-side-v3",
-    "pick-out-of-hole-v3",
-    "pick-place-v3",
-    "pick-place-wall-v3",
-    "plate-slide-v3",
-    "plate-slide-back-v3",
-    "plate-slide-back-side-v3",
-    "plate-slide-side-v3",
-    "push-v3",
-    "push-back-v3",
-    "push-wall-v3",
-    "reach-v3",
-    "reach-wall-v3",
-    "shelf-place-v3",
-    "soccer-v3",
-    "stick-pull-v3",
-    "stick-push-v3",
-    "sweep-v3",
-    "sweep-into-v3",
-    "window-close-v3",
-    "window-open-v3",
-)
-"""Environments of MetaWorld 3.1.1, written out so that settings can be checked without loading a simulator."""
-
-
-def check_env_id(env_id: str) -> str:
-    """The name itself. Raises ValueError with the nearest names if MetaWorld has no such environment."""
-    if env_id not in META_WORLD_ENVS:
-        nearest = difflib.get_close_matches(env_id, META_WORLD_ENVS, n=3, cutoff=0.5) or ["drawer-close-v3"]
-        raise ValueError(f"MetaWorld has no environment {env_id!r}; did you mean {' or '.join(nearest)}?")
-    return env_id
-
-
-class CameraSettings(Settings):
-    """A camera of one's own: where it stands and what it looks at, z up."""
-
-    position: Vector3
-    """Metres, world frame."""
-    look_at: Vector3
-    """Metres, world frame."""
-    fovy_deg: Annotated[float, Field(gt=0.0, lt=180.0)] = 45.0
-    """Vertical field of view in degrees."""
-
-    @model_validator(mode="after")
-    def _looks_somewhere(self) -> "CameraSettings":
-        if self.position == self.look_at:
-            raise ValueError(f"camera.position and camera.look_at are both {self.position}; they must differ")
-        return self
-
-
-class FixedStartSettings(Settings):
-    """Where things stand when starts are fixed; what is absent keeps the task's own default."""
-
-    random_vector: tuple[float, ...] | None = None
-    """The task's own start vector (object position, and goal position where it has one), in metres. Absent: the start
-    that MetaWorld freezes for seed 0."""
-    hand: Vector3 | None = None
-    """Initial position of the hand, in metres."""
-
-
-class TaskSettings(Settings):
-    """A task: a simulator's environment, how it is seen, and what the rater is told about it."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-    """Short name, for run folders and tables."""
-    env_id: Annotated[str, AfterValidator(check_env_id)]
-    """MetaWorld environment, such as `drawer-close-v3`."""
-    instruction: Annotated[str, Field(min_length=1)]
-    """The task in one clause: 'close the drawer'."""
-    focus: Annotated[str, Field(min_length=1)]
-    """The object that the rater should look at: 'the drawer'."""
-    camera: CameraSettings | Literal[STOCK_CAMERAS] = "corner3"
-    """A stock camera's name, or a position and a point to look at."""
-    image_px: Annotated[int, Field(ge=28, le=1024)] = 224
-    """Side of the square frames that are rated."""
-    robot_visible: bool = True
-    """Draw the robot. The published experiments hide it."""
-    goal_visible: bool = False
-    """Draw the goal marker, and what other markers MetaWorld puts into the scene."""
-    object_colours: dict[str, Colour] = Field(default_factory=dict)
-    """Body or geom name to RGBA in [0, 1]; replaces its material."""
-    quality: Literal["fast", "full"] = "fast"
-    """`fast` draws without shadows, reflections and multisampling, about ten times faster on a processor."""
-    randomised_starts: bool = True
-    """Draw a new start for every episode; else `fixed_start`."""
-    fixed_start: FixedStartSettings = FixedStartSettings()
-    """The start when starts are not randomised."""
-    action_repeat: PositiveInt = 1
-    """Environment steps for each agent step."""
-    episode_env_steps: Annotated[int, Field(gt=0, le=500)] = 500
-    """Environment steps before an episode is truncated; MetaWorld's own limit is 500."""
-    rubrics: dict[Literal[2, 3, 4, 5], tuple[str, ...]] = Field(default_factory=dict)
-    """For a scale of n levels, one line per level, worst first: what it looks like. Goes into the prompt."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "TaskSettings":
-        if self.episode_env_steps % self.action_repeat:
-            raise ValueError(
-                f"episode_env_steps {self.episode_env_steps} is not a multiple of action_repeat {self.action_repeat}"
-            )
-        for num_ratings, lines in self.rubrics.items():
-            if len(lines) != num_ratings:
-                raise ValueError(f"rubrics.{num_ratings} has {len(lines)} lines; it needs one per level")
-        return self
-
-    @property
-    def episode_agent_steps(self) -> int:
-        """Agent steps in an episode."""
-        return self.episode_env_steps // self.action_repeat
+from actors.worlds.world import WorldSpec
+from algorithms.settings import NumGpus, PositiveFloat, PositiveInt, Settings
 
 
 class RolloutSettings(Settings):
@@ -168,7 +14,12 @@ class RolloutSettings(Settings):
     envs_per_worker: PositiveInt = 1
     """Environments in each actor."""
     chunk_agent_steps: PositiveInt = 50
-    """Agent steps of each environment between two hand-overs of policy weights; divides the episode's length."""
+    """Agent steps of each environment between two hand-overs of policy weights; divides the episode's length where all
+    episodes have one."""
+    period_agent_steps: PositiveInt | None = None
+    """Where lengths of episodes differ: agent steps of each environment in a period, after which it goes on to the end
+    of its episode and waits. Between two periods there are sessions, evaluations and checkpoints. Absent: as many as
+    the longest episode has. Where all episodes have one length, a period is one of them."""
     lost_timeout_s: PositiveFloat = 3600.0
     """Time for which a run waits for nodes that can hold its lost actors, saying so; then it stops, to be resumed."""
     num_cpus: PositiveFloat = 1.0
@@ -179,3 +30,7 @@ class RolloutSettings(Settings):
     """Kind of GPU that an actor needs, as Ray names it."""
     resources: dict[str, float] = Field(default_factory=dict)
     """Custom Ray resources that an actor needs, such as {env: 1}, to place it on certain nodes."""
+
+    def period_of(self, spec: WorldSpec) -> int:
+        """Agent steps of a period of such a world."""
+        return spec.longest_agent_steps if spec.fixed_length else self.period_agent_steps or spec.longest_agent_steps

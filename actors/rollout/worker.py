@@ -1,14 +1,17 @@
 """The rollout worker: collects experience, evaluates policies, and draws frames. A plain class; Ray is not needed."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
-from actors.rollout.environment import TaskEnvironment
-from actors.rollout.renderer import FrameRenderer
-from actors.rollout.settings import ACTION_SIZE, RolloutSettings, TaskSettings
-from actors.rollout.stages import can_tell_done, is_done
+from actors.rollout.playing import EpisodeResult, play
+from actors.rollout.settings import RolloutSettings
+from actors.rollout.trail import Trail
+from actors.worlds.families import family_of
+from actors.worlds.settings import TaskSettings
+from actors.worlds.world import Drawer, World, WorldSpec
 from algorithms.actor_network import SquashedGaussianActor
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.images import encode_png, reduce_image
@@ -21,62 +24,81 @@ _STARTS, _ACTIONS, _EVALUATION = range(3)
 
 
 @dataclass(frozen=True)
-class EpisodeResult:
-    """How one evaluation episode went: for people to read, never for a learner."""
+class Share:
+    """What one worker adds to a round."""
 
-    success_any: bool
-    """The simulator's success flag at any step: the measure that MetaWorld and the papers use."""
-    success_last: bool
-    """The flag at the last step. Two packaged tasks take it back while the thing is done; see `stages`."""
-    env_return: float
-    """Sum of the simulator's own rewards."""
-    done_any: bool | None = None
-    """Whether the thing was done, which is the last stage of `stages`, at any step; None where that is not known."""
-    done_last: bool | None = None
-    """Whether it was done at the last step."""
+    chunks: list[EpisodeChunk]
+    """By environment, and by time within one: several of it where episodes ended within the round."""
+    period_over: bool
+    """All its environments have ended their last episode of the period, and wait."""
 
 
 class RolloutWorker:
-    """Several environments of one task that step together.
+    """Several environments of one task that step together, in periods.
 
-    Every episode's start and action noise follow from (seed, worker, environment, episode number). So between two
-    episodes the number of episodes is the worker's whole state.
+    In a period every environment steps `period_agent_steps` times, one episode after another, and goes on to the end
+    of the episode that it is in; there it waits for the others. Where all episodes have one length, a period is one.
+
+    A start follows from (seed, worker, environment, episode), action noise from (seed, worker, period). So between two
+    periods their numbers are the worker's whole state.
     """
 
     def __init__(self, task: TaskSettings, rollout: RolloutSettings, seed: int, worker_index: int = 0) -> None:
+        """Worlds are made when they are first needed, so that what is wrong with them is told by a call."""
         self._task = task
-        self._chunk_agent_steps = rollout.chunk_agent_steps
+        self._family = family_of(task)
         self._seed = seed
         self._worker_index = worker_index
-        self._envs = [TaskEnvironment(task) for _ in range(rollout.envs_per_worker)]
-        self._episode = 0
-        self._agent_step = 0
-        self._evaluation_env: TaskEnvironment | None = None
-        self._renderer: FrameRenderer | None = None
+        self._rollout = rollout
+        self._period = 0
+        self._episodes = [0] * rollout.envs_per_worker
+        self._trails: list[Trail] = []
+        """Of each environment, within a period."""
+        self._period_step = 0
+        self._evaluation: tuple[TaskSettings, World] | None = None
+        self._drawer: Drawer | None = None
+
+    def spec(self) -> WorldSpec:
+        """What the worker's worlds are like. Raises WorldError if the task's world cannot be had."""
+        return self._worlds[0].spec
+
+    @cached_property
+    def _worlds(self) -> list[World]:
+        return [self._family.make(self._task) for _ in range(self._rollout.envs_per_worker)]
 
     def collect(
         self, actor_weights: ActorWeights | None, render_px: int | None = None
-    ) -> tuple[list[EpisodeChunk], list[np.ndarray] | None]:
-        """Advance every environment by `chunk_agent_steps` agent steps.
+    ) -> tuple[Share, list[np.ndarray] | None]:
+        """Advance every environment by `chunk_agent_steps` agent steps, or to where it waits for the period's end.
+
+        After a period's end this begins the next one.
 
         Args:
             actor_weights: the policy to sample actions from; None draws them uniformly.
-            render_px: side of the frames to return; None draws none, and then needs no OpenGL.
+            render_px: side of the frames to return; None returns none, and then MetaWorld needs no OpenGL.
 
         Returns:
-            A chunk per environment, and for each chunk the frames uint8 [T, px, px, 3] after each action, or None. They
+            The share, and for each of its chunks the frames uint8 [T, px, px, 3] after each action, or None. They
             are two values, so that frames can stay where they are until someone wants them (`num_returns=2` in Ray).
         """
         actor = None if actor_weights is None else SquashedGaussianActor.from_numpy(actor_weights)
-        if self._agent_step == 0:
-            self._start_episode()
-        chunks = self._advance(actor)
-        if self._agent_step == self._task.episode_agent_steps:
-            self._episode += 1
-            self._agent_step = 0
+        if not self._trails:
+            self._start_period()
+        cuts = self._advance(actor)
+        chunks = [chunk for chunk, _ in cuts]
+        over = all(trail.ended for trail in self._trails)
+        if over:
+            self._period += 1
+            self._trails = []
+        share = Share(chunks, over)
         if render_px is None:
-            return chunks, None
-        return chunks, [self.render_reduced(chunk.scene, chunk.frame_states[1:], render_px) for chunk in chunks]
+            return share, None
+        return share, [
+            self.render_reduced(chunk.scene, chunk.frame_states[1:], render_px)
+            if frames is None
+            else reduce_image(frames[1:], render_px)
+            for chunk, frames in cuts
+        ]
 
     def evaluate(
         self,
@@ -84,7 +106,7 @@ class RolloutWorker:
         num_episodes: int,
         seed: int,
         first_episode: int = 0,
-        randomised_starts: bool | None = None,
+        randomised_starts: bool = False,
     ) -> list[EpisodeResult]:
         """Play whole episodes with the most likely actions, apart from what is being collected.
 
@@ -93,120 +115,103 @@ class RolloutWorker:
             num_episodes: how many episodes to play.
             seed: of the starts; the same seed gives the same starts on every worker.
             first_episode: number of the first one, so that several workers can share one evaluation.
-            randomised_starts: whether starts are drawn; None leaves it to the task.
+            randomised_starts: draw starts, also where the task has a fixed one.
         """
         actor = None if actor_weights is None else SquashedGaussianActor.from_numpy(actor_weights)
-        task = self._task
-        if randomised_starts is not None:
-            task = task.model_copy(update={"randomised_starts": randomised_starts})
-        if self._evaluation_env is None or self._evaluation_env.task != task:
-            self._evaluation_env = TaskEnvironment(task)
+        world = self._evaluation_world(self._task.judged_from(randomised_starts))
         episodes = range(first_episode, first_episode + num_episodes)
-        return [_play(self._evaluation_env, actor, _generator(seed, _EVALUATION, episode)) for episode in episodes]
+        counts = self._task.success_counts
+        return [play(world, counts, actor, _generator(seed, _EVALUATION, episode)) for episode in episodes]
 
     def render(self, scene: Scene, frame_states: np.ndarray) -> list[bytes]:
-        """PNG files, `task.image_px` square, of states float32 [N, F] of one episode."""
+        """PNG files, `task.image_px` square, of states float32 [N, F] of one episode, of a world that draws again."""
         return [encode_png(frame) for frame in self._frames(scene, frame_states)]
 
     def render_reduced(self, scene: Scene, frame_states: np.ndarray, render_px: int) -> np.ndarray:
         """The same frames as pixels, reduced to uint8 [N, render_px, render_px, 3]."""
         return reduce_image(self._frames(scene, frame_states), render_px)
 
-    def state(self) -> dict[str, int]:
-        """What `set_state` needs. Raises RuntimeError within an episode: simulators are not saved."""
-        if self._agent_step:
-            raise RuntimeError(
-                f"the worker is at agent step {self._agent_step} of an episode; collect to its end first"
-            )
-        return {"episode": self._episode}
+    def state(self) -> dict[str, int | list[int]]:
+        """What `set_state` needs. Raises RuntimeError within a period: simulators are not saved."""
+        if self._trails:
+            raise RuntimeError(f"the worker is at agent step {self._period_step} of a period; collect to its end first")
+        return {"period": self._period, "episodes": list(self._episodes)}
 
-    def set_state(self, state: dict[str, int]) -> None:
-        """Go on with the episode after those of `state`; an unfinished one is dropped."""
-        self._episode = state["episode"]
-        self._agent_step = 0
+    def set_state(self, state: dict[str, int | list[int]]) -> None:
+        """Go on with what comes after `state`; an unfinished period is dropped."""
+        if "episode" in state:
+            # Written when all episodes had one length.
+            state = {"period": state["episode"], "episodes": [state["episode"]] * self._rollout.envs_per_worker}
+        self._period = state["period"]
+        self._episodes = list(state["episodes"])
+        self._trails = []
 
     def close(self) -> None:
         """Free simulators and OpenGL."""
-        for env in self._envs:
-            env.close()
-        if self._evaluation_env is not None:
-            self._evaluation_env.close()
-        if self._renderer is not None:
-            self._renderer.close()
+        for world in self.__dict__.pop("_worlds", []):
+            world.close()
+        if self._evaluation is not None:
+            self._evaluation[1].close()
+        if self._drawer is not None:
+            self._drawer.close()
 
-    def _start_episode(self) -> None:
-        place = (self._worker_index, self._episode)
-        start_seeds = _generator(self._seed, _STARTS, *place).integers(2**31, size=len(self._envs))
-        action_seed = int(_generator(self._seed, _ACTIONS, *place).integers(2**31))
-        self._observations = np.stack([env.reset(int(s)) for env, s in zip(self._envs, start_seeds, strict=True)])
+    def _start_period(self) -> None:
+        action_seed = int(self._random(_ACTIONS, self._period).integers(2**31))
         self._uniform = np.random.default_rng(action_seed)
         self._noise = torch.Generator().manual_seed(action_seed)
+        self._period_step = 0
+        self._period_agent_steps = self._rollout.period_of(self.spec())
+        self._trails = [self._start_episode(index) for index in range(self._rollout.envs_per_worker)]
 
-    def _advance(self, actor: SquashedGaussianActor | None) -> list[EpisodeChunk]:
-        first_step = self._agent_step
-        observations, frame_states = [self._observations], [self._frame_states()]
-        actions, env_rewards, successes = [], [], []
-        for _ in range(self._chunk_agent_steps):
-            actions.append(self._actions(actor, observations[-1]))
-            steps = [env.step(action) for env, action in zip(self._envs, actions[-1], strict=True)]
-            observations.append(np.stack([step.observation for step in steps]))
-            frame_states.append(self._frame_states())
-            env_rewards.append([step.env_reward for step in steps])
-            successes.append([step.success for step in steps])
-        self._agent_step += self._chunk_agent_steps
-        self._observations = observations[-1]
-        return [
-            EpisodeChunk(
-                episode_id=f"episode{self._episode:07d}-worker{self._worker_index:03d}-env{index:03d}",
-                first_step=first_step,
-                observations=_column(observations, index, np.float32),
-                actions=_column(actions, index, np.float32),
-                env_rewards=_column(env_rewards, index, np.float32),
-                successes=_column(successes, index, np.bool_),
-                terminated=steps[index].terminated,
-                truncated=steps[index].truncated,
-                frame_states=_column(frame_states, index, np.float32),
-                scene=env.scene(),
-            )
-            for index, env in enumerate(self._envs)
-        ]
+    def _start_episode(self, index: int) -> Trail:
+        episode = self._episodes[index]
+        seeds = self._random(_STARTS, episode).integers(2**31, size=len(self._worlds))
+        episode_id = f"episode{episode:07d}-worker{self._worker_index:03d}-env{index:03d}"
+        return Trail(self._worlds[index], episode_id, int(seeds[index]))
 
-    def _frame_states(self) -> np.ndarray:
-        return np.stack([env.frame_state() for env in self._envs])
+    def _advance(self, actor: SquashedGaussianActor | None) -> list[tuple[EpisodeChunk, np.ndarray | None]]:
+        cuts: list[list[tuple[EpisodeChunk, np.ndarray | None]]] = [[] for _ in self._worlds]
+        for _ in range(self._rollout.chunk_agent_steps):
+            # Drawn for all, also for those that wait: so the noise of one does not depend on the others' episodes.
+            actions = self._actions(actor, np.stack([trail.observation for trail in self._trails]))
+            self._period_step += 1
+            for index, trail in enumerate(self._trails):
+                if trail.ended:
+                    continue
+                trail.step(actions[index])
+                if trail.ended:
+                    cuts[index].append(trail.cut())
+                    self._episodes[index] += 1
+                    if self._period_step < self._period_agent_steps:
+                        self._trails[index] = self._start_episode(index)
+            if all(trail.ended for trail in self._trails):
+                break
+        for index, trail in enumerate(self._trails):
+            if len(trail):
+                cuts[index].append(trail.cut())
+        return [cut for of_world in cuts for cut in of_world]
 
     def _actions(self, actor: SquashedGaussianActor | None, observations: np.ndarray) -> np.ndarray:
         if actor is None:
-            return self._uniform.uniform(-1.0, 1.0, (len(self._envs), ACTION_SIZE)).astype(np.float32)
+            shape = len(self._worlds), self.spec().action_size
+            return self._uniform.uniform(-1.0, 1.0, shape).astype(np.float32)
         return actor.act(torch.from_numpy(observations), self._noise).numpy()
 
+    def _evaluation_world(self, task: TaskSettings) -> World:
+        if self._evaluation is not None and self._evaluation[0] != task:
+            self._evaluation[1].close()
+            self._evaluation = None
+        if self._evaluation is None:
+            self._evaluation = task, self._family.make(task)
+        return self._evaluation[1]
+
     def _frames(self, scene: Scene, frame_states: np.ndarray) -> np.ndarray:
-        if self._renderer is None:
-            self._renderer = FrameRenderer(self._task)
-        return self._renderer.render(scene, frame_states)
+        if self._drawer is None:
+            self._drawer = self._family.drawer(self._task)
+        return self._drawer.render(scene, frame_states)
 
-
-def _play(env: TaskEnvironment, actor: SquashedGaussianActor | None, generator: np.random.Generator) -> EpisodeResult:
-    observation = env.reset(int(generator.integers(2**31)))
-    successes, seen, env_return, truncated = [], [], 0.0, False
-    while not truncated:
-        if actor is None:
-            action = generator.uniform(-1.0, 1.0, ACTION_SIZE)
-        else:
-            action = actor.act(torch.from_numpy(observation[None]))[0].numpy()
-        observation, env_reward, success, _, truncated = env.step(action)
-        successes.append(success)
-        seen.append(env.repeated_observations)
-        env_return += env_reward
-    done_any, done_last = None, None
-    if can_tell_done(env.task.env_id):
-        done = is_done(env.task.env_id, np.concatenate(seen))
-        done_any, done_last = bool(done.any()), bool(done[-1])
-    return EpisodeResult(any(successes), successes[-1], env_return, done_any, done_last)
-
-
-def _column(rows: list, index: int, dtype: type) -> np.ndarray:
-    """What one environment gave at each step: [T, ...] of T rows over environments."""
-    return np.array([row[index] for row in rows], dtype=dtype)
+    def _random(self, stream: int, number: int) -> np.random.Generator:
+        return _generator(self._seed, stream, self._worker_index, number)
 
 
 def _generator(seed: int, *key: int) -> np.random.Generator:

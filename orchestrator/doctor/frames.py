@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from actors.rollout.opengl import PACKAGES, chosen_backend
-from actors.rollout.settings import CameraSettings, TaskSettings
+from actors.worlds.metaworld.settings import CameraSettings, MetaWorldTask
+from actors.worlds.opengl import PACKAGES, chosen_backend
 from algorithms.images import encode_png
 from orchestrator.doctor.findings import Unfit
 
@@ -51,10 +51,10 @@ class FrameReport:
     """Pixels that it goes to the right when it moves to the camera's right; negative: mirrored."""
 
 
-Draw = Callable[[TaskSettings, int, int], FrameReport]
+Draw = Callable[[MetaWorldTask, int, int], FrameReport]
 
 
-def check_frames(task: TaskSettings, num_envs: int, draw: Draw | None = None) -> str:
+def check_frames(task: MetaWorldTask, num_envs: int, draw: Draw | None = None) -> str:
     """Backend and speed, if frames are what they should be."""
     try:
         backend = chosen_backend()
@@ -77,10 +77,10 @@ def check_frames(task: TaskSettings, num_envs: int, draw: Draw | None = None) ->
     )
 
 
-def draw_frames(task: TaskSettings, num_envs: int, seed: int) -> FrameReport:
+def draw_frames(task: MetaWorldTask, num_envs: int, seed: int) -> FrameReport:
     """Draw `num_envs` environments of the task in turn, and the ball that shows which way is up."""
-    from actors.rollout.environment import TaskEnvironment
-    from actors.rollout.renderer import FrameRenderer
+    from actors.worlds.metaworld.environment import TaskEnvironment
+    from actors.worlds.metaworld.renderer import FrameRenderer
 
     environments = [TaskEnvironment(task) for _ in range(num_envs)]
     renderers = [FrameRenderer(task) for _ in environments]
@@ -109,15 +109,15 @@ def draw_frames(task: TaskSettings, num_envs: int, seed: int) -> FrameReport:
     )
 
 
-def draw_one(task: TaskSettings) -> bytes:
+def draw_one(task: MetaWorldTask) -> bytes:
     """A frame of the task's start as a PNG file."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return encode_png(pool.submit(_first_frame, task).result(TIMEOUT_S))
 
 
-def _first_frame(task: TaskSettings) -> np.ndarray:
-    from actors.rollout.environment import TaskEnvironment
-    from actors.rollout.renderer import FrameRenderer
+def _first_frame(task: MetaWorldTask) -> np.ndarray:
+    from actors.worlds.metaworld.environment import TaskEnvironment
+    from actors.worlds.metaworld.renderer import FrameRenderer
 
     environment = TaskEnvironment(task)
     environment.reset(0)
@@ -125,11 +125,11 @@ def _first_frame(task: TaskSettings) -> np.ndarray:
 
 
 def _ball_moves() -> tuple[float, float]:
-    from actors.rollout.environment import TaskEnvironment
-    from actors.rollout.renderer import FrameRenderer
+    from actors.worlds.metaworld.environment import TaskEnvironment
+    from actors.worlds.metaworld.renderer import FrameRenderer
 
     # Seen from the front: the camera's right is the world's x.
-    task = TaskSettings(
+    task = MetaWorldTask(
         name="ball",
         env_id="soccer-v3",
         instruction="score",
@@ -155,7 +155,7 @@ def _marked(frame: np.ndarray) -> np.ndarray:
     return places.mean(axis=0) if len(places) else np.full(2, np.nan)
 
 
-def _draw_at_once(draw: Draw, task: TaskSettings, num_envs: int, backend: str) -> list[FrameReport]:
+def _draw_at_once(draw: Draw, task: MetaWorldTask, num_envs: int, backend: str) -> list[FrameReport]:
     # Found once here, so that the processes need not try again.
     os.environ["MUJOCO_GL"] = backend
     with ProcessPoolExecutor(NUM_PROCESSES, multiprocessing.get_context("spawn")) as pool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from actors.rating.backend import Needs
 from actors.rating.settings import RaterSettings
-from actors.rollout.settings import TaskSettings
+from actors.worlds.metaworld.settings import MetaWorldTask
 from algorithms.prompts import answer_labels
 from algorithms.ratings import Rating, RatingRequest, level_in_words
 from orchestrator.doctor.findings import Unfit
@@ -26,7 +26,7 @@ def check_weights(rater: RaterSettings) -> str:
 
 def check_rating(
     rater: RaterSettings,
-    task: TaskSettings,
+    task: MetaWorldTask,
     ask: Callable[[bytes], RatingRequest],
     server: Any = None,
     frame: bytes | None = None,

@@ -14,13 +14,14 @@ import torch
 
 from actors.rating.models import rater_identity
 from actors.rating.settings import POCKET_PIXELS, RaterSettings
-from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE
+from actors.worlds.world import WorldSpec
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.policies import build_rated_sac
 from algorithms.ratings import Rating
 from orchestrator.errors import SettingsError
 from orchestrator.online.actors import start_reward_learner, start_rollout_worker
 from orchestrator.online.questions import QuestionMaker
+from orchestrator.online.rollouts import Rollouts, world_spec
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.replicas import start_rating_servers
 from orchestrator.ratings.store import RatingStore
@@ -44,6 +45,8 @@ ENOUGH_ANSWERS = 20
 class Calibration:
     """Seconds that one of each takes."""
 
+    world: WorldSpec
+    """The task's."""
     start_s: float
     """From the command to the loop: imports, Ray, and the actors and the policy or the rater, whichever take longer."""
     step_s: float
@@ -72,28 +75,31 @@ def calibrate(experiment: OnlineExperiment, assumed: Assumed) -> Calibration:
     started = time.monotonic()
     before_s = started - assumed.began
     small = _a_little_of(experiment)
-    actors = [start_rollout_worker(small, 0), start_reward_learner(small, OBSERVATION_SIZE)]
+    worker = start_rollout_worker(small, 0)
+    actors = [worker]
     try:
-        worker, learner = actors
-        policy = build_rated_sac(experiment.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
+        world = world_spec(small, Rollouts(lambda index: worker, 1, None))
+        learner = start_reward_learner(small, world.observation_size)
+        actors.append(learner)
+        policy = build_rated_sac(experiment.policy, world.observation_size, world.action_size, experiment.seed)
         ray.get([worker.state.remote(), learner.state.remote()])
         start_s = time.monotonic() - started
-        update_s = _updates(policy)
+        update_s = _updates(policy, world)
         step_s, frame_s, picture_s, pngs = _rollouts(small, worker, policy.actor_weights())
-        score_s, fit_s = _reward_model(small, learner)
+        score_s, fit_s = _reward_model(small, learner, world)
     finally:
         for actor in actors:
             ray.kill(actor)
     policy.stop()
     load_s, rating_s, rated_by = _ratings(experiment, assumed, pngs)
     start_s = before_s + max(start_s, load_s)
-    return Calibration(start_s, step_s, frame_s, picture_s, score_s, fit_s, update_s, rating_s, rated_by)
+    return Calibration(world, start_s, step_s, frame_s, picture_s, score_s, fit_s, update_s, rating_s, rated_by)
 
 
 def _a_little_of(experiment: OnlineExperiment) -> OnlineExperiment:
     """The experiment with short rounds and two epochs: what one step takes is the same."""
-    episode, chunk = experiment.task.episode_agent_steps, experiment.rollout.chunk_agent_steps
-    steps = max(number for number in range(1, min(chunk, STEPS) + 1) if episode % number == 0)
+    chunk = experiment.rollout.chunk_agent_steps
+    steps = max(number for number in range(1, min(chunk, STEPS) + 1) if chunk % number == 0)
     return experiment.model_copy(
         update={
             "rollout": experiment.rollout.model_copy(update={"chunk_agent_steps": steps}),
@@ -111,7 +117,7 @@ def _rollouts(
     collect = worker.collect.options(num_returns=2)
 
     def act() -> list[EpisodeChunk]:
-        return ray.get(collect.remote(weights, None)[0])
+        return ray.get(collect.remote(weights, None)[0]).chunks
 
     step_s = seconds_of(act) / per_call
     chunks = act()
@@ -129,11 +135,11 @@ def _rollouts(
     return step_s, reduced / len(states), picture_s, pngs
 
 
-def _reward_model(experiment: OnlineExperiment, learner: Any) -> tuple[float, float]:
+def _reward_model(experiment: OnlineExperiment, learner: Any, world: WorldSpec) -> tuple[float, float]:
     """Seconds of a score, and of a rated segment in an epoch."""
     settings, segment = experiment.reward_model, experiment.feedback.segment
     rng = np.random.default_rng(0)
-    seen = (settings.image_px, settings.image_px, 3) if settings.input == "frame" else (OBSERVATION_SIZE,)
+    seen = (settings.image_px, settings.image_px, 3) if settings.input == "frame" else (world.observation_size,)
 
     def inputs(*shape: int) -> np.ndarray:
         if settings.input == "frame":
@@ -152,7 +158,7 @@ def _reward_model(experiment: OnlineExperiment, learner: Any) -> tuple[float, fl
     return score_s, max(0.0, whole_s / statistics.median(epochs) / count - segment.num_frames * score_s / 2)
 
 
-def _updates(policy: Any) -> float:
+def _updates(policy: Any, world: WorldSpec) -> float:
     """Seconds of a gradient step."""
     rng = np.random.default_rng(0)
     rows = 1_000
@@ -160,8 +166,8 @@ def _updates(policy: Any) -> float:
         EpisodeChunk(
             episode_id="calibration",
             first_step=0,
-            observations=rng.normal(size=(rows + 1, OBSERVATION_SIZE)).astype(np.float32),
-            actions=rng.uniform(-1.0, 1.0, (rows, ACTION_SIZE)).astype(np.float32),
+            observations=rng.normal(size=(rows + 1, world.observation_size)).astype(np.float32),
+            actions=rng.uniform(-1.0, 1.0, (rows, world.action_size)).astype(np.float32),
             env_rewards=np.zeros(rows, dtype=np.float32),
             successes=np.zeros(rows, dtype=bool),
             terminated=False,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from actors.rating.settings import RaterSettings
-from actors.rollout.settings import TaskSettings
+from actors.worlds.settings import TaskSettings
 from algorithms.feedback import FeedbackSchedule
 from algorithms.ratings import RatingRequest
 from orchestrator.online import preflight

@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE
 from algorithms.policies import build_rated_sac
 from orchestrator.cluster.placement import as_text
 from orchestrator.online.actors import start_reward_learner, start_rollout_worker
@@ -14,7 +13,7 @@ from orchestrator.online.figures import draw_run_figures
 from orchestrator.online.loop import OnlineLoop
 from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.reward_training import RewardTraining
-from orchestrator.online.rollouts import Rollouts
+from orchestrator.online.rollouts import Rollouts, world_spec
 from orchestrator.online.sessions import FeedbackSessions
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.asking import rating_servers
@@ -87,13 +86,14 @@ def _make_loop(
         as_text(worker_demand(here)),
         patience_s,
     )
+    world = world_spec(here, rollouts)
     rng = np.random.default_rng(np.random.SeedSequence(experiment.seed, spawn_key=(_SEGMENTS,)))
     sessions = FeedbackSessions(experiment, rollouts, service, store, rng)
     learner = RewardTraining(
-        partial(start_reward_learner, here, OBSERVATION_SIZE),
+        partial(start_reward_learner, here, world.observation_size),
         sessions.first_inputs,
         as_text(learner_demand(here)),
         patience_s,
     )
-    policy = build_rated_sac(here.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
-    return OnlineLoop(experiment, rollouts, policy, learner, sessions)
+    policy = build_rated_sac(here.policy, world.observation_size, world.action_size, experiment.seed)
+    return OnlineLoop(experiment, world, rollouts, policy, learner, sessions)

@@ -4,9 +4,10 @@
             -> reward model (version + 1) -> relabel the replay -> policy update -> evaluation -> tracking
 
 `OnlineLoop.run` is that line. A round is `rollout.chunk_agent_steps` agent steps of every environment. While the
-policy learns from one round the workers already collect the next, except across the end of an episode: there
-everything stands still, and there sessions are opened, policies evaluated and checkpoints written. So with
-`max_rating_lag: 0` a run is a function of its settings, and a resumed run equals one that was never stopped.
+policy learns from one round the workers already collect the next, except across the end of a period, where all
+environments have ended their episodes: there everything stands still, and there sessions are opened, policies evaluated
+and checkpoints written. So with `max_rating_lag: 0` a run is a function of its settings, and a resumed run equals one
+that was never stopped.
 """
 
 import io
@@ -19,7 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from actors.rollout.stages import has_stages, progress_of
+from actors.rollout.playing import EpisodeResult
+from actors.worlds.families import family_of
+from actors.worlds.world import WorldSpec
 from algorithms.policies import RatedSAC
 from algorithms.scaling import RewardScale, observation_scale
 from algorithms.state_entropy import StateEntropy
@@ -70,6 +73,7 @@ class OnlineLoop:
     """One run. The parts are handed in; `restore` may put them back to a checkpoint; `run` drives them to the end."""
 
     experiment: OnlineExperiment
+    world: WorldSpec
     rollouts: Rollouts
     policy: RatedSAC
     learner: RewardTraining
@@ -83,9 +87,8 @@ class OnlineLoop:
         settings = self.experiment
         self._sees_frames = settings.reward_model.input == "frame"
         self._entropy = StateEntropy(settings.policy.entropy_neighbours)
-        workers = settings.rollout.num_workers * settings.rollout.envs_per_worker
-        self._round_agent_steps = workers * settings.rollout.chunk_agent_steps
-        self._rounds_per_episode = settings.task.episode_agent_steps // settings.rollout.chunk_agent_steps
+        self._round_agent_steps = 0
+        """Of the latest round, as collected."""
         self._updates_owed = 0.0
         self.progress = Progress(
             next_evaluation=settings.evaluation.interval_env_steps,
@@ -110,15 +113,15 @@ class OnlineLoop:
         # A session that failed before a resume is due again at once.
         self._learn_from_ratings()
         pending: Pending | None = None
-        while self.progress.env_steps < self.experiment.total_env_steps or not self._at_episode_end:
+        while self.progress.env_steps < self.experiment.total_env_steps or not self.rollouts.stands:
             self._show("acting")
             collected = self.rollouts.finish(pending or self.rollouts.start(self._behaviour()))
-            self._count_round()
-            pending = None if self._at_episode_end else self.rollouts.start(self._behaviour())
+            self._count_round(collected)
+            pending = None if self.rollouts.stands else self.rollouts.start(self._behaviour())
             self._remember(collected)
             self._improve_policy()
             self._learn_from_ratings()
-            if self._at_episode_end:
+            if self.rollouts.stands:
                 self._evaluate_if_due()
                 self._save_if_due()
         self._finish()
@@ -130,18 +133,15 @@ class OnlineLoop:
         random = self.progress.env_steps < self.experiment.policy.seed_env_steps
         return None if random else self.policy.actor_weights()
 
-    @property
-    def _at_episode_end(self) -> bool:
-        return self.progress.rounds % self._rounds_per_episode == 0
-
-    def _count_round(self) -> None:
+    def _count_round(self, collected: list[Collected]) -> None:
         self.progress.rounds += 1
+        self._round_agent_steps = sum(len(chunk) for part in collected for chunk in part.chunks)
         self.progress.env_steps += self._round_agent_steps * self.experiment.task.action_repeat
 
     def _remember(self, collected: list[Collected]) -> None:
         """Put a round into the replay, with the rewards of the newest reward model."""
         replay = self.policy.replay
-        for part in collected:
+        for part in filter(lambda part: part.chunks, collected):
             observations = np.concatenate([chunk.observations[1:] for chunk in part.chunks])
             rewards = self._rewards_of_new(observations, part, first_index=replay.next_index)
             version = self.progress.reward_version or PRETRAINING
@@ -149,13 +149,11 @@ class OnlineLoop:
             for chunk in part.chunks:
                 self.policy.add_chunk(chunk, rewards[start : start + len(chunk)], version)
                 start += len(chunk)
-        self.folder.log(
-            {
-                "rollout/env_reward": float(np.mean([c.env_rewards.mean() for p in collected for c in p.chunks])),
-                "rollout/success": float(np.mean([c.successes.any() for p in collected for c in p.chunks])),
-            },
-            self.progress.env_steps,
-        )
+        chunks = [chunk for part in collected for chunk in part.chunks]
+        metrics = {"rollout/env_reward": float(np.mean([chunk.env_rewards.mean() for chunk in chunks]))}
+        if self.world.knows_success:
+            metrics["rollout/success"] = float(np.mean([chunk.successes.any() for chunk in chunks]))
+        self.folder.log(metrics, self.progress.env_steps)
 
     def _rewards_of_new(self, observations: np.ndarray, part: Collected, first_index: int) -> np.ndarray:
         if self._sees_frames:
@@ -216,7 +214,7 @@ class OnlineLoop:
     def _learn_from_ratings(self) -> None:
         """Open a session when one is due; learn from it once answered, `max_rating_lag` rounds later at most."""
         steps = self.progress.env_steps
-        if self._at_episode_end and self.session is None and self.sessions.schedule.due(steps):
+        if self.rollouts.stands and self.session is None and self.sessions.schedule.due(steps):
             self._show("rating")
             self.session = self.sessions.open(self.policy.replay, steps, self.progress.rounds, self._report_answers)
         if self.session is None:
@@ -231,7 +229,7 @@ class OnlineLoop:
         try:
             labels, answers = self.sessions.close(session)
         except RatingsFailing:
-            if self._at_episode_end:
+            if self.rollouts.stands:
                 self.save()
             raise
         self._count_answers(answers)
@@ -312,18 +310,12 @@ class OnlineLoop:
         results = self.rollouts.evaluate(
             weights, settings.num_episodes, self.experiment.seed, settings.randomised_starts
         )
-        metrics = {
-            "success": float(np.mean([result.success_any for result in results])),
-            "success_last_step": float(np.mean([result.success_last for result in results])),
-            "env_return": float(np.mean([result.env_return for result in results])),
-        }
-        if all(result.done_any is not None for result in results):
-            metrics["done"] = float(np.mean([result.done_any for result in results]))
-            metrics["done_last_step"] = float(np.mean([result.done_last for result in results]))
+        metrics = evaluation_metrics(results, self.world)
         self.folder.log({prefix + name: value for name, value in metrics.items()}, self.progress.env_steps)
-        if prefix == "eval/":
+        if prefix == "eval/" and "success" in metrics:
             self.folder.show(success=metrics["success"])
-        return metrics["success"]
+        # Where success is unknown, the world's own return says which policy is the best.
+        return metrics.get("success", metrics["env_return"])
 
     # ---------------------------------------------------------------------------------------------- bookkeeping
 
@@ -433,11 +425,31 @@ class OnlineLoop:
     def _audit_progress(self) -> None:
         """Learned rewards beside true progress, over the whole replay: for the figure."""
         task, replay = self.experiment.task, self.policy.replay
-        if self.progress.reward_version and has_stages(task.name, task.env_id):
+        if self.progress.reward_version:
             indices = replay.indices[:: max(1, len(replay) // AUDITED_STEPS)]
-            progress = progress_of(task.name, replay.next_observations(indices))
+            progress = family_of(task).progress(task, replay.next_observations(indices))
+            if progress is None:
+                return
             env_steps = (indices + 1) * task.action_repeat
             self.folder.save_progress_audit(env_steps, replay.learned_rewards(indices), progress)
+
+
+def evaluation_metrics(results: list[EpisodeResult], world: WorldSpec) -> dict[str, float]:
+    """What an evaluation tells, by name: means over its episodes of what is known."""
+    columns = {
+        "success": [result.success for result in results],
+        "success_last_step": [result.success_last for result in results],
+        "env_return": [result.env_return for result in results],
+        "done": [result.done_any for result in results],
+        "done_last_step": [result.done_last for result in results],
+    }
+    metrics = {name: float(np.mean(values)) for name, values in columns.items() if None not in values}
+    solved = [result.solved_at_start for result in results]
+    if None not in solved and any(solved):
+        metrics["solved_at_start"] = float(np.mean(solved))
+    if not world.fixed_length:
+        metrics["episode_agent_steps"] = float(np.mean([result.num_agent_steps for result in results]))
+    return metrics
 
 
 def _runs(indices: np.ndarray, longest: int) -> list[np.ndarray]:

@@ -5,7 +5,6 @@ import os
 from dataclasses import dataclass
 
 from actors.rating.tokens import TokenCounter
-from actors.rollout.settings import OBSERVATION_SIZE
 from algorithms.feedback import FeedbackSchedule
 from orchestrator.cluster.address import ray_address
 from orchestrator.cluster.packing import as_text
@@ -19,8 +18,6 @@ from orchestrator.runs.plan import END_OF_START, ENGINE_START_S, Assumed, Part, 
 
 WORKER_BYTES = 500e6
 """Memory of a rollout worker, as measured on MetaWorld."""
-BYTES_OF_A_STEP = 4 * (2 * OBSERVATION_SIZE + 8)
-"""An agent step in the replay, about."""
 
 
 @dataclass
@@ -61,7 +58,7 @@ def plan_online(experiment: OnlineExperiment, assumed: Assumed) -> Plan:
         wall_s=sum(part.seconds for part in parts) - work.overlapped_s,
         overlap=f"rollouts go on while the policy learns, which saves {duration(work.overlapped_s)}",
         facts=served | _facts(here, work),
-        memory=_memory(here),
+        memory=_memory(here, pace.world.observation_size),
         notes=_notes(here, there, assumed),
     )
 
@@ -93,14 +90,15 @@ def work_of(experiment: OnlineExperiment, pace: Calibration) -> OnlineWork:
     model, judged = experiment.reward_model, experiment.evaluation
     schedule = FeedbackSchedule(experiment.feedback, experiment.total_env_steps)
     round_steps = rollout.num_workers * rollout.envs_per_worker * rollout.chunk_agent_steps
-    rounds_per_episode = task.episode_agent_steps // rollout.chunk_agent_steps
+    # Environments whose episodes differ in length go on for some rounds more; how many shows only then.
+    rounds_per_period = math.ceil(rollout.period_of(pace.world) / rollout.chunk_agent_steps)
     epochs = (model.min_epochs + model.max_epochs) / 2
     cached = _cached_frames(experiment)
     round_s = rollout.envs_per_worker * rollout.chunk_agent_steps * (pace.step_s + pace.frame_s)
     work = OnlineWork(episodes_judged=2 * judged.num_episodes)
     next_evaluation, evaluated, owed, judged_at = judged.interval_env_steps, 0, 0.0, -1
     while work.steps * task.action_repeat < experiment.total_env_steps:
-        for number in range(rounds_per_episode):
+        for number in range(rounds_per_period):
             before = work.updates, work.scored
             work.rounds += 1
             work.steps += round_steps
@@ -110,7 +108,7 @@ def work_of(experiment: OnlineExperiment, pace: Calibration) -> OnlineWork:
             if env_steps >= policy.seed_env_steps and has_reward and work.steps >= policy.batch_size:
                 owed += policy.updates_per_agent_step * round_steps
                 work.updates, owed = work.updates + int(owed), owed % 1.0
-            if number < rounds_per_episode - 1:
+            if number < rounds_per_period - 1:
                 driver_s = (work.updates - before[0]) * pace.update_s + (work.scored - before[1]) * pace.score_s
                 work.overlapped_s += _overlap(experiment, round_s, driver_s)
         if schedule.due(env_steps):
@@ -140,10 +138,11 @@ def _overlap(experiment: OnlineExperiment, rollouts_s: float, driver_s: float) -
 
 def parts_of(experiment: OnlineExperiment, work: OnlineWork, pace: Calibration) -> list[Part]:
     """The run's work in seconds, each kind as if nothing else went on."""
-    task, model, workers = experiment.task, experiment.reward_model, experiment.rollout.num_workers
+    model, workers = experiment.reward_model, experiment.rollout.num_workers
+    longest = pace.world.longest_agent_steps
     shared = f" in {workers} workers" if workers > 1 else ""
     pictures = work.questions * experiment.feedback.segment.num_frames
-    judged_steps = math.ceil(work.episodes_judged / workers) * task.episode_agent_steps
+    judged_steps = math.ceil(work.episodes_judged / workers) * longest
     epochs = f"{work.sessions:,} sessions of {model.min_epochs} to {model.max_epochs} epochs"
     again = f", {work.redrawn:,} frames drawn again" if work.redrawn else ""
 
@@ -174,7 +173,7 @@ def parts_of(experiment: OnlineExperiment, work: OnlineWork, pace: Calibration) 
         Part(
             "evaluation",
             judged_steps * pace.step_s,
-            f"{work.episodes_judged:,} episodes of {task.episode_agent_steps} agent steps{shared}",
+            f"{work.episodes_judged:,} episodes of {longest} agent steps{shared}",
         ),
         Part("ending", END_OF_START * pace.start_s, "figures, and actors put away; reckoned from the start"),
     ]
@@ -193,14 +192,14 @@ def _facts(experiment: OnlineExperiment, work: OnlineWork) -> dict[str, str]:
     }
 
 
-def _memory(experiment: OnlineExperiment) -> dict[str, str]:
+def _memory(experiment: OnlineExperiment, observation_size: int) -> dict[str, str]:
     rater, model = experiment.rater, experiment.reward_model
     engine = f"weights and {rater.cpu_kv_cache_gb} GB"
     if rater.num_gpus:
         engine = f"{rater.engine_memory_fraction:.0%} of a GPU's memory"
     px = model.image_px
     cache = min(1e9 * model.frame_cache_gb, 3 * px**2 * _most_held(experiment)) if model.input == "frame" else 0.0
-    driver = f"the run's own process holds the replay, {size(BYTES_OF_A_STEP * _most_held(experiment))}"
+    driver = f"the run's own process holds the replay, {size(4 * (2 * observation_size + 8) * _most_held(experiment))}"
     driver += "" if experiment.policy.num_gpus else ", and the policy learns in it"
     return {
         **({} if rater.endpoint or rater.server else {RATING_REPLICA: engine}),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from actors.rating.backend import Needs
-from actors.rollout.settings import TaskSettings
+from actors.worlds.settings import TaskSettings
 from algorithms.prompts import answer_labels
 from algorithms.ratings import AskingMode, TaskText
 from algorithms.scales import RatingScale

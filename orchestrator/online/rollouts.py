@@ -10,9 +10,14 @@ import numpy as np
 import ray
 from ray.exceptions import RayError
 
-from actors.rollout.worker import EpisodeResult
+from actors.rollout.playing import EpisodeResult
+from actors.rollout.worker import Share
+from actors.worlds.families import family_of
+from actors.worlds.world import WorldError, WorldSpec
 from algorithms.episodes import EpisodeChunk, Scene
 from orchestrator.cluster.replacing import died, first_line, raise_if_hopeless, wait_for_life
+from orchestrator.errors import SettingsError, WorldFailing
+from orchestrator.online.settings import OnlineExperiment
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +31,7 @@ class Collected:
     """One worker's share of a round."""
 
     chunks: list[EpisodeChunk]
-    """A chunk per environment."""
+    """By environment, and by time within one; there may be none, where all wait for the others' episodes to end."""
     frames: Any
     """Reference to a list with uint8 [T, px, px, 3] per chunk, the frame after each action, or to None."""
 
@@ -34,8 +39,8 @@ class Collected:
 class Rollouts:
     """Drives all workers in step, so that a run depends on its seed and not on which worker is faster.
 
-    A worker that died is replaced, and its successor brought to the same point: a worker's episodes follow from its
-    seed, so it collects the episode under way again with the behaviours that the dead one had, and the run goes on as
+    A worker that died is replaced, and its successor brought to the same point: a worker's periods follow from its
+    seed, so it collects the period under way again with the behaviours that the dead one had, and the run goes on as
     if nothing had happened. Where no node has room, that is said, and after `lost_timeout_s` the run stops.
     """
 
@@ -52,23 +57,40 @@ class Rollouts:
         self._reward_image_px = reward_image_px
         self._needs = needs
         self._lost_timeout_s = lost_timeout_s
+        self.stands = True
+        """Between two periods: all environments have ended their episodes."""
+
+    def spec(self) -> WorldSpec:
+        """What the world is like, by the workers. Raises SettingsError if it cannot be had, or not by all."""
+        try:
+            found = self._results([_Call(worker, "spec") for worker in self._workers])
+        except WorldFailing as error:
+            raise SettingsError(str(error)) from error
+        if any(spec != found[0] for spec in found):
+            raise SettingsError(
+                f"the task's world differs between rollout workers: {found}; give all the same packages"
+            )
+        return found[0]
 
     def start(self, weights: Weights | None) -> "Pending":
         """Begin a round with this behaviour (None: random actions) and return at once."""
         shared = ray.put(dict(weights)) if weights is not None else None
-        for worker in self._workers:
+        acting = [worker for worker in self._workers if self.stands or not worker.period_over]
+        for worker in acting:
             worker.behaviours.append(shared)
             worker.is_collecting = True
-        return Pending([_Call(worker, "collect", shared, self._reward_image_px) for worker in self._workers])
+        return Pending([_Call(worker, "collect", shared, self._reward_image_px) for worker in acting])
 
     def finish(self, pending: "Pending") -> list[Collected]:
         """Wait for a round; frames stay where they are."""
-        chunks = self._results(pending.calls)
-        for worker in self._workers:
-            worker.is_collecting = False
-        if all(chunk.truncated or chunk.terminated for part in chunks for chunk in part):
+        shares: list[Share] = self._results(pending.calls)
+        for call, share in zip(pending.calls, shares, strict=True):
+            call.worker.is_collecting = False
+            call.worker.period_over = share.period_over
+        self.stands = all(worker.period_over for worker in self._workers)
+        if self.stands:
             self._remember(self._results([_Call(worker, "state") for worker in self._workers]))
-        return [Collected(part, call.frames) for part, call in zip(chunks, pending.calls, strict=True)]
+        return [Collected(share.chunks, call.frames) for share, call in zip(shares, pending.calls, strict=True)]
 
     def render(self, items: Sequence[FrameStates]) -> list[list[bytes]]:
         """PNG files of each item's frames, `task.image_px` square; the items are spread over the workers."""
@@ -90,14 +112,14 @@ class Rollouts:
         shared = ray.put(dict(weights)) if weights is not None else None
         shares = np.array_split(np.arange(num_episodes), len(self._workers))
         calls = [
-            _Call(worker, "evaluate", shared, len(share), seed, int(share[0]), randomised_starts or None)
+            _Call(worker, "evaluate", shared, len(share), seed, int(share[0]), randomised_starts)
             for worker, share in zip(self._workers, shares, strict=True)
             if len(share)
         ]
         return [result for part in self._results(calls) for result in part]
 
     def state(self) -> list[dict[str, Any]]:
-        """Each worker's state; workers stand at the end of an episode."""
+        """Each worker's state; workers stand at the end of a period."""
         return self._results([_Call(worker, "state") for worker in self._workers])
 
     def set_state(self, states: Sequence[dict[str, Any]]) -> None:
@@ -108,12 +130,13 @@ class Rollouts:
                 "resume with the same number, or start a new run"
             )
         self._remember(states)
+        self.stands = True
         self._results([_Call(worker, "set_state", state) for worker, state in zip(self._workers, states, strict=True)])
 
     def _remember(self, states: Sequence[dict[str, Any]]) -> None:
         """Where a successor begins from now on."""
         for worker, state in zip(self._workers, states, strict=True):
-            worker.episode_start, worker.behaviours = state, []
+            worker.period_start, worker.behaviours = state, []
 
     def _results(self, calls: "Sequence[_Call]") -> list[Any]:
         """What the calls bring, in their order. One whose worker died is made again, to its successor."""
@@ -128,6 +151,8 @@ class Rollouts:
                     results[place] = calls[place].get()
                 except RayError as error:
                     if not died(error):
+                        if isinstance(getattr(error, "cause", None), WorldError):
+                            raise WorldFailing(str(error.cause)) from error
                         raise
                     lost[place] = error
             self._replace({calls[place].worker: error for place, error in lost.items() if calls[place].is_current})
@@ -143,7 +168,7 @@ class Rollouts:
             worker.num_deaths += 1
             raise_if_hopeless(f"rollout worker {worker.index}", error, worker.num_deaths)
         log.warning(
-            "%s of %d rollout workers died (%s); their episodes are collected again",
+            "%s of %d rollout workers died (%s); what they were collecting is collected again",
             "all" if len(dead) == len(self._workers) else len(dead), len(self._workers), first_line(error),
         )  # fmt: skip
         signs = [worker.succeed() for worker in dead]
@@ -166,18 +191,20 @@ class _Worker:
         self.actor = start(index)
         self.num_deaths = 0
         """In a row."""
-        self.episode_start: dict[str, Any] | None = None
-        """Its state before the episode under way; None as long as that is its first."""
+        self.period_start: dict[str, Any] | None = None
+        """Its state before the period under way; None as long as that is its first."""
         self.behaviours: list[Any] = []
-        """References to the behaviour of each round of the episode under way, so that it can be collected again."""
+        """References to the behaviour of each round of the period under way, so that it can be collected again."""
         self.is_collecting = False
         """Whether the last of these rounds has still to come back."""
+        self.period_over = False
+        """Whether its environments wait for those of others to end their episodes."""
         self.repeats: list[Any] = []
         """What a successor was told first."""
         self._start = start
 
     def succeed(self) -> Any:
-        """Put a new actor into this place, and let it do what the dead one had done of its episode.
+        """Put a new actor into this place, and let it do what the dead one had done of its period.
 
         Returns a reference that is there once it lives.
         """
@@ -185,7 +212,7 @@ class _Worker:
         self.life += 1
         self.actor = self._start(self.index)
         done = self.behaviours[:-1] if self.is_collecting else self.behaviours
-        start = self.actor.set_state.remote(self.episode_start) if self.episode_start else self.actor.state.remote()
+        start = self.actor.set_state.remote(self.period_start) if self.period_start else self.actor.state.remote()
         self.repeats = [start, *(self.actor.collect.remote(behaviour, None) for behaviour in done)]
         return start
 
@@ -222,3 +249,16 @@ class _Call:
         result = ray.get(self.result)
         self.worker.num_deaths = 0
         return result
+
+
+def world_spec(experiment: OnlineExperiment, rollouts: Rollouts) -> WorldSpec:
+    """What the run's world is like: by its settings if they tell it, so that nothing waits for the workers; else by
+    these. Raises SettingsError if it cannot be had, or if other settings do not fit it."""
+    known = family_of(experiment.task).known_spec(experiment.task)
+    if known is not None:
+        return known
+    found = rollouts.spec()
+    problem = experiment.misfit(found)
+    if problem:
+        raise SettingsError(problem)
+    return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.rollout.stages import has_stages, level_of, stage_of
+from actors.worlds.families import family_of
 from algorithms.feedback import FeedbackSchedule, shuffled
 from algorithms.images import decode_png, reduce_image
 from algorithms.ratings import Rating, RatingFailure
@@ -126,9 +126,9 @@ class FeedbackSessions:
         top = ratings == self.experiment.feedback.num_ratings - 1
         metrics = {"reward/success_accuracy": float(np.mean(top == np.array([success for _, success, _ in pairs])))}
         task = self.experiment.task
-        if has_stages(task.name, task.env_id):
-            stages = stage_of(task.name, np.stack([observation for _, _, observation in pairs]))
-            levels = level_of(stages, self.experiment.feedback.num_ratings)
+        seen = np.stack([observation for _, _, observation in pairs])
+        levels = family_of(task).levels(task, seen, self.experiment.feedback.num_ratings)
+        if levels is not None:
             metrics["rating/stage_accuracy"] = float(np.mean(ratings == levels))
         return metrics
 

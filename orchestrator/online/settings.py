@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from actors.rating.settings import RaterSettings
-from actors.rollout.settings import OBSERVATION_SIZE, RolloutSettings, TaskSettings
+from actors.rollout.settings import RolloutSettings
+from actors.worlds.families import AnyTask, family_of
+from actors.worlds.world import WorldSpec
 from algorithms.settings import FeedbackSettings, PolicySettings, PositiveInt, RewardModelSettings, Settings
 from orchestrator.settings.experiment import CheckpointSettings, Experiment
 from orchestrator.storage.locations import Location
@@ -44,7 +46,7 @@ class OnlineExperiment(Experiment):
     """Environment steps of the whole run."""
     ratings_folder: Location = Path("ratings")
     """The rating store; share it between runs, and equal questions are asked once. May be an address too."""
-    task: TaskSettings
+    task: AnyTask
     """A packaged task's name, or a block; a block may start from a packaged task with `base: name`."""
     rollout: RolloutSettings = RolloutSettings()
     feedback: FeedbackSettings = FeedbackSettings()
@@ -56,19 +58,13 @@ class OnlineExperiment(Experiment):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "OnlineExperiment":
-        if self.task.episode_agent_steps % self.rollout.chunk_agent_steps:
-            raise ValueError(
-                f"rollout.chunk_agent_steps {self.rollout.chunk_agent_steps} does not divide an episode of "
-                f"{self.task.episode_agent_steps} agent steps (task.episode_env_steps / task.action_repeat)"
-            )
+        spec = family_of(self.task).known_spec(self.task)
+        problem = spec and self.misfit(spec)
+        if problem:
+            raise ValueError(problem)
         if self.reward_model.input == "frame" and self.reward_model.image_px > self.task.image_px:
             raise ValueError(
                 f"reward_model.image_px {self.reward_model.image_px} is above task.image_px {self.task.image_px}"
-            )
-        outside = [entry for entry in self.policy.entropy_dimensions if entry >= OBSERVATION_SIZE]
-        if outside:
-            raise ValueError(
-                f"policy.entropy_dimensions {outside}: an observation has {OBSERVATION_SIZE} entries, counted from 0"
             )
         if self.feedback.first_env_steps >= self.total_env_steps:
             raise ValueError(
@@ -76,3 +72,22 @@ class OnlineExperiment(Experiment):
                 f"{self.total_env_steps}: no rating would be asked"
             )
         return self
+
+    def misfit(self, world: WorldSpec) -> str | None:
+        """What of these settings does not fit such a world; None if all does."""
+        rollout = self.rollout
+        if world.fixed_length and world.longest_agent_steps % rollout.chunk_agent_steps:
+            return (
+                f"rollout.chunk_agent_steps {rollout.chunk_agent_steps} does not divide an episode of "
+                f"{world.longest_agent_steps} agent steps (task.episode_env_steps / task.action_repeat)"
+            )
+        if world.fixed_length and rollout.period_agent_steps:
+            return (
+                f"rollout.period_agent_steps {rollout.period_agent_steps}: all episodes of this world have "
+                f"{world.longest_agent_steps} agent steps, and a period is one of them; leave it out"
+            )
+        outside = [entry for entry in self.policy.entropy_dimensions if entry >= world.observation_size]
+        if outside:
+            size = world.observation_size
+            return f"policy.entropy_dimensions {outside}: an observation has {size} entries, counted from 0"
+        return None

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actors.pocket.frames import IMAGE_PX
-from actors.rollout import stages
-from actors.rollout.progress_frames import ProgressFrames, collect
-from actors.rollout.settings import TaskSettings
+from actors.worlds.metaworld import stages
+from actors.worlds.metaworld.progress_frames import ProgressFrames, collect
+from actors.worlds.metaworld.settings import MetaWorldTask
 from algorithms.ratings import TaskText
 from algorithms.scales import SCALE_WORDS
 from orchestrator.pocket.making import fresh_processes, make
@@ -84,7 +84,7 @@ def train(
 
 
 def _draw(
-    settings: list[TaskSettings], recipe: FrameRecipe, seed: int, phases: Phases
+    settings: list[MetaWorldTask], recipe: FrameRecipe, seed: int, phases: Phases
 ) -> tuple[list[ProgressFrames], list[ProgressFrames]]:
     """Frames to learn from and to judge on, drawn in processes that never import torch."""
     jobs: list[Future[ProgressFrames]] = []
@@ -173,12 +173,12 @@ def _judge_task(folder: Path, num_two_turn: int, task: "PocketTask", frames: Pro
     return judgements
 
 
-def packaged_task(name: str) -> TaskSettings:
+def packaged_task(name: str) -> MetaWorldTask:
     """Settings of a task that ships with the package."""
-    return TaskSettings.model_validate(parse_yaml((TASKS_FOLDER / f"{name}.yaml").read_text()))
+    return MetaWorldTask.model_validate(parse_yaml((TASKS_FOLDER / f"{name}.yaml").read_text()))
 
 
-def pocket_task(task: TaskSettings) -> "PocketTask":
+def pocket_task(task: MetaWorldTask) -> "PocketTask":
     """What the pocket rater learns about a packaged task."""
     from actors.pocket.frames.questions import PocketTask
     from actors.pocket.frames.words import WORDS

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actors.rating.settings import RaterSettings
-from actors.rollout.settings import TaskSettings
+from actors.worlds.settings import TaskSettings
 from algorithms.ratings import RatingRequest
 from orchestrator.errors import SettingsError
 from orchestrator.runs.same_run import check_same_run

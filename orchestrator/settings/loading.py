@@ -16,7 +16,7 @@ from orchestrator.settings.messages import nearest, shown, validation_message
 from orchestrator.settings.strict_yaml import parse_yaml
 from orchestrator.storage.locations import RemotePath
 
-TASKS_FOLDER = Path(__file__).parents[2] / "actors" / "rollout" / "tasks"
+TASKS_FOLDER = Path(__file__).parents[2] / "actors" / "worlds" / "metaworld" / "tasks"
 """Packaged tasks, a YAML file each."""
 
 Tree = dict[str, Any]

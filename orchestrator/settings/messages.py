@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 LONGEST_NAME = 100
 LONGEST_VALUE = 300
 """Characters of what was given that a message repeats."""
-TELLING = ("kind", "environment")
+TELLING = ("kind", "environment", "world")
 """Fields that tell the settings classes of a block apart."""
 _ABSENT = object()
 
@@ -181,7 +181,7 @@ def _annotation_below(annotation: Any, key: Any, block: Any) -> Any:
 
 
 def _model_in(annotation: Any, block: Any) -> type[BaseModel] | None:
-    """The settings class in an annotation; of several, the one whose `kind` or `environment` the block names."""
+    """The settings class in an annotation; of several, the one that the block names by a field that is `TELLING`."""
     found = list(_models_in(annotation))
     given = block if isinstance(block, Mapping) else {}
     fitting = [one for one in found if any(given.get(name) in _values_of(one, name) for name in TELLING)]

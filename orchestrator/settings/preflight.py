@@ -10,7 +10,7 @@ from pathlib import Path
 from actors.rating.asking import Request
 from actors.rating.models import resolve_model
 from actors.rating.settings import RaterSettings
-from actors.rollout.opengl import chosen_backend
+from actors.worlds.opengl import chosen_backend
 from orchestrator.errors import SettingsError
 from orchestrator.storage.locations import RemotePath, StorageFailing
 

@@ -17,7 +17,7 @@ from actors.rating.backend import Reply
 from actors.rating.fake import FunctionBackend
 from actors.rating.server import RatingServer
 from actors.rating.sizing import Machine
-from actors.rollout.settings import CameraSettings
+from actors.worlds.metaworld.settings import CameraSettings
 from algorithms.images import encode_png
 from algorithms.prompts import SYSTEM, answer_only_prompt
 from orchestrator.cluster.placement import Demand

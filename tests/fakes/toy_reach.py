@@ -11,7 +11,9 @@ from actors.rating.backend import Reply
 from actors.rating.fake import FunctionBackend
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
-from actors.rollout.settings import RolloutSettings, TaskSettings
+from actors.rollout.settings import RolloutSettings
+from actors.worlds.metaworld.settings import MetaWorldTask
+from actors.worlds.world import WorldSpec
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.images import decode_png, encode_png, reduce_image
 
@@ -22,15 +24,30 @@ GOAL = 0.8
 IMAGE_PX = 28
 
 
+SPEC = WorldSpec(
+    observation_size=1, action_size=1, longest_agent_steps=40, fixed_length=True, draws_again=True, knows_success=True
+)
+
+
 @dataclass(frozen=True)
-class EpisodeResult:
+class Share:
     """As `actors.rollout.worker` has it."""
 
-    success_any: bool
+    chunks: list[EpisodeChunk]
+    period_over: bool
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """As `actors.rollout.playing` has it."""
+
+    success: bool
     success_last: bool
     env_return: float
     done_any: None = None
     done_last: None = None
+    solved_at_start: None = None
+    num_agent_steps: int = 0
 
 
 def actor_of(weights):
@@ -56,7 +73,7 @@ def column_of(position: float) -> int:
 class ToyWorker:
     """One environment; everything follows from (seed, worker, episode)."""
 
-    def __init__(self, task: TaskSettings, rollout: RolloutSettings, seed: int, worker_index: int) -> None:
+    def __init__(self, task: MetaWorldTask, rollout: RolloutSettings, seed: int, worker_index: int) -> None:
         self._steps = task.episode_agent_steps
         self._chunk = rollout.chunk_agent_steps
         self._key = (seed, worker_index)
@@ -98,9 +115,9 @@ class ToyWorker:
         if truncated:
             self._step, self._episode = 0, self._episode + 1
         frames = None if render_px is None else [self.render_reduced(chunk.scene, column[1:], render_px)]
-        return [chunk], frames
+        return Share([chunk], truncated), frames
 
-    def evaluate(self, weights, num_episodes, seed, first_episode=0, randomised_starts=None):
+    def evaluate(self, weights, num_episodes, seed, first_episode=0, randomised_starts=False):
         import torch
 
         actor = actor_of(weights)

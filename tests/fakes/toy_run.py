@@ -18,7 +18,7 @@ from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.home import RunHome
 from orchestrator.runs.tracking import Tracker
 from orchestrator.screen.run_progress import RunProgress
-from tests.fakes.toy_reach import ACTION_SIZE, OBSERVATION_SIZE, CountingServer, ToyWorker
+from tests.fakes.toy_reach import ACTION_SIZE, OBSERVATION_SIZE, SPEC, CountingServer, ToyWorker
 
 
 def toy_experiment(tmp_path):
@@ -94,7 +94,7 @@ class ToyRun:
         sessions = FeedbackSessions(experiment, rollouts, self.service, store, rng)
         learner = RewardTraining(self._start_learner, sessions.first_inputs)
         policy = build_rated_sac(experiment.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
-        self.loop = OnlineLoop(experiment, rollouts, policy, learner, sessions)
+        self.loop = OnlineLoop(experiment, SPEC, rollouts, policy, learner, sessions)
         self.home = RunHome(experiment.run_folder)
         self.checkpoints = Checkpoints(self.home.folder / "checkpoints", experiment.checkpoint.keep, self.home)
 

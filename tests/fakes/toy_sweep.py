@@ -24,7 +24,7 @@ from orchestrator.settings.loading import settings_as_yaml
 from orchestrator.settings.strict_yaml import parse_yaml
 from orchestrator.sweeps.search import load_sweep
 from tests.fakes.mortal import MortalServer, MortalWorker
-from tests.fakes.toy_reach import ACTION_SIZE, OBSERVATION_SIZE
+from tests.fakes.toy_reach import SPEC
 from tests.fakes.toy_run import toy_experiment
 
 
@@ -36,7 +36,7 @@ class ToyTrials(OnlineKind):
     """
 
     def run(self, experiment, progress, parent=None):
-        launch.OBSERVATION_SIZE, launch.ACTION_SIZE = OBSERVATION_SIZE, ACTION_SIZE
+        launch.world_spec = lambda *_: SPEC
         launch.start_rollout_worker, launch.start_reward_learner = _start_worker, _start_learner
         self._watch(experiment, progress)
         super().run(experiment, progress, parent)

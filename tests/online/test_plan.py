@@ -3,13 +3,15 @@
 import re
 import time
 import types
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE
+from actors.worlds.families import family_of
+from actors.worlds.metaworld.settings import ACTION_SIZE, OBSERVATION_SIZE
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.feedback import FeedbackSchedule
 from algorithms.replay import ColumnarReplay
@@ -20,10 +22,12 @@ from orchestrator.online.plan import OnlineWork, parts_of, work_of
 from orchestrator.online.rollouts import Collected
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.runs.plan import Part, Plan, duration, plan_text
+from tests.fakes.toy_reach import SPEC, EpisodeResult
 from tests.fakes.toy_run import toy_experiment
 from tests.online.test_run_for_real import REPOSITORY, SHORT, likert_run
 
 PACE = Calibration(
+    world=SPEC,
     start_s=2.0, step_s=0.001, frame_s=0.004, picture_s=0.01, score_s=0.0005, fit_s=0.002, update_s=0.003, rating_s=0.1,
     rated_by="as you say",
 )  # fmt: skip
@@ -47,12 +51,17 @@ class CountingParts:
 
     def __init__(self, experiment):
         rollout = experiment.rollout
+        self.rounds_per_period = experiment.task.episode_agent_steps // rollout.chunk_agent_steps
         self.num_envs, self.num_steps = rollout.num_workers * rollout.envs_per_worker, rollout.chunk_agent_steps
         self.replay = ColumnarReplay(experiment.policy.replay_capacity, OBSERVATION_SIZE, ACTION_SIZE)
         self.schedule = FeedbackSchedule(experiment.feedback, experiment.total_env_steps)
         self.work = OnlineWork()
         self.version = 0
         self.relabels = False
+
+    @property
+    def stands(self):
+        return self.work.rounds % self.rounds_per_period == 0
 
     def start(self, weights):
         return "a round"
@@ -79,8 +88,7 @@ class CountingParts:
 
     def evaluate(self, weights, num_episodes, seed, randomised_starts):
         self.work.episodes_judged += num_episodes
-        nothing = dict.fromkeys(("success_any", "success_last", "env_return"), 0.0) | {"done_any": None}
-        return [types.SimpleNamespace(**nothing)] * num_episodes
+        return [EpisodeResult(False, False, 0.0)] * num_episodes
 
     def actor_weights(self):
         return {}
@@ -143,11 +151,15 @@ class NoFolder:
         return lambda *_, **__: None
 
 
+def spec_of(experiment):
+    return family_of(experiment.task).known_spec(experiment.task)
+
+
 def what_the_loop_does(experiment, monkeypatch):
     for name in ("_count_answers", "_log_session", "_audit_progress", "save"):
         monkeypatch.setattr(OnlineLoop, name, lambda *_: None)
     parts = CountingParts(experiment)
-    OnlineLoop(experiment, parts, parts, parts, parts).run(NoFolder())
+    OnlineLoop(experiment, spec_of(experiment), parts, parts, parts, parts).run(NoFolder())
     return parts.work
 
 
@@ -167,7 +179,7 @@ def what_the_loop_does(experiment, monkeypatch):
 )
 def test_the_plan_counts_what_the_loop_does(experiment, blocks, monkeypatch):
     given = changed(experiment, **blocks)
-    done, planned = what_the_loop_does(given, monkeypatch), work_of(given, PACE)
+    done, planned = what_the_loop_does(given, monkeypatch), work_of(given, replace(PACE, world=spec_of(given)))
     assert done.updates > 0 and done.sessions > 1
     for name in ("rounds", "steps", "updates", "sessions", "questions", "scored", "relabelled", "episodes_judged"):
         assert getattr(planned, name) == getattr(done, name), name

@@ -3,11 +3,11 @@
 import pytest
 
 from actors.rating.backend import Needs
-from actors.rollout.settings import TaskSettings
+from actors.worlds.metaworld.settings import MetaWorldTask
 from algorithms.settings import FeedbackSettings
 from orchestrator.online.questions import QuestionMaker
 
-TASK = TaskSettings(name="close", env_id="drawer-close-v3", instruction="close the drawer", focus="the drawer")
+TASK = MetaWorldTask(name="close", env_id="drawer-close-v3", instruction="close the drawer", focus="the drawer")
 TRAJECTORY = {"kind": "trajectory", "num_frames": 4, "num_agent_steps": 8}
 
 

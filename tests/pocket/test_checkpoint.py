@@ -16,8 +16,8 @@ from actors.pocket.frames.evaluation import (
 from actors.pocket.frames.questions import FrameQuestions, all_texts, analyses
 from actors.rating.models import POCKET_FOLDER
 from actors.rating.vllm_engine import label_tokens
-from actors.rollout import stages
-from actors.rollout.progress_frames import collect
+from actors.worlds.metaworld import stages
+from actors.worlds.metaworld.progress_frames import collect
 from orchestrator.pocket.frames import packaged_task, pocket_task, report
 
 NAMES = ("drawer_close", "button_press", "drawer_open")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from actors.rollout.behaviours import HELD_OUT, TRAINING, training_kinds
-from actors.rollout.environment import TaskEnvironment, scripted_policy
-from actors.rollout.progress_frames import _fill, collect
-from actors.rollout.settings import OBSERVATION_SIZE
+from actors.worlds.metaworld.behaviours import HELD_OUT, TRAINING, training_kinds
+from actors.worlds.metaworld.environment import TaskEnvironment, scripted_policy
+from actors.worlds.metaworld.progress_frames import _fill, collect
+from actors.worlds.metaworld.settings import OBSERVATION_SIZE
 from orchestrator.pocket.frames import packaged_task
 
 

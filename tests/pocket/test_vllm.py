@@ -12,7 +12,7 @@ from actors.rating.models import POCKET_FOLDER
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from actors.rating.vllm_engine import engine_environment
-from actors.rollout.progress_frames import collect, reduced
+from actors.worlds.metaworld.progress_frames import collect, reduced
 from algorithms.images import encode_png
 from algorithms.ratings import AskingMode, Rating
 from orchestrator.pocket.frames import packaged_task, pocket_task

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.rollout.settings import TaskSettings
+from actors.worlds.settings import TaskSettings
 from orchestrator.errors import SettingsError
 from orchestrator.runs.layout import BEST_POLICY_FILE
 from orchestrator.storage.locations import RemotePath

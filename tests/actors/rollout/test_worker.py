@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from actors.rollout import worker as worker_module
-from actors.rollout.environment import EnvStep
-from actors.rollout.settings import CameraSettings, RolloutSettings, TaskSettings
-from actors.rollout.worker import EpisodeResult, RolloutWorker
+from actors.rollout.playing import EpisodeResult
+from actors.rollout.settings import RolloutSettings
+from actors.rollout.worker import RolloutWorker
+from actors.worlds.metaworld.family import MetaWorldFamily
+from actors.worlds.metaworld.settings import CameraSettings, MetaWorldTask, spec_of
+from actors.worlds.world import WorldStep
 from algorithms.actor_network import SquashedGaussianActor
 from algorithms.images import decode_png, reduce_image
 
-TASK = TaskSettings(
+TASK = MetaWorldTask(
     name="drawer_open",
     env_id="drawer-open-v3",
     instruction="open the drawer",
@@ -40,7 +42,7 @@ def workers():
 
 
 def collect_episode(worker, actor_weights=None):
-    return [chunk for _ in range(2) for chunk in worker.collect(actor_weights)[0]]
+    return [chunk for _ in range(2) for chunk in worker.collect(actor_weights)[0].chunks]
 
 
 def assert_same_chunks(first, second):
@@ -52,8 +54,9 @@ def assert_same_chunks(first, second):
 
 def test_chunks_have_the_promised_shapes(workers):
     workers[0].set_state({"episode": 0})
-    chunks, frames = workers[0].collect(None)
-    assert frames is None
+    share, frames = workers[0].collect(None)
+    assert frames is None and not share.period_over
+    chunks = share.chunks
     assert len(chunks) == 2
     for chunk in chunks:
         assert len(chunk) == 4
@@ -70,7 +73,7 @@ def test_chunks_have_the_promised_shapes(workers):
 
 def test_chunks_of_an_episode_follow_each_other(workers):
     workers[0].set_state({"episode": 3})
-    chunks = [workers[0].collect(None)[0][1] for _ in range(3)]
+    chunks = [workers[0].collect(None)[0].chunks[1] for _ in range(3)]
     assert [chunk.first_step for chunk in chunks] == [0, 4, 0]
     assert [chunk.truncated for chunk in chunks] == [False, True, False]
     assert not any(chunk.terminated for chunk in chunks)
@@ -96,7 +99,7 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not(workers, actor_weights, 
     assert_same_chunks(expected, collect_episode(workers[1], weights))
     for seed, index in ((1, 0), (0, 1)):
         other = RolloutWorker(TASK, ROLLOUT, seed=seed, worker_index=index)
-        chunk = other.collect(weights)[0][0]
+        chunk = other.collect(weights)[0].chunks[0]
         assert not np.array_equal(chunk.observations[0], expected[0].observations[0])
         assert not np.array_equal(chunk.actions[0], expected[0].actions[0])
         other.close()
@@ -110,13 +113,13 @@ def test_a_resumed_worker_goes_on_as_the_first_would(workers, actor_weights):
     resumed.collect(None)
     resumed.set_state(state)
     assert_same_chunks(collect_episode(first, actor_weights), collect_episode(resumed, actor_weights))
-    assert resumed.state() == first.state() == {"episode": 2}
+    assert resumed.state() == first.state() == {"period": 2, "episodes": [2, 2]}
 
 
 def test_state_within_an_episode_is_refused(workers):
     workers[0].set_state({"episode": 0})
     workers[0].collect(None)
-    with pytest.raises(RuntimeError, match="at agent step 4 of an episode"):
+    with pytest.raises(RuntimeError, match="at agent step 4 of a period"):
         workers[0].state()
 
 
@@ -124,7 +127,7 @@ def test_noise_is_new_in_each_step_environment_episode_and_worker(workers, actor
     other = RolloutWorker(TASK, ROLLOUT, seed=0, worker_index=1)
     workers[0].set_state({"episode": 0})
     chunks = [*collect_episode(workers[0], actor_weights), *collect_episode(workers[0], actor_weights)]
-    chunks += other.collect(actor_weights)[0]
+    chunks += other.collect(actor_weights)[0].chunks
     other.close()
     actor = SquashedGaussianActor.from_numpy(actor_weights)
     noise = []
@@ -139,7 +142,8 @@ def test_noise_is_new_in_each_step_environment_episode_and_worker(workers, actor
 
 def test_frames_show_what_each_action_led_to(workers):
     workers[0].set_state({"episode": 0})
-    chunks, frames = workers[0].collect(None, render_px=28)
+    share, frames = workers[0].collect(None, render_px=28)
+    chunks = share.chunks
     assert [frame.shape for frame in frames] == [(4, 28, 28, 3)] * 2
     for chunk, reduced in zip(chunks, frames, strict=True):
         full = np.stack([decode_png(png) for png in workers[0].render(chunk.scene, chunk.frame_states)])
@@ -149,7 +153,7 @@ def test_frames_show_what_each_action_led_to(workers):
 
 
 def test_a_worker_that_draws_nothing_needs_no_opengl(monkeypatch):
-    monkeypatch.setattr(worker_module, "FrameRenderer", None)
+    monkeypatch.setattr(MetaWorldFamily, "drawer", None)
     worker = RolloutWorker(TASK, ROLLOUT, seed=0)
     worker.collect(None)
     worker.evaluate(None, num_episodes=1, seed=0)
@@ -174,14 +178,15 @@ def test_evaluation_leaves_collection_alone(workers, actor_weights):
         worker.set_state({"episode": 0})
         worker.collect(actor_weights)
     workers[0].evaluate(actor_weights, num_episodes=1, seed=0)
-    assert_same_chunks(workers[0].collect(actor_weights)[0], workers[1].collect(actor_weights)[0])
+    assert_same_chunks(*(worker.collect(actor_weights)[0].chunks for worker in workers))
 
 
 class ScriptedEnv:
     """Succeeds and is done at given steps, pays one a step, and remembers the actions."""
 
     def __init__(self, task, successes, done):
-        self.task, self.successes, self.done, self.actions = task, successes, done, []
+        self.task, self.successes, self.is_done, self.actions = task, successes, done, []
+        self.spec = spec_of(task)
 
     def reset(self, seed):
         return np.zeros(39, dtype=np.float32)
@@ -189,37 +194,38 @@ class ScriptedEnv:
     def step(self, action):
         self.actions.append(action)
         now = len(self.actions) - 1
-        # Of each step two observations, and the thing is done in the first of them only, but for the last step.
-        self.repeated_observations = np.zeros((2, 39))
-        self.repeated_observations[:, 5] = 0.15  # So far the drawer has to come yet.
-        if self.done[now]:
-            self.repeated_observations[: 2 if now == len(self.done) - 1 else 1, 5] = 0.0
         last = len(self.actions) == len(self.successes)
-        return EnvStep(np.zeros(39, dtype=np.float32), 1.0, self.successes[now], False, last)
+        return WorldStep(np.zeros(39, dtype=np.float32), 1.0, self.successes[now], False, last)
+
+    def solved_at_start(self):
+        return False
+
+    def done(self):
+        # In each step the thing is done in the first of two repeated actions only, but for the last step.
+        now, known = len(self.actions) - 1, self.is_done is not None
+        return np.array([self.is_done[now], self.is_done[now] and now == len(self.is_done) - 1]) if known else None
 
 
 @pytest.mark.parametrize(
     ("successes", "done", "result"),
     [
-        ((False, True, False), (False, True, True), EpisodeResult(True, False, 3.0, True, True)),
-        ((False, False, True), (False, True, False), EpisodeResult(True, True, 3.0, True, False)),
-        ((False, False, False), (False, False, False), EpisodeResult(False, False, 3.0, False, False)),
+        ((False, True, False), (False, True, True), EpisodeResult(True, False, 3.0, True, True, False, 3)),
+        ((False, False, True), (False, True, False), EpisodeResult(True, True, 3.0, True, False, False, 3)),
+        ((False, False, False), (False, False, False), EpisodeResult(False, False, 3.0, False, False, False, 3)),
     ],
 )
 def test_success_and_done_at_any_step_and_at_the_last(workers, actor_weights, monkeypatch, successes, done, result):
     env = ScriptedEnv(TASK, successes, done)
-    monkeypatch.setattr(workers[0], "_evaluation_env", env)
+    monkeypatch.setattr(workers[0], "_evaluation", (TASK, env))
     assert workers[0].evaluate(actor_weights, num_episodes=1, seed=0) == [result]
     # The most likely action, so the same for the same observation.
     np.testing.assert_array_equal(env.actions[0], env.actions[1])
 
 
-def test_done_is_not_made_up_where_a_task_has_no_stages(workers, actor_weights, monkeypatch):
-    # It is called as a packaged task, but is another environment.
-    other = TASK.model_copy(update={"env_id": "push-v3"})
-    monkeypatch.setattr(workers[0], "_task", other)
-    monkeypatch.setattr(workers[0], "_evaluation_env", ScriptedEnv(other, (True,), (True,)))
-    assert workers[0].evaluate(actor_weights, num_episodes=1, seed=0) == [EpisodeResult(True, True, 1.0, None, None)]
+def test_done_is_not_made_up_where_it_is_not_known(workers, actor_weights, monkeypatch):
+    monkeypatch.setattr(workers[0], "_evaluation", (TASK, ScriptedEnv(TASK, (True,), None)))
+    (result,) = workers[0].evaluate(actor_weights, num_episodes=1, seed=0)
+    assert (result.success, result.done_any, result.done_last) == (True, None, None)
 
 
 def test_an_evaluation_may_draw_starts_where_the_task_has_a_fixed_one():
@@ -228,9 +234,9 @@ def test_an_evaluation_may_draw_starts_where_the_task_has_a_fixed_one():
 
     def num_starts(randomised_starts):
         worker.evaluate(None, 1, seed=1, randomised_starts=randomised_starts)
-        starts = [worker._evaluation_env.reset(seed) for seed in range(3)]
+        starts = [worker._evaluation[1].reset(seed) for seed in range(3)]
         return len(np.unique(np.stack(starts), axis=0))
 
-    assert num_starts(None) == 1
+    assert num_starts(False) == 1
     assert num_starts(True) == 3
     worker.close()

@@ -7,7 +7,7 @@ import metaworld
 import pytest
 from pydantic import ValidationError
 
-from actors.rollout.settings import META_WORLD_ENVS, STOCK_CAMERAS, CameraSettings, TaskSettings
+from actors.worlds.metaworld.settings import META_WORLD_ENVS, STOCK_CAMERAS, CameraSettings, MetaWorldTask
 
 TASK = {"name": "task", "env_id": "drawer-close-v3", "instruction": "close the drawer", "focus": "the drawer"}
 
@@ -23,12 +23,12 @@ def test_camera_names_are_metaworlds_own():
 
 def test_unknown_environment_names_the_nearest():
     with pytest.raises(ValidationError, match=r"no environment 'drawer-shut-v3'; did you mean drawer-"):
-        TaskSettings(**{**TASK, "env_id": "drawer-shut-v3"})
+        MetaWorldTask(**{**TASK, "env_id": "drawer-shut-v3"})
 
 
 def test_unknown_camera_is_refused():
     with pytest.raises(ValidationError, match="corner2"):
-        TaskSettings(**TASK, camera="corner9")
+        MetaWorldTask(**TASK, camera="corner9")
 
 
 def test_camera_must_look_somewhere():
@@ -38,10 +38,10 @@ def test_camera_must_look_somewhere():
 
 def test_colours_are_fractions():
     with pytest.raises(ValidationError, match="less than or equal to 1"):
-        TaskSettings(**TASK, object_colours={"drawer": (255, 0, 0, 1)})
+        MetaWorldTask(**TASK, object_colours={"drawer": (255, 0, 0, 1)})
 
 
 def test_settings_load_neither_simulator_nor_torch():
-    code = "import sys, actors.rollout.settings; print({'mujoco', 'metaworld', 'torch', 'ray'} & set(sys.modules))"
+    code = "import sys, actors.worlds.families; print({'mujoco', 'metaworld', 'torch', 'ray'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -10,8 +10,8 @@ from functools import partial
 
 import numpy as np
 
-from actors.rollout.environment import ScriptedPolicy
-from actors.rollout.settings import ACTION_SIZE, OBSERVATION_SIZE, TaskSettings
+from actors.worlds.metaworld.environment import ScriptedPolicy
+from actors.worlds.metaworld.settings import ACTION_SIZE, OBSERVATION_SIZE, MetaWorldTask
 
 WORKSPACE_M = np.array([-0.5, 0.4, 0.05]), np.array([0.5, 1.0, 0.5])
 """Corners of the box that MetaWorld keeps the hand in."""
@@ -183,7 +183,7 @@ HELD_OUT = (
 """What it is judged on: three kinds it never saw, and new draws of others."""
 
 
-def training_kinds(task: TaskSettings) -> tuple[BehaviourKind, ...]:
+def training_kinds(task: MetaWorldTask) -> tuple[BehaviourKind, ...]:
     """What the pocket rater learns a task from: where the robot is drawn, it also gets into the camera's way."""
     if not task.robot_visible or isinstance(task.camera, str):
         return TRAINING

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from actors.rollout import stages
-from actors.rollout.behaviours import HELD_OUT, BehaviourKind, training_kinds
-from actors.rollout.environment import ScriptedPolicy, TaskEnvironment, scripted_policy
-from actors.rollout.renderer import FrameRenderer
-from actors.rollout.settings import FixedStartSettings, TaskSettings
+from actors.worlds.metaworld import stages
+from actors.worlds.metaworld.behaviours import HELD_OUT, BehaviourKind, training_kinds
+from actors.worlds.metaworld.environment import ScriptedPolicy, TaskEnvironment, scripted_policy
+from actors.worlds.metaworld.renderer import FrameRenderer
+from actors.worlds.metaworld.settings import FixedStartSettings, MetaWorldTask
 from algorithms.episodes import Scene
 
 HELD_OUT_SEEDS = 10_000_000
@@ -57,7 +57,7 @@ class _Episode:
 
 
 def collect(
-    task: TaskSettings,
+    task: MetaWorldTask,
     num_frames: int,
     image_px: int,
     seed: int,
@@ -89,7 +89,7 @@ def collect(
     )
 
 
-def _act(task: TaskSettings, kinds: tuple[BehaviourKind, ...], num_frames: int, first_seed: int) -> list[_Episode]:
+def _act(task: MetaWorldTask, kinds: tuple[BehaviourKind, ...], num_frames: int, first_seed: int) -> list[_Episode]:
     """More steps than frames are wanted, so that rare stages can be chosen."""
     environment = TaskEnvironment(task)
     policy = scripted_policy(task.env_id)
@@ -128,7 +128,7 @@ def _episode(
     return _Episode(environment.scene(), np.array(frame_states), np.array(observations), behaviour)
 
 
-def _measures(task: TaskSettings, observations: np.ndarray) -> np.ndarray:
+def _measures(task: MetaWorldTask, observations: np.ndarray) -> np.ndarray:
     moving = slice(0, 3) if task.robot_visible else slice(4, 7)
     towards = slice(4, 7) if task.robot_visible else slice(36, 39)
     relative = (observations[:, moving] - observations[:, towards]) / MEASURE_M
@@ -137,7 +137,7 @@ def _measures(task: TaskSettings, observations: np.ndarray) -> np.ndarray:
     return np.column_stack([relative, length, travel]).clip(-2.0, 2.0).astype(np.float32)
 
 
-def _varied_start(task: TaskSettings, environment: TaskEnvironment, rng: np.random.Generator) -> TaskSettings:
+def _varied_start(task: MetaWorldTask, environment: TaskEnvironment, rng: np.random.Generator) -> MetaWorldTask:
     """The fixed start for half of the episodes; for the others the object stands up to 8 cm aside, so that the
     pictures also show where a clumsy push may leave it."""
     start = task.fixed_start
@@ -172,7 +172,7 @@ def _fill(sizes: list[int], total: int) -> list[int]:
 
 
 def _draw(
-    task: TaskSettings,
+    task: MetaWorldTask,
     episodes: list[_Episode],
     chosen: np.ndarray,
     image_px: int,

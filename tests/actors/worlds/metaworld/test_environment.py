@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from actors.rollout.environment import TaskEnvironment, scripted_policy
-from actors.rollout.settings import FixedStartSettings, TaskSettings
+from actors.worlds.metaworld.environment import TaskEnvironment, scripted_policy
+from actors.worlds.metaworld.settings import FixedStartSettings, MetaWorldTask
 
 
 def make_task(env_id="drawer-close-v3", **changes):
     settings = {"episode_env_steps": 20, **changes}
-    return TaskSettings(name="task", env_id=env_id, instruction="do it", focus="the thing", **settings)
+    return MetaWorldTask(name="task", env_id=env_id, instruction="do it", focus="the thing", **settings)
 
 
 @functools.cache
@@ -188,9 +188,9 @@ def test_scripted_policy_of_unknown_task():
 def test_environments_need_no_opengl():
     code = (
         "import sys, numpy as np\n"
-        "from actors.rollout.settings import TaskSettings\n"
-        "from actors.rollout.environment import TaskEnvironment\n"
-        "env = TaskEnvironment(TaskSettings(name='t', env_id='reach-v3', instruction='reach', focus='the hand'))\n"
+        "from actors.worlds.metaworld.settings import MetaWorldTask\n"
+        "from actors.worlds.metaworld.environment import TaskEnvironment\n"
+        "env = TaskEnvironment(MetaWorldTask(name='t', env_id='reach-v3', instruction='reach', focus='the hand'))\n"
         "env.reset(0), env.step(np.zeros(4)), env.frame_state(), env.scene()\n"
         "maps = open('/proc/self/maps').read()\n"
         "print([library for library in ('libGL', 'libEGL', 'libOSMesa') if library in maps])\n"

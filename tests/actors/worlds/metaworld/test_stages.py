@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from actors.pocket.frames.words import WORDS
-from actors.rollout import stages
-from actors.rollout.environment import TaskEnvironment, scripted_policy
+from actors.worlds.metaworld import stages
+from actors.worlds.metaworld.environment import TaskEnvironment, scripted_policy
 from orchestrator.pocket.frames import packaged_task
 from orchestrator.settings.loading import packaged_tasks
 

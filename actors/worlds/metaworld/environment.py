@@ -1,7 +1,7 @@
 """A MetaWorld v3 task as an environment of fixed-length episodes. Needs no OpenGL."""
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import metaworld
 import mujoco
@@ -9,28 +9,15 @@ import numpy as np
 from metaworld.policies import ENV_POLICY_MAP
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
-from actors.rollout import frame_state
-from actors.rollout.settings import OBSERVATION_SIZE, TaskSettings, check_env_id
+from actors.worlds.metaworld import frame_state
+from actors.worlds.metaworld.settings import OBSERVATION_SIZE, MetaWorldTask, check_env_id, spec_of
+from actors.worlds.metaworld.stages import can_tell_done, is_done
+from actors.worlds.world import WorldStep
 from algorithms.episodes import Scene
 
 _MAX_DRAWS = 10
 """More draws of one and the same start vector in a reset mean that the task keeps rejecting it."""
 _INFO_KEYS = ("success", "near_object", "grasp_success", "obj_to_target", "unscaled_reward")
-
-
-class EnvStep(NamedTuple):
-    """What one agent step gave."""
-
-    observation: np.ndarray
-    """[39] float32, after the last repeated action."""
-    env_reward: float
-    """The simulator's own reward, summed over the repeated actions."""
-    success: bool
-    """The simulator's success flag at any of the repeated actions."""
-    terminated: bool
-    """Always False: a MetaWorld task goes on after success."""
-    truncated: bool
-    """The episode reached `episode_env_steps`."""
 
 
 class ScriptedPolicy(Protocol):
@@ -44,8 +31,9 @@ class ScriptedPolicy(Protocol):
 class TaskEnvironment:
     """One simulator of a task. A reset's start depends on its seed alone, not on the episodes before it."""
 
-    def __init__(self, task: TaskSettings) -> None:
+    def __init__(self, task: MetaWorldTask) -> None:
         self.task = task
+        self.spec = spec_of(task)
         self.info: dict[str, float] = {}
         """The simulator's facts after the last step: success, near_object, grasp_success, obj_to_target (metres) and
         unscaled_reward. Empty after a reset."""
@@ -70,9 +58,10 @@ class TaskEnvironment:
         self.info = {}
         self.repeated_observations = np.empty((0, OBSERVATION_SIZE))
         self._env_steps = 0
-        return self._first_observation()
+        self._first = self._first_observation()
+        return self._first
 
-    def step(self, action: np.ndarray) -> EnvStep:
+    def step(self, action: np.ndarray) -> WorldStep:
         """Apply an action [4] `action_repeat` times; what lies outside [-1, 1] is clipped."""
         if self._env_steps >= self.task.episode_env_steps:
             raise RuntimeError("the episode has ended: call reset() before the next step")
@@ -87,7 +76,16 @@ class TaskEnvironment:
         self.info = {key: float(info[key]) for key in _INFO_KEYS}
         self.repeated_observations = np.stack(observations)
         truncated = self._env_steps >= self.task.episode_env_steps
-        return EnvStep(observation.astype(np.float32), env_reward, success, False, truncated)
+        return WorldStep(observation.astype(np.float32), env_reward, success, False, truncated)
+
+    def solved_at_start(self) -> bool | None:
+        """Whether the first observation shows the thing done, of tasks where that is known."""
+        return bool(is_done(self.task.env_id, self._first[None])[0]) if can_tell_done(self.task.env_id) else None
+
+    def done(self) -> np.ndarray | None:
+        """The last of the task's true stages after each repeated action of the last step, bool [action_repeat]."""
+        known = can_tell_done(self.task.env_id)
+        return is_done(self.task.env_id, self.repeated_observations) if known else None
 
     def frame_state(self) -> np.ndarray:
         """What moves, [F] float32: with `scene()`, it rebuilds the present frame bit-exactly."""
@@ -96,6 +94,10 @@ class TaskEnvironment:
     def scene(self) -> Scene:
         """What the last reset changed in the simulator's model."""
         return frame_state.read_scene(self._env.model)
+
+    def frame(self) -> np.ndarray:
+        """Frames are drawn from state, by a `FrameRenderer`."""
+        raise NotImplementedError("a frame of MetaWorld is drawn from scene() and frame_state()")
 
     def hand_position(self) -> np.ndarray:
         """Centre between the fingertips, [3] float64 in metres."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.rollout import opengl
+from actors.worlds import opengl
 
 
 @pytest.fixture(autouse=True)

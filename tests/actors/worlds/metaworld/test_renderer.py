@@ -10,10 +10,16 @@ import sys
 import numpy as np
 import pytest
 
-from actors.rollout import opengl
-from actors.rollout.environment import TaskEnvironment
-from actors.rollout.renderer import FrameRenderer, check_task
-from actors.rollout.settings import META_WORLD_ENVS, STOCK_CAMERAS, CameraSettings, FixedStartSettings, TaskSettings
+from actors.worlds import opengl
+from actors.worlds.metaworld.environment import TaskEnvironment
+from actors.worlds.metaworld.renderer import FrameRenderer, check_task
+from actors.worlds.metaworld.settings import (
+    META_WORLD_ENVS,
+    STOCK_CAMERAS,
+    CameraSettings,
+    FixedStartSettings,
+    MetaWorldTask,
+)
 from algorithms.episodes import Scene
 
 MAGENTA = (1.0, 0.0, 1.0, 1.0)
@@ -26,7 +32,7 @@ TASKS = ("drawer-open-v3", "soccer-v3", "sweep-into-v3", "button-press-v3", "doo
 
 def make_task(env_id="drawer-close-v3", **changes):
     settings = {"image_px": 96, "episode_env_steps": 20, "camera": GENERAL_VIEW, **changes}
-    return TaskSettings(name="task", env_id=env_id, instruction="do it", focus="the thing", **settings)
+    return MetaWorldTask(name="task", env_id=env_id, instruction="do it", focus="the thing", **settings)
 
 
 @functools.cache
@@ -43,7 +49,7 @@ def episode(env_id, num_steps=3, seed=0):
 
 @functools.cache
 def shared_renderer(task_json):
-    return FrameRenderer(TaskSettings.model_validate_json(task_json))
+    return FrameRenderer(MetaWorldTask.model_validate_json(task_json))
 
 
 def draw(task, scene, states):
@@ -140,12 +146,12 @@ def test_wider_view_shows_things_smaller():
 LIVE_FRAMES = """
 import sys
 import mujoco, numpy as np
-from actors.rollout.environment import TaskEnvironment
-from actors.rollout.settings import TaskSettings
+from actors.worlds.metaworld.environment import TaskEnvironment
+from actors.worlds.metaworld.settings import MetaWorldTask
 
 found = {}
 for env_id in sys.argv[2:]:
-    env = TaskEnvironment(TaskSettings(name="t", env_id=env_id, instruction="i", focus="f", episode_env_steps=20))
+    env = TaskEnvironment(MetaWorldTask(name="t", env_id=env_id, instruction="i", focus="f", episode_env_steps=20))
     model = env.simulator.model
     model.vis.quality.shadowsize = model.vis.quality.offsamples = 0
     model.site_rgba[:, 3] = 0.0
@@ -298,11 +304,11 @@ def test_full_quality_draws_shadows():
 
 DRAW_AND_HASH = """
 import hashlib, sys
-from actors.rollout.environment import TaskEnvironment
-from actors.rollout.renderer import FrameRenderer
-from actors.rollout.settings import TaskSettings
+from actors.worlds.metaworld.environment import TaskEnvironment
+from actors.worlds.metaworld.renderer import FrameRenderer
+from actors.worlds.metaworld.settings import MetaWorldTask
 
-task = TaskSettings.model_validate_json(sys.argv[1])
+task = MetaWorldTask.model_validate_json(sys.argv[1])
 env = TaskEnvironment(task)
 env.reset(0)
 frames = FrameRenderer(task).render(env.scene(), env.frame_state()[None])

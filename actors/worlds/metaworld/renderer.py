@@ -8,9 +8,10 @@ from collections.abc import Iterable
 import mujoco
 import numpy as np
 
-from actors.rollout import frame_state, opengl
-from actors.rollout.environment import TaskEnvironment, model_path
-from actors.rollout.settings import CameraSettings, TaskSettings
+from actors.worlds import opengl
+from actors.worlds.metaworld import frame_state
+from actors.worlds.metaworld.environment import TaskEnvironment, model_path
+from actors.worlds.metaworld.settings import CameraSettings, MetaWorldTask
 from algorithms.episodes import Scene
 
 _ROBOT_ROOT = "base"
@@ -25,7 +26,7 @@ class FrameRenderer:
     renderer costs about half a second to make; keep it.
     """
 
-    def __init__(self, task: TaskSettings) -> None:
+    def __init__(self, task: MetaWorldTask) -> None:
         """Raises ValueError for an unknown name in `object_colours`, RuntimeError if no OpenGL works."""
         self._gl: opengl.GLContext | None = None
         self._px = task.image_px
@@ -82,7 +83,7 @@ class FrameRenderer:
         mujoco.mjr_readPixels(out, None, self._rectangle, self._mjr)
 
 
-def check_task(task: TaskSettings) -> None:
+def check_task(task: MetaWorldTask) -> None:
     """Check what only the simulator knows: start vector and object names. Needs no OpenGL.
 
     Raises:
@@ -95,7 +96,7 @@ def check_task(task: TaskSettings) -> None:
     env.close()
 
 
-def _styled_model(task: TaskSettings) -> mujoco.MjModel:
+def _styled_model(task: MetaWorldTask) -> mujoco.MjModel:
     """The task's model with its looks changed; only what is drawn differs."""
     model = mujoco.MjModel.from_xml_path(str(model_path(task.env_id)))
     model.vis.global_.offwidth = task.image_px

@@ -1,0 +1,64 @@
+"""What one environment of a rollout worker does, from the start of an episode on, cut into chunks."""
+
+import numpy as np
+
+from actors.worlds.world import World, WorldStep
+from algorithms.episodes import EpisodeChunk
+
+
+class Trail:
+    """The episode under way in one world, and of it the steps that no chunk has yet."""
+
+    def __init__(self, world: World, episode_id: str, seed: int) -> None:
+        """Begin the episode."""
+        self._world = world
+        self._episode_id = episode_id
+        self._takes_frames = not world.spec.draws_again
+        self._first_step = 0
+        self._observations = [world.reset(seed)]
+        self._frame_states = [world.frame_state()]
+        self._frames = [world.frame()] if self._takes_frames else []
+        self._steps: list[WorldStep] = []
+        self.ended = False
+        """Whether a step has ended the episode."""
+        self._actions: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        """Steps that no chunk has yet."""
+        return len(self._steps)
+
+    @property
+    def observation(self) -> np.ndarray:
+        """[observation] float32: what is seen now."""
+        return self._observations[-1]
+
+    def step(self, action: np.ndarray) -> None:
+        """Act once."""
+        step = self._world.step(action)
+        self._actions.append(action)
+        self._steps.append(step)
+        self.ended = step.terminated or step.truncated
+        self._observations.append(step.observation)
+        self._frame_states.append(self._world.frame_state())
+        if self._takes_frames:
+            self._frames.append(self._world.frame())
+
+    def cut(self) -> tuple[EpisodeChunk, np.ndarray | None]:
+        """The steps since the last cut as a chunk, and their frames uint8 [T + 1, px, px, 3] if they were taken."""
+        frames = np.stack(self._frames) if self._takes_frames else None
+        chunk = EpisodeChunk(
+            episode_id=self._episode_id,
+            first_step=self._first_step,
+            observations=np.array(self._observations, dtype=np.float32),
+            actions=np.array(self._actions, dtype=np.float32),
+            env_rewards=np.array([step.env_reward for step in self._steps], dtype=np.float32),
+            successes=np.array([step.success for step in self._steps], dtype=np.bool_),
+            terminated=self._steps[-1].terminated,
+            truncated=self._steps[-1].truncated,
+            frame_states=np.array(self._frame_states, dtype=np.float32),
+            scene=self._world.scene(),
+        )
+        self._first_step += len(self)
+        self._observations, self._frame_states = self._observations[-1:], self._frame_states[-1:]
+        self._frames, self._steps, self._actions = self._frames[-1:], [], []
+        return chunk, frames

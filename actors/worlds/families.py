@@ -1,0 +1,24 @@
+"""The list of the families of worlds; nothing else knows one by name."""
+
+from typing import Any
+
+from actors.worlds.family import Family
+from actors.worlds.metaworld.family import MetaWorldFamily
+from actors.worlds.metaworld.settings import MetaWorldTask
+from actors.worlds.settings import TaskSettings
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (MetaWorldFamily(),)}
+"""By name; a task that names none is of the first."""
+
+
+def family_of(task: TaskSettings) -> Family:
+    """The family that a task is of."""
+    return next(family for family in FAMILIES.values() if isinstance(task, family.task))
+
+
+def _named(given: Any) -> Any:
+    return {"world": next(iter(FAMILIES))} | given if isinstance(given, dict) else given
+
+
+AnyTask = MetaWorldTask
+"""The field `task` of an experiment."""

@@ -1,0 +1,39 @@
+"""What the rest of the house may ask of a family of worlds."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from actors.worlds.settings import TaskSettings
+from actors.worlds.world import Drawer, World, WorldSpec
+
+
+class Family:
+    """Worlds of one kind. Methods take tasks of its own settings class; heavy imports stand inside them."""
+
+    name: ClassVar[str]
+    """What the field `world` of a task says."""
+    task: ClassVar[type[TaskSettings]]
+    """Its settings class."""
+    uses_opengl: ClassVar[bool] = False
+    """Whether frames are drawn with OpenGL, whatever the task."""
+
+    def known_spec(self, task: Any) -> WorldSpec | None:
+        """What its settings alone tell of a world; None if a world has to be made for that."""
+        return None
+
+    def make(self, task: Any) -> World:
+        """A world. Raises WorldError if it cannot be had."""
+        raise NotImplementedError
+
+    def drawer(self, task: Any) -> Drawer:
+        """What draws frames of a world again, where its spec says that this can be done."""
+        raise NotImplementedError
+
+    def progress(self, task: Any, observations: np.ndarray) -> np.ndarray | None:
+        """True progress, float32 [N] in [0, 1], of observations [N, observation]; None where it is not known."""
+        return None
+
+    def levels(self, task: Any, observations: np.ndarray, num_ratings: int) -> np.ndarray | None:
+        """The level, int64 [N] in [0, num_ratings), that observations truly deserve; None where it is not known."""
+        return None

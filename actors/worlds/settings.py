@@ -1,0 +1,44 @@
+"""What the tasks of all worlds have. Importing it loads no simulator."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from algorithms.settings import PositiveInt, Settings
+
+SuccessCounts = Literal["any", "end", "held"]
+"""Of an episode whose steps say whether the task is done: `any` of its steps, the last one at its `end`, or `held`,
+which is from some step to the end without a break. A start that is solved already is no step."""
+
+
+class TaskSettings(Settings):
+    """A task: a world, how it is seen, and what the rater is told about it. Each family of worlds adds its own."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    """Short name, for run folders and tables."""
+    instruction: Annotated[str, Field(min_length=1)]
+    """The task in one clause: 'close the drawer'."""
+    focus: Annotated[str, Field(min_length=1)]
+    """The object that the rater should look at: 'the drawer'."""
+    image_px: Annotated[int, Field(ge=28, le=1024)] = 224
+    """Side of the square frames that are rated."""
+    action_repeat: PositiveInt = 1
+    """Environment steps for each agent step."""
+    rubrics: dict[Literal[2, 3, 4, 5], tuple[str, ...]] = Field(default_factory=dict)
+    """For a scale of n levels, one line per level, worst first: what it looks like. Goes into the prompt."""
+
+    @model_validator(mode="after")
+    def _a_line_for_each_level(self) -> Self:
+        for num_ratings, lines in self.rubrics.items():
+            if len(lines) != num_ratings:
+                raise ValueError(f"rubrics.{num_ratings} has {len(lines)} lines; it needs one per level")
+        return self
+
+    @property
+    def success_counts(self) -> SuccessCounts:
+        """When a success counts in the evaluation of an episode."""
+        return "any"
+
+    def judged_from(self, randomised_starts: bool) -> Self:
+        """The task as an evaluation plays it; with `randomised_starts`, where it has fixed ones, starts are drawn."""
+        return self
