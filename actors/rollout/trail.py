@@ -4,6 +4,7 @@ import numpy as np
 
 from actors.worlds.world import World, WorldStep
 from algorithms.episodes import EpisodeChunk
+from algorithms.frame_codec import encode
 
 
 class Trail:
@@ -57,6 +58,7 @@ class Trail:
             truncated=self._steps[-1].truncated,
             frame_states=np.array(self._frame_states, dtype=np.float32),
             scene=self._world.scene(),
+            frames=None if frames is None else encode(frames),
         )
         self._first_step += len(self)
         self._observations, self._frame_states = self._observations[-1:], self._frame_states[-1:]

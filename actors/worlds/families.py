@@ -1,13 +1,17 @@
 """The list of the families of worlds; nothing else knows one by name."""
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from actors.worlds.family import Family
+from actors.worlds.gymnasium.family import GymnasiumFamily
+from actors.worlds.gymnasium.settings import GymnasiumTask
 from actors.worlds.metaworld.family import MetaWorldFamily
 from actors.worlds.metaworld.settings import MetaWorldTask
 from actors.worlds.settings import TaskSettings
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (MetaWorldFamily(),)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (MetaWorldFamily(), GymnasiumFamily())}
 """By name; a task that names none is of the first."""
 
 
@@ -20,5 +24,8 @@ def _named(given: Any) -> Any:
     return {"world": next(iter(FAMILIES))} | given if isinstance(given, dict) else given
 
 
-AnyTask = MetaWorldTask
+AnyTask = Annotated[
+    Annotated[MetaWorldTask | GymnasiumTask, Field(discriminator="world")],
+    BeforeValidator(_named),
+]
 """The field `task` of an experiment."""

@@ -30,6 +30,9 @@ class Family:
         """What draws frames of a world again, where its spec says that this can be done."""
         raise NotImplementedError
 
+    def check_played(self, task: Any, world: Any) -> None:
+        """Raise WorldError if a world, after a whole episode, has not given what the task needs of it."""
+
     def progress(self, task: Any, observations: np.ndarray) -> np.ndarray | None:
         """True progress, float32 [N] in [0, 1], of observations [N, observation]; None where it is not known."""
         return None

@@ -35,6 +35,11 @@ class TaskSettings(Settings):
         return self
 
     @property
+    def knows_success(self) -> bool:
+        """Whether its world says if the task is done."""
+        return True
+
+    @property
     def success_counts(self) -> SuccessCounts:
         """When a success counts in the evaluation of an episode."""
         return "any"

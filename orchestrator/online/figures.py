@@ -22,6 +22,7 @@ from orchestrator.runs.layout import (
     ACCURACIES,
     EVAL_DONE,
     EVAL_DONE_LAST_STEP,
+    EVAL_RETURN,
     EVAL_SUCCESS,
     EVAL_SUCCESS_LAST_STEP,
     FIGURES_FOLDER,
@@ -38,6 +39,9 @@ EVALUATION_STYLES = {
     EVAL_DONE_LAST_STEP: (DONE_LABEL, "-.v", COLOURS[3]),
 }
 """What a run's figure shows of its evaluations: label, style and colour. Done is told of some tasks only."""
+RETURN_STYLE = {EVAL_RETURN: ("return of the environment's own rewards", "-o", COLOURS[0])}
+COUNTS = {"any": "at any step", "end": "at the end", "held": "held to the end"}
+"""When a success counts, by what a task says."""
 NUM_BINS = 10
 STEPS = "environment steps"
 
@@ -45,7 +49,7 @@ STEPS = "environment steps"
 def draw_run_figures(run: RunData) -> list[Path]:
     """Draw every figure that the run has data for into its folder, and return their paths."""
     figures = {
-        "success.png": success_figure(run),
+        "success.png" if run.experiment.task.knows_success else "return.png": success_figure(run),
         "ratings.png": ratings_figure(run),
         "reward_and_progress.png": progress_figure(run),
         "accuracy.png": accuracy_figure(run),
@@ -59,16 +63,23 @@ def draw_run_figures(run: RunData) -> list[Path]:
 
 
 def success_figure(run: RunData) -> Figure | None:
-    """Success and, where it is known, done at any step and at the last step, with the controls as lines."""
-    if not len(run.series(EVAL_SUCCESS)):
+    """Success and, where it is known, done at any step and at the last step, with the controls as lines; where success
+    is unknown, the return."""
+    task = run.experiment.task
+    score = EVAL_SUCCESS if task.knows_success else EVAL_RETURN
+    if not len(run.series(score)):
         return None
     num_episodes = run.experiment.evaluation.num_episodes
-    figure, axes = _over_steps(f"{_title(run)}: success in {num_episodes} evaluation episodes")
-    for metric, (label, style, colour) in EVALUATION_STYLES.items():
+    what = "success" if task.knows_success else "return"
+    figure, axes = _over_steps(f"{_title(run)}: {what} in {num_episodes} evaluation episodes")
+    styles = EVALUATION_STYLES if task.knows_success else RETURN_STYLE
+    for metric, (label, style, colour) in styles.items():
+        if metric == EVAL_SUCCESS:
+            label = f"success {COUNTS[task.success_counts]}"
         if len(series := run.series(metric)):
             axes.plot(series.env_steps, series.values, style, color=colour, markersize=4, label=label)
-    _control_lines(axes, run.controls())
-    _success_axes(axes)
+    _control_lines(axes, run.controls(score))
+    _score_axes(axes, score)
     return figure
 
 
@@ -129,25 +140,30 @@ def accuracy_figure(run: RunData) -> Figure | None:
 
 
 def comparison_figure(groups: dict[str, list[RunData]]) -> Figure:
-    """Mean success of each group over environment steps with its interval over seeds; a panel for each task."""
-    tasks = list(dict.fromkeys(run.experiment.task.name for runs in groups.values() for run in runs))
+    """Mean success of each group over environment steps with its interval over seeds; a panel for each task. Where
+    success is unknown, the mean return."""
+    all_tasks = [run.experiment.task for runs in groups.values() for run in runs]
+    scores = {task.name: EVAL_SUCCESS if task.knows_success else EVAL_RETURN for task in all_tasks}
+    counts = {task.name: COUNTS[task.success_counts] for task in all_tasks}
+    tasks = list(scores)
     figure = Figure(figsize=(8.0, 4.2 * len(tasks)), dpi=120, layout="constrained")
     for task, axes in zip(tasks, figure.subplots(len(tasks), squeeze=False)[:, 0], strict=True):
-        dress(axes, f"{task}: success at any step; bands are {CONFIDENCE:.0%} intervals over seeds")
+        what = f"success {counts[task]}" if scores[task] == EVAL_SUCCESS else "return"
+        dress(axes, f"{task}: {what}; bands are {CONFIDENCE:.0%} intervals over seeds")
         steps_axis(axes, STEPS)
         of_task = {
             name: chosen
             for name, runs in groups.items()
             if (chosen := [run for run in runs if run.experiment.task.name == task])
         }
-        _compare(axes, of_task)
+        _compare(axes, of_task, scores[task])
     return figure
 
 
-def _compare(axes: Axes, groups: dict[str, list[RunData]]) -> None:
+def _compare(axes: Axes, groups: dict[str, list[RunData]], score: str) -> None:
     for index, (name, runs) in enumerate(groups.items()):
         colour = COLOURS[index % len(COLOURS)]
-        steps, scores = _common(runs, EVAL_SUCCESS)
+        steps, scores = _common(runs, score)
         intervals = [bootstrap_interval([column]) for column in scores.T]
         label = f"{name} ({len(runs)} {'seed' if len(runs) == 1 else 'seeds'})"
         axes.plot(steps, [one.mean for one in intervals], "-o", color=colour, markersize=4, label=label)
@@ -156,10 +172,10 @@ def _compare(axes: Axes, groups: dict[str, list[RunData]]) -> None:
         if all(len(run.series(EVAL_DONE_LAST_STEP)) for run in runs):
             steps, scores = _common(runs, EVAL_DONE_LAST_STEP)
             axes.plot(steps, scores.mean(axis=0), "-.", color=colour, linewidth=1.2, label=f"{name}: {DONE_LABEL}")
-    controls = [run.controls() for runs in groups.values() for run in runs]
+    controls = [run.controls(score) for runs in groups.values() for run in runs]
     names = {name for one in controls for name in one}
     _control_lines(axes, {name: float(np.mean([one[name] for one in controls if name in one])) for name in names})
-    _success_axes(axes)
+    _score_axes(axes, score)
 
 
 def _over_steps(title: str) -> tuple[Figure, Axes]:
@@ -168,8 +184,11 @@ def _over_steps(title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _success_axes(axes: Axes) -> None:
-    share_axis(axes, "episodes with success")
+def _score_axes(axes: Axes, score: str) -> None:
+    if score == EVAL_SUCCESS:
+        share_axis(axes, "episodes with success")
+    else:
+        axes.set_ylabel("return of an episode")
     legend_outside(axes)
 
 

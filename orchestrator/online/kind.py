@@ -11,7 +11,7 @@ from algorithms.ratings import RatingRequest
 from orchestrator.online import preflight
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.runs.kind import Kind, Work
-from orchestrator.runs.layout import EVAL_SUCCESS
+from orchestrator.runs.layout import EVAL_RETURN, EVAL_SUCCESS
 from orchestrator.settings.served import as_served
 from orchestrator.storage.locations import RemotePath
 
@@ -113,8 +113,8 @@ class OnlineKind(Kind):
         return ExportedPolicy(weights, about_best_policy(weights, about, run.name, experiment.task))
 
     def score(self, experiment: OnlineExperiment) -> str:
-        """Share of evaluation episodes with success."""
-        return EVAL_SUCCESS
+        """Share of evaluation episodes with success; where that is unknown, the environment's own return."""
+        return EVAL_SUCCESS if experiment.task.knows_success else EVAL_RETURN
 
     def report(self, runs: "Sequence[RunData]", out: Path) -> list[Path]:
         """`results.md`, `results.csv`, `success.png`."""

@@ -16,6 +16,7 @@ from orchestrator.online.reward_training import RewardTraining
 from orchestrator.online.rollouts import Rollouts, world_spec
 from orchestrator.online.sessions import FeedbackSessions
 from orchestrator.online.settings import OnlineExperiment
+from orchestrator.online.step_frames import StepFrames
 from orchestrator.ratings.asking import rating_servers
 from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore
@@ -87,8 +88,9 @@ def _make_loop(
         patience_s,
     )
     world = world_spec(here, rollouts)
+    frames = StepFrames(world, rollouts, reward_image_px)
     rng = np.random.default_rng(np.random.SeedSequence(experiment.seed, spawn_key=(_SEGMENTS,)))
-    sessions = FeedbackSessions(experiment, rollouts, service, store, rng)
+    sessions = FeedbackSessions(experiment, frames, service, store, rng)
     learner = RewardTraining(
         partial(start_reward_learner, here, world.observation_size),
         sessions.first_inputs,
@@ -96,4 +98,4 @@ def _make_loop(
         patience_s,
     )
     policy = build_rated_sac(here.policy, world.observation_size, world.action_size, experiment.seed)
-    return OnlineLoop(experiment, world, rollouts, policy, learner, sessions)
+    return OnlineLoop(experiment, world, rollouts, frames, policy, learner, sessions)

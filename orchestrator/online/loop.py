@@ -31,6 +31,7 @@ from orchestrator.online.reward_training import FramesLost, RewardTraining
 from orchestrator.online.rollouts import Collected, Pending, Rollouts, Weights
 from orchestrator.online.sessions import FeedbackSessions, Labels, OpenSession
 from orchestrator.online.settings import OnlineExperiment
+from orchestrator.online.step_frames import StepFrames
 from orchestrator.ratings.service import SessionAnswers
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.layout import RATING_LEVEL, RATINGS_ASKED
@@ -60,7 +61,8 @@ class Progress:
     observations_scaled: bool = False
     evaluated_at: int = -1
     """Environment steps at the latest evaluation."""
-    best_success: float = -1.0
+    best_score: float | None = None
+    """Of the evaluations so far: success, or where that is unknown the world's own return."""
     num_asked: int = 0
     num_failed: int = 0
     num_from_store: int = 0
@@ -75,6 +77,7 @@ class OnlineLoop:
     experiment: OnlineExperiment
     world: WorldSpec
     rollouts: Rollouts
+    frames: StepFrames
     policy: RatedSAC
     learner: RewardTraining
     sessions: FeedbackSessions
@@ -147,7 +150,9 @@ class OnlineLoop:
             version = self.progress.reward_version or PRETRAINING
             start = 0
             for chunk in part.chunks:
+                first_index = replay.next_index
                 self.policy.add_chunk(chunk, rewards[start : start + len(chunk)], version)
+                self.frames.keep(first_index, chunk, int(replay.indices[0]))
                 start += len(chunk)
         chunks = [chunk for part in collected for chunk in part.chunks]
         metrics = {"rollout/env_reward": float(np.mean([chunk.env_rewards.mean() for chunk in chunks]))}
@@ -169,8 +174,7 @@ class OnlineLoop:
         try:
             return self._scores(part.frames)
         except FramesLost:
-            again = self.rollouts.render_reduced([(chunk.scene, chunk.frame_states[1:]) for chunk in part.chunks])
-            return self._scores(again)
+            return self._scores(self.frames.reduced_of(part.chunks))
 
     def _exploration_bonus(self, observations: np.ndarray) -> np.ndarray:
         """State-entropy reward while exploring without a reward model (PEBBLE); zero during the seed steps."""
@@ -260,11 +264,9 @@ class OnlineLoop:
             return replay.indices, self._scores(replay.stored_next_observations())
         scored = self.learner.relabel(int(replay.indices[0]))
         indices, scores = [scored.indices], [scored.rewards]
-        # What the frame cache has forgotten, or lost in a restart, is drawn again from its state.
+        # What the frame cache has forgotten, or lost in a restart, is drawn again from its state, or was kept.
         for part in _runs(np.setdiff1d(replay.indices, scored.indices), RENDER_AGAIN_STEPS):
-            frames = np.concatenate(
-                self.rollouts.render_reduced([replay.frames_of(part[[i]]) for i in range(len(part))])
-            )
+            frames = self.frames.reduced(replay, part)
             self.learner.cache_frames(int(part[0]), frames)
             indices.append(part)
             scores.append(self._scores(frames))
@@ -299,12 +301,14 @@ class OnlineLoop:
         self.progress.evaluated_at = self.progress.env_steps
         self._show("evaluation")
         weights = self.policy.actor_weights()
-        success = self._log_evaluation(weights, "eval/")
-        if success > self.progress.best_success:
-            self.progress.best_success = success
-            self.folder.save_best_policy(weights, self.progress.env_steps, success)
+        metrics = self._log_evaluation(weights, "eval/")
+        score = metrics.get("success", metrics["env_return"])
+        if self.progress.best_score is None or score > self.progress.best_score:
+            self.progress.best_score = score
+            known = {name: metrics[name] for name in ("success", "env_return") if name in metrics}
+            self.folder.save_best_policy(weights, self.progress.env_steps, known)
 
-    def _log_evaluation(self, weights: Weights | None, prefix: str) -> float:
+    def _log_evaluation(self, weights: Weights | None, prefix: str) -> dict[str, float]:
         settings = self.experiment.evaluation
         # Starts of their own, the same at every evaluation, so that points of a curve can be compared.
         results = self.rollouts.evaluate(
@@ -312,10 +316,10 @@ class OnlineLoop:
         )
         metrics = evaluation_metrics(results, self.world)
         self.folder.log({prefix + name: value for name, value in metrics.items()}, self.progress.env_steps)
-        if prefix == "eval/" and "success" in metrics:
-            self.folder.show(success=metrics["success"])
-        # Where success is unknown, the world's own return says which policy is the best.
-        return metrics.get("success", metrics["env_return"])
+        if prefix == "eval/":
+            told = "success" if self.world.knows_success else "env_return"
+            self.folder.show(**{told: metrics[told]})
+        return metrics
 
     # ---------------------------------------------------------------------------------------------- bookkeeping
 
@@ -380,6 +384,7 @@ class OnlineLoop:
             buffer = io.BytesIO()
             torch.save(learner_state, buffer)
             write_atomic(folder / "reward_model.pt", buffer.getvalue())
+            self.frames.save(folder)
             write_arrays(folder / "labels.npz", {"observations": self.sessions.labels.observations})
             write_json(
                 folder / "loop.json",
@@ -401,7 +406,12 @@ class OnlineLoop:
         observations = read_arrays(folder / "labels.npz")["observations"]
         learner_state = torch.load(folder / "reward_model.pt", weights_only=True)
         self.policy.restore_from_path(folder / "policy")
-        self.progress = Progress(**state["progress"])
+        self.frames.restore(folder)
+        progress = state["progress"]
+        if "best_success" in progress:
+            # Written when success was always known.
+            progress["best_score"] = progress.pop("best_success")
+        self.progress = Progress(**progress)
         self._updates_owed = state["updates_owed"]
         self._entropy.set_state(state["entropy"])
         self.sessions.set_state(state["sessions"], observations)

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from actors.worlds.families import family_of
+from actors.worlds.probing import probe_apart
+from actors.worlds.world import WorldError, WorldSpec
 from algorithms.images import encode_png
 from algorithms.ratings import RatingRequest
 from orchestrator.cluster.address import ray_address
+from orchestrator.errors import SettingsError
 from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.settings import preflight
@@ -83,9 +87,32 @@ def check_online(experiments: Sequence[OnlineExperiment]) -> None:
     check_writable("runs_folder", experiments[0].runs_folder)
     check_writable("ratings_folder", experiments[0].ratings_folder)
     check_disk(experiments)
-    # With a cluster the frames are drawn on other machines, which say themselves what they lack.
+    # With a cluster worlds are made and frames drawn on other machines, which say themselves what they lack.
     if not ray_address():
-        check_opengl()
+        check_worlds(experiments)
+
+
+def check_worlds(experiments: Sequence[OnlineExperiment]) -> None:
+    """Raise SettingsError, with the remedy, if a task's world cannot be had here, or does not fit the other settings.
+
+    A world that its settings do not tell all about is tried for an episode, once for each task.
+    """
+    tried: dict[str, WorldSpec] = {}
+    for experiment in experiments:
+        task = experiment.task
+        family, key = family_of(task), task.model_dump_json()
+        if family.uses_opengl:
+            check_opengl()
+        if family.known_spec(task) is not None:
+            continue
+        if key not in tried:
+            try:
+                tried[key] = probe_apart(task)
+            except WorldError as error:
+                raise SettingsError(str(error)) from error
+        problem = experiment.misfit(tried[key])
+        if problem:
+            raise SettingsError(problem)
 
 
 def check_raters(experiments: Sequence[OnlineExperiment]) -> None:
@@ -102,7 +129,7 @@ def a_question(experiment: OnlineExperiment) -> RatingRequest:
     """As all that the run will ask, but for the pixels."""
     maker = QuestionMaker(experiment.task, experiment.feedback, experiment.rater.mode)
     blank = encode_png(np.zeros((experiment.task.image_px, experiment.task.image_px, 3), dtype=np.uint8))
-    return maker.question([blank] * experiment.feedback.segment.num_frames, 0, False).request
+    return maker.question([blank] * experiment.feedback.segment.num_frames, 0, None).request
 
 
 def check_disk(experiments: Sequence[OnlineExperiment]) -> None:

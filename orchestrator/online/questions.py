@@ -25,7 +25,7 @@ class QuestionMaker:
         must: no reward is made of those."""
         return Needs(answer_labels(self._scale), num_pictures=1 if self._layout == "joined" else num_frames)
 
-    def question(self, frames: Sequence[bytes], env_step: int, success: bool) -> Question:
+    def question(self, frames: Sequence[bytes], env_step: int, success: bool | None) -> Question:
         """The question about a segment whose frames are these PNG files, in time order."""
         request = rating_request(frames, self._task, self._scale, self._mode, self._layout)
         return Question(request, tuple(frames), env_step, success)

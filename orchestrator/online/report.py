@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.errors import SettingsError
-from orchestrator.online.figures import CONTROL_STYLES, comparison_figure, draw_run_figures
+from orchestrator.online.figures import CONTROL_STYLES, COUNTS, comparison_figure, draw_run_figures
 from orchestrator.reports.figures import save_figure
 from orchestrator.reports.intervals import CONFIDENCE, LAST_EVALUATIONS, Interval, bootstrap_interval, last_mean
 from orchestrator.reports.tables import csv_table, grouped, markdown_table
@@ -15,13 +15,15 @@ from orchestrator.runs.layout import (
     CONTROLS,
     EVAL_DONE,
     EVAL_DONE_LAST_STEP,
+    EVAL_RETURN,
     EVAL_SUCCESS,
     EVAL_SUCCESS_LAST_STEP,
     RATINGS_ASKED,
 )
-from orchestrator.runs.reading import RunData
+from orchestrator.runs.reading import RunData, Series
 from orchestrator.storage.writing import write_text
 
+ABOUT_RETURN = " Return is the sum of the environment's own rewards in an episode, shown where success is unknown."
 DONE_HEADER = ("done at any step", "done at the last step")
 ABOUT_DONE = (
     " Success is the simulator's own flag, which some tasks take back while the thing is done; done is the task's last "
@@ -36,12 +38,17 @@ class Line:
     group: str
     task: str
     num_seeds: int
-    success: Interval
-    """Success at any step, over seeds; for a group of runs the mean of each run's last evaluations."""
+    success: Interval | None
+    """Success by the task's rule, as a rule at any step, over seeds; for a group of runs the mean of each run's last
+    evaluations. None where success is unknown."""
     worst_seed: float
-    """The lowest of the scores behind `success`."""
+    """The lowest of the scores behind `success`; where that is unknown, behind `env_return`."""
     success_last_step: Interval | None
     """The same for success at the last step."""
+    env_return: Interval | None = None
+    """The same of the world's own return, where success is unknown."""
+    counts: str = "at any step"
+    """When a success counts."""
     done: Interval | None = None
     """The same for the thing being done at any step; None unless it is known of every run."""
     done_last_step: Interval | None = None
@@ -60,13 +67,13 @@ def write_online_report(runs: Sequence[RunData], out: Path) -> list[Path]:
     Raises SettingsError if no run has been evaluated.
     """
     paths = [path for run in runs for path in draw_run_figures(run)]
-    evaluated = [run for run in runs if len(run.series(EVAL_SUCCESS))]
+    evaluated = [run for run in runs if len(_evaluations(run))]
     if not evaluated:
         raise SettingsError("none of these runs has been evaluated yet; let one reach evaluation.interval_env_steps")
     groups = grouped(evaluated)
     lines = [result_line(name, group) for name, group in groups.items()] + control_lines(evaluated)
     write_text(out / "results.md", markdown(lines))
-    write_text(out / "results.csv", csv_table([_record(line, _tells_done(lines)) for line in lines]))
+    write_text(out / "results.csv", csv_table([_record(line, lines) for line in lines]))
     save_figure(comparison_figure(groups), out / "success.png")
     return [*paths, *(out / name for name in ("results.md", "results.csv", "success.png"))]
 
@@ -94,7 +101,7 @@ def control_lines(runs: Sequence[RunData]) -> list[Line]:
             by_seed = {
                 run.experiment.seed: run
                 for run in runs
-                if run.experiment.task.name == task and run.control(control) is not None
+                if run.experiment.task.name == task and run.control(control, _score(run)) is not None
             }
             if by_seed:
                 label, _ = CONTROL_STYLES[control]
@@ -107,16 +114,38 @@ def control_lines(runs: Sequence[RunData]) -> list[Line]:
 
 def markdown(lines: Sequence[Line]) -> str:
     """The table for people, with what its columns mean."""
-    tells_done = _tells_done(lines)
-    header = ["experiment", "task", "seeds", "success at any step", "worst seed", "success at the last step"]
-    header += [*(DONE_HEADER if tells_done else ()), "ratings", "env steps"]
-    table = markdown_table(header, [_cells(line, tells_done) for line in lines])
+    columns = _columns(lines)
+    table = markdown_table(list(columns), [[text(line) for text in columns.values()] for line in lines])
     return (
         f"{table}\n\nSuccess is the share of evaluation episodes, the mean of the last {LAST_EVALUATIONS} evaluations "
         f"of each run; a control is evaluated once. In brackets the {CONFIDENCE:.0%} interval of a stratified "
         "bootstrap over seeds. An asterisk marks runs that have not come to their end."
-        f"{ABOUT_DONE if tells_done else ''}\n"
+        f"{ABOUT_DONE if _tells_done(lines) else ''}{ABOUT_RETURN if any(line.env_return for line in lines) else ''}\n"
     )
+
+
+def _columns(lines: Sequence[Line]) -> dict[str, Callable[[Line], str]]:
+    """What a table of these lines shows, by header."""
+    columns: dict[str, Callable[[Line], str]] = {
+        "experiment": lambda line: line.group + ("" if line.complete else "*"),
+        "task": lambda line: line.task,
+        "seeds": lambda line: str(line.num_seeds),
+    }
+    if any(line.success for line in lines):
+        counts = " or ".join(dict.fromkeys(line.counts for line in lines if line.success))
+        columns[f"success {counts}"] = lambda line: str(line.success or "")
+    if any(line.env_return for line in lines):
+        columns["return"] = lambda line: str(line.env_return or "")
+    columns["worst seed"] = lambda line: f"{line.worst_seed:.2f}"
+    if any(line.success for line in lines):
+        columns["success at the last step"] = lambda line: str(line.success_last_step or "")
+    if _tells_done(lines):
+        any_step, last_step = DONE_HEADER
+        columns[any_step] = lambda line: str(line.done or "")
+        columns[last_step] = lambda line: str(line.done_last_step or "")
+    columns["ratings"] = lambda line: "" if line.ratings is None else f"{line.ratings:,.0f}"
+    columns["env steps"] = lambda line: "" if line.env_steps is None else f"{line.env_steps:,}"
+    return columns
 
 
 Score = Callable[[RunData, str], float | None]
@@ -142,14 +171,18 @@ def _line(group: str, runs: Sequence[RunData], score: Score, **rest: object) -> 
         values = [score(run, metric) for run in runs]
         return None if None in values else bootstrap_interval(scores(metric))
 
-    any_step, last_step = scores(EVAL_SUCCESS), scores(EVAL_SUCCESS_LAST_STEP)
+    counted, last_step = scores(EVAL_SUCCESS), scores(EVAL_SUCCESS_LAST_STEP)
+    # Returns of worlds of which some know success say nothing beside it.
+    returns = [] if counted else scores(EVAL_RETURN)
     return Line(
         group=group,
         task=", ".join(tasks),
         num_seeds=len({run.experiment.seed for run in runs}),
-        success=bootstrap_interval(any_step),
-        worst_seed=float(min(values.min() for values in any_step)),
+        success=bootstrap_interval(counted) if counted else None,
+        worst_seed=float(min(values.min() for values in counted or returns)),
         success_last_step=bootstrap_interval(last_step) if last_step else None,
+        env_return=bootstrap_interval(returns) if returns else None,
+        counts=" or ".join(dict.fromkeys(COUNTS[run.experiment.task.success_counts] for run in runs)),
         done=of_every_run(EVAL_DONE),
         done_last_step=of_every_run(EVAL_DONE_LAST_STEP),
         **rest,
@@ -158,41 +191,36 @@ def _line(group: str, runs: Sequence[RunData], score: Score, **rest: object) -> 
 
 def _last_mean(run: RunData, metric: str) -> float | None:
     """The mean over a run's last evaluations; None unless the metric stands in all of them."""
-    series, evaluations = run.series(metric), run.series(EVAL_SUCCESS).env_steps
+    series, evaluations = run.series(metric), _evaluations(run).env_steps
     if not len(series) or not np.isin(evaluations[-LAST_EVALUATIONS:], series.env_steps).all():
         return None
     return last_mean(series.values)
+
+
+def _score(run: RunData) -> str:
+    return EVAL_SUCCESS if run.experiment.task.knows_success else EVAL_RETURN
+
+
+def _evaluations(run: RunData) -> Series:
+    return run.series(_score(run))
 
 
 def _tells_done(lines: Sequence[Line]) -> bool:
     return any(line.done is not None for line in lines)
 
 
-def _cells(line: Line, tells_done: bool) -> list[str]:
-    unfinished = "" if line.complete else "*"
-    return [
-        line.group + unfinished,
-        line.task,
-        str(line.num_seeds),
-        str(line.success),
-        f"{line.worst_seed:.2f}",
-        str(line.success_last_step or ""),
-        *((str(line.done or ""), str(line.done_last_step or "")) if tells_done else ()),
-        "" if line.ratings is None else f"{line.ratings:,.0f}",
-        "" if line.env_steps is None else f"{line.env_steps:,}",
-    ]
-
-
-def _record(line: Line, tells_done: bool) -> dict[str, object]:
-    done = {"done": line.done, "done_last_step": line.done_last_step} if tells_done else {}
-    intervals = {"success_last_step": line.success_last_step} | done
+def _record(line: Line, lines: Sequence[Line]) -> dict[str, object]:
+    """A row of the table of `lines`, which all have the same columns."""
+    done = {"done": line.done, "done_last_step": line.done_last_step} if _tells_done(lines) else {}
+    returns = {"env_return": line.env_return} if any(other.env_return for other in lines) else {}
+    intervals = {"success_last_step": line.success_last_step} | done | returns
     return {
         "experiment": line.group,
         "task": line.task,
         "seeds": line.num_seeds,
-        "success": line.success.mean,
-        "success_low": line.success.low,
-        "success_high": line.success.high,
+        "success": line.success and line.success.mean,
+        "success_low": line.success and line.success.low,
+        "success_high": line.success and line.success.high,
         "worst_seed": line.worst_seed,
         **{
             name + ending: interval and getattr(interval, end)

@@ -15,8 +15,8 @@ from algorithms.replay import ColumnarReplay
 from algorithms.segments import Segment, select_segments
 from orchestrator.errors import LikertError, RatingsFailing
 from orchestrator.online.questions import QuestionMaker
-from orchestrator.online.rollouts import Rollouts
 from orchestrator.online.settings import OnlineExperiment
+from orchestrator.online.step_frames import StepFrames
 from orchestrator.ratings.question import Question
 from orchestrator.ratings.service import RatingService, Report, SessionAnswers
 from orchestrator.ratings.store import RatingStore
@@ -56,7 +56,7 @@ class FeedbackSessions:
     """Opens sessions on schedule and turns their answers into labels."""
 
     experiment: OnlineExperiment
-    rollouts: Rollouts
+    frames: StepFrames
     service: RatingService
     store: RatingStore
     rng: np.random.Generator
@@ -79,13 +79,16 @@ class FeedbackSessions:
         episodes = replay.recent_episodes(settings.recent_episodes)
         segments = select_segments(episodes, num_segments, settings, self._since_index, self.rng)
         self._since_index = replay.next_index
-        frames = self.rollouts.render([replay.frames_of(segment.indices) for segment in segments])
+        frames = self.frames.pngs(replay, [segment.indices for segment in segments])
         questions = [
-            self._maker.question(pngs, env_steps, bool(replay.successes(segment.indices)[-1]))
+            self._maker.question(pngs, env_steps, self._success(replay, segment))
             for segment, pngs in zip(segments, frames, strict=True)
         ]
         observations = np.stack([replay.next_observations(segment.indices) for segment in segments])
         return OpenSession(segments, questions, observations, self.service.ask(questions, report), round_)
+
+    def _success(self, replay: ColumnarReplay, segment: Segment) -> bool | None:
+        return bool(replay.successes(segment.indices)[-1]) if self.experiment.task.knows_success else None
 
     def close(self, session: OpenSession) -> tuple[Labels, SessionAnswers]:
         """Wait for the answers and keep their labels. Raises RatingsFailing if too many failed."""
@@ -123,9 +126,11 @@ class FeedbackSessions:
             if isinstance(outcome, Rating)
         ]
         ratings = np.array([rating for rating, _, _ in pairs])
-        top = ratings == self.experiment.feedback.num_ratings - 1
-        metrics = {"reward/success_accuracy": float(np.mean(top == np.array([success for _, success, _ in pairs])))}
-        task = self.experiment.task
+        metrics, task = {}, self.experiment.task
+        if task.knows_success:
+            top = ratings == self.experiment.feedback.num_ratings - 1
+            successes = np.array([success for _, success, _ in pairs])
+            metrics["reward/success_accuracy"] = float(np.mean(top == successes))
         seen = np.stack([observation for _, _, observation in pairs])
         levels = family_of(task).levels(task, seen, self.experiment.feedback.num_ratings)
         if levels is not None:

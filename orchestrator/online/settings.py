@@ -86,6 +86,8 @@ class OnlineExperiment(Experiment):
                 f"rollout.period_agent_steps {rollout.period_agent_steps}: all episodes of this world have "
                 f"{world.longest_agent_steps} agent steps, and a period is one of them; leave it out"
             )
+        if not world.observation_size:
+            return "the task's observations are pictures alone, and the policy sees numbers"
         outside = [entry for entry in self.policy.entropy_dimensions if entry >= world.observation_size]
         if outside:
             size = world.observation_size

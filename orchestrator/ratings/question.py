@@ -18,8 +18,9 @@ class Question:
     """The segment's frames as PNG files, one by one; the request may show them joined."""
     env_step: int
     """Environment steps of the run when the question was asked."""
-    success: bool
-    """The simulator's success flag at the segment's end: for audits of the rater, never for training."""
+    success: bool | None
+    """The world's success flag at the segment's end: for audits of the rater, never for training. None where it is
+    unknown."""
 
 
 def rating_request(

@@ -47,9 +47,11 @@ class RunFolder:
         """Show a line of text."""
         self._progress.note(text)
 
-    def save_best_policy(self, weights: Mapping[str, np.ndarray], env_steps: int, success: float) -> None:
-        """Keep a policy; `actors.rollout.worker` acts with these arrays."""
-        about = {"about.env_steps": np.array(env_steps), "about.success": np.array(success)}
+    def save_best_policy(
+        self, weights: Mapping[str, np.ndarray], env_steps: int, evaluation: Mapping[str, float]
+    ) -> None:
+        """Keep a policy and what is known of its evaluation; `actors.rollout.worker` acts with these arrays."""
+        about = {f"about.{name}": np.array(value) for name, value in {"env_steps": env_steps, **evaluation}.items()}
         write_arrays(self.path / BEST_POLICY_FILE, {**weights, **about})
 
     def keep_rated_frames(self, questions: "list[Question]", answers: "SessionAnswers", env_steps: int) -> None:

@@ -143,7 +143,7 @@ class Kind(ABC):
 
     @abstractmethod
     def score(self, experiment: Any) -> str:
-        """The metric, in [0, 1], by which runs are compared; higher is better."""
+        """The metric by which runs are compared; higher is better. It is in [0, 1] but for returns."""
 
     @abstractmethod
     def report(self, runs: "Sequence[RunData]", out: Path) -> list[Path]:

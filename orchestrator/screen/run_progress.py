@@ -17,6 +17,7 @@ class ProgressState:
     env_steps: int = 0
     success: float | None = None
     measure: str = "success"
+    env_return: float | None = None
     asked: int = 0
     answered: int = 0
     failed: int = 0
@@ -67,6 +68,7 @@ class RunProgress:
         env_steps: int | None = None,
         success: float | None = None,
         measure: str | None = None,
+        env_return: float | None = None,
         asked: int | None = None,
         answered: int | None = None,
         failed: int | None = None,
@@ -74,7 +76,7 @@ class RunProgress:
         shared: int | None = None,
     ) -> None:
         """Show new values; what is not given stays. `success` is that of the last evaluation, in [0, 1]; `measure` what
-        it is called."""
+        it is called. Where success is unknown, `env_return` is the last evaluation's return."""
         given = {name: value for name, value in locals().items() if name != "self" and value is not None}
         self._state = replace(self._state, **given)
         if self._began is None and env_steps is not None:
@@ -97,7 +99,8 @@ class RunProgress:
         new, old = self._state, self._printed
         if new == old:
             return False
-        at_once = new.success != old.success or new.asked != old.asked or new.failed != old.failed or not old.phase
+        told = ("success", "env_return", "asked", "failed")
+        at_once = not old.phase or any(getattr(new, name) != getattr(old, name) for name in told)
         return at_once or time.monotonic() - self._printed_at >= LINE_EVERY_S
 
     def _print(self) -> None:
@@ -153,6 +156,8 @@ class _Live:
 
 def _facts(state: ProgressState) -> list[str]:
     facts = [] if state.success is None else [f"{state.measure} {state.success:.0%}"]
+    if state.env_return is not None:
+        facts.append(f"return {state.env_return:,.4g}")
     if state.asked:
         shared = f"{state.shared:,} shared, " if state.shared else ""
         facts.append(

@@ -19,7 +19,7 @@ from orchestrator.reports.intervals import (
     last_mean,
 )
 from orchestrator.reports.tables import csv_table, markdown_table
-from orchestrator.runs.layout import EVAL_SUCCESS, RATINGS_ASKED, SETTINGS_FILE
+from orchestrator.runs.layout import EVAL_RETURN, EVAL_SUCCESS, RATINGS_ASKED, SETTINGS_FILE
 from orchestrator.runs.reading import RunData
 from orchestrator.sweeps.search import SEED, SweepPlan, Trial
 from orchestrator.sweeps.sweep_folder import SweepFolder
@@ -135,7 +135,8 @@ def figure(plan: SweepPlan, cells: Sequence[Cell]) -> Figure:
         axes.plot(cell.success.mean, row, "o", color=COLOURS[0])
     axes.set_yticks(list(rows), [cell.name for cell in cells])
     axes.invert_yaxis()
-    axes.set_xlim(-0.02, 1.02)
+    if kind_of(plan.trials[0].experiment).score(plan.trials[0].experiment) != EVAL_RETURN:
+        axes.set_xlim(-0.02, 1.02)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel(f"{_score_of(plan.trials[0])}: interquartile mean, {CONFIDENCE:.0%} interval; bars are seeds")
     axes.set_title(plan.name, fontsize=11, loc="left")

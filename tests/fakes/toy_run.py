@@ -11,6 +11,7 @@ from orchestrator.online.reward_training import RewardTraining
 from orchestrator.online.rollouts import Rollouts
 from orchestrator.online.sessions import FeedbackSessions
 from orchestrator.online.settings import OnlineExperiment
+from orchestrator.online.step_frames import StepFrames
 from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore
 from orchestrator.runs.checkpoints import Checkpoints
@@ -91,10 +92,11 @@ class ToyRun:
         self.workers, self.learners = [], []
         rollouts = Rollouts(self._start_worker, experiment.rollout.num_workers, px)
         rng = np.random.default_rng(experiment.seed)
-        sessions = FeedbackSessions(experiment, rollouts, self.service, store, rng)
+        frames = StepFrames(SPEC, rollouts, px)
+        sessions = FeedbackSessions(experiment, frames, self.service, store, rng)
         learner = RewardTraining(self._start_learner, sessions.first_inputs)
         policy = build_rated_sac(experiment.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
-        self.loop = OnlineLoop(experiment, SPEC, rollouts, policy, learner, sessions)
+        self.loop = OnlineLoop(experiment, SPEC, rollouts, frames, policy, learner, sessions)
         self.home = RunHome(experiment.run_folder)
         self.checkpoints = Checkpoints(self.home.folder / "checkpoints", experiment.checkpoint.keep, self.home)
 

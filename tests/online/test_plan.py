@@ -103,6 +103,9 @@ class CountingParts:
     def reset_critic(self):
         pass
 
+    def keep(self, first_index, chunk, oldest_index):
+        pass
+
     def relabel(self, indices, rewards, version):
         pass
 
@@ -159,7 +162,7 @@ def what_the_loop_does(experiment, monkeypatch):
     for name in ("_count_answers", "_log_session", "_audit_progress", "save"):
         monkeypatch.setattr(OnlineLoop, name, lambda *_: None)
     parts = CountingParts(experiment)
-    OnlineLoop(experiment, spec_of(experiment), parts, parts, parts, parts).run(NoFolder())
+    OnlineLoop(experiment, spec_of(experiment), parts, parts, parts, parts, parts).run(NoFolder())
     return parts.work
 
 

@@ -1,0 +1,144 @@
+"""An environment of Gymnasium as a world: episodes that end when they end, and frames that are taken as they come."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from actors.worlds.gymnasium import viewers
+from actors.worlds.gymnasium.making import make_env, time_limit, told
+from actors.worlds.gymnasium.pictures import checked, fitted
+from actors.worlds.gymnasium.settings import GymnasiumTask, SuccessKey
+from actors.worlds.gymnasium.spaces import Actions, Observations
+from actors.worlds.world import WorldError, WorldSpec, WorldStep
+from algorithms.episodes import Scene
+
+_OWN = "gymnasium.envs."
+"""Environments that come with Gymnasium: drawing them changes nothing in them."""
+_CAMERA_SEED = 0
+"""Of the reset at which a free camera finds what it looks at, the same in every process."""
+
+
+class GymnasiumWorld:
+    """One environment. Make it, step it, draw it and close it in one and the same thread: OpenGL wants it so."""
+
+    def __init__(self, task: GymnasiumTask) -> None:
+        """Raises WorldError."""
+        self._task = task
+        self._env = make_env(task)
+        self._closed = False
+        self._limit = time_limit(task, self._env)
+        self._observations = Observations(self._env.observation_space, task.observation_keys, task.source)
+        self._actions = Actions(self._env.action_space, task.source)
+        self._env_steps = 0
+        self._raw: Any = None
+        self._info: dict[str, Any] = {}
+        self._keys_seen: set[str] = set()
+        self.spec = WorldSpec(
+            observation_size=self._observations.size,
+            action_size=self._actions.size,
+            longest_agent_steps=math.ceil(self._limit / task.action_repeat),
+            fixed_length=False,
+            draws_again=False,
+            knows_success=task.knows_success,
+            moves_when_drawn=not type(self._env.unwrapped).__module__.startswith(_OWN),
+        )
+        if viewers.renderers_of(self._env):
+            # A free camera looks at where things are when it draws its first picture, and goes on looking there.
+            self.reset(_CAMERA_SEED)
+            self._picture()
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Start an episode; see `World`. Raises WorldError."""
+        with told(f"{self._task.source}: reset()"):
+            self._raw, self._info = self._env.reset(seed=seed)
+        self._env_steps = 0
+        return self._observations.vector(self._raw)
+
+    def step(self, action: np.ndarray) -> WorldStep:
+        """Act; see `World`. Repeated actions stop where the episode ends. Raises WorldError."""
+        env_reward, success = 0.0, False
+        for _ in range(self._task.action_repeat):
+            with told(f"{self._task.source}: step()"):
+                self._raw, reward, terminated, truncated, self._info = self._env.step(self._actions.scaled(action))
+                reward = float(reward)
+            self._keys_seen.update(self._info)
+            self._env_steps += 1
+            if not math.isfinite(reward):
+                raise WorldError(f"{self._task.source}: step() gives the reward {reward}; it must be a finite number")
+            env_reward += reward
+            truncated = bool(truncated) or self._env_steps >= self._limit
+            success |= self._succeeded(bool(terminated), reward)
+            if terminated or truncated:
+                break
+        return WorldStep(self._observations.vector(self._raw), env_reward, success, bool(terminated), truncated)
+
+    def solved_at_start(self) -> bool | None:
+        """By the key, where the reset tells it; else by the rule that environments with goals have."""
+        if not isinstance(self._task.success, SuccessKey):
+            return None
+        if self._task.success.key in self._info:
+            return self._flag()
+        rule, goals = getattr(self._env.unwrapped, "_is_success", None), ("achieved_goal", "desired_goal")
+        if rule is None or not isinstance(self._raw, dict) or any(goal not in self._raw for goal in goals):
+            return None
+        return bool(rule(*(self._raw[goal] for goal in goals)))
+
+    def check_success_was_told(self) -> None:
+        """Raise WorldError if the task's success key was in no step's info so far."""
+        rule = self._task.success
+        if isinstance(rule, SuccessKey) and rule.key not in self._keys_seen:
+            raise WorldError(
+                f"{self._task.source}: task.success.key {rule.key!r} was in no step's info, which has "
+                f"{', '.join(sorted(map(str, self._keys_seen))) or 'nothing'}. Name one of these; or leave out "
+                "task.success, and returns are shown"
+            )
+
+    def done(self) -> np.ndarray | None:
+        """Nobody knows better than the success flag."""
+        return None
+
+    def frame_state(self) -> np.ndarray:
+        """Frames are not drawn again."""
+        return np.zeros(0, dtype=np.float32)
+
+    def scene(self) -> Scene:
+        """Frames are not drawn again."""
+        return Scene({})
+
+    def frame(self) -> np.ndarray:
+        """What there is to be seen; see `World`. Raises WorldError if it is no picture."""
+        if not self._env_steps and self.spec.moves_when_drawn:
+            # Some draw what the picture before left behind (markers of another episode); so the first is drawn twice.
+            self._picture()
+        return fitted(self._picture(), self._task.image_px)
+
+    def close(self) -> None:
+        """Free the environment and what it draws with."""
+        if not self._closed:
+            self._closed = True
+            viewers.close(self._env)
+
+    def __del__(self) -> None:
+        # A viewer that is collected later would free names in another's context.
+        if getattr(self, "_env", None) is not None:
+            self.close()
+
+    def _picture(self) -> np.ndarray:
+        viewers.make_current(self._env)
+        with told(f"{self._task.source}: render()"):
+            return checked(self._env.render(), self._task.source)
+
+    def _succeeded(self, terminated: bool, reward: float) -> bool:
+        if self._task.success == "termination":
+            return terminated and reward > 0.0
+        return self._task.success is not None and self._task.success.key in self._info and self._flag()
+
+    def _flag(self) -> bool:
+        value = np.asarray(self._info[self._task.success.key])
+        if value.size != 1 or value.dtype.kind not in "bfiu":
+            raise WorldError(
+                f"{self._task.source}: info[{self._task.success.key!r}] is {value.tolist()!r}; task.success.key names "
+                "an entry that is true or false"
+            )
+        return bool(value.item())

@@ -1,0 +1,24 @@
+"""Gymnasium, as a family of worlds."""
+
+from typing import Any
+
+from actors.worlds.family import Family
+from actors.worlds.gymnasium.settings import GymnasiumTask
+from actors.worlds.world import World
+
+
+class GymnasiumFamily(Family):
+    """Episodes that end when they end, frames taken as they come, success if it is said how."""
+
+    name = "gymnasium"
+    task = GymnasiumTask
+
+    def make(self, task: GymnasiumTask) -> World:
+        """Raises WorldError."""
+        from actors.worlds.gymnasium.environment import GymnasiumWorld
+
+        return GymnasiumWorld(task)
+
+    def check_played(self, task: GymnasiumTask, world: Any) -> None:
+        """Success has been told under its key."""
+        world.check_success_was_told()

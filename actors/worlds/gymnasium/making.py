@@ -1,0 +1,172 @@
+"""From settings to an environment of Gymnasium, or to one message that says why there is none."""
+
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import gymnasium
+
+from actors.worlds import opengl
+from actors.worlds.gymnasium.settings import GymnasiumTask
+from actors.worlds.gymnasium.viewers import renderers_of
+from actors.worlds.world import WorldError
+
+RENDER_MODE = "rgb_array"
+_HEADLESS = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
+
+
+def make_env(task: GymnasiumTask) -> gymnasium.Env:
+    """The environment with its wrappers. Raises WorldError."""
+    _prepare()
+    env = _made(task, task.kwargs)
+    if renderers_of(env) and not task.kwargs.keys() & {"width", "height"}:
+        env = _drawn_at_size(task, env)
+    for path in task.wrappers:
+        wrapper = imported(path, "task.wrappers")
+        with told(f"task.wrappers: {path}"):
+            env = wrapper(env)
+        if not isinstance(env, gymnasium.Env):
+            raise WorldError(f"task.wrappers: {path} gives {type(env).__name__}, which is no environment of Gymnasium")
+    if env.render_mode != RENDER_MODE or RENDER_MODE not in env.metadata.get("render_modes", ()):
+        raise WorldError(
+            f"{task.source} draws no pictures: its render mode is {env.render_mode!r}, and it has "
+            f"{env.metadata.get('render_modes', [])}. Frames are rated, so it must have the render mode 'rgb_array'"
+        )
+    return env
+
+
+def time_limit(task: GymnasiumTask, env: gymnasium.Env) -> int:
+    """Environment steps after which an episode ends at the latest. Raises WorldError if there is no such limit."""
+    own = _own_limit(env)
+    limits = [limit for limit in (task.episode_env_steps, own) if limit]
+    if not limits:
+        raise WorldError(
+            f"{task.source} has no time limit of its own, and an episode that never ends teaches nothing: set "
+            "task.episode_env_steps, such as 200"
+        )
+    return min(limits)
+
+
+def imported(path: str, field: str) -> Any:
+    """What `module:name` means. Raises WorldError."""
+    module_name, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        raise WorldError(f"{field}: {path!r} cannot be imported: {_told(error)}{_where_to_look(error)}") from error
+    return found
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Whatever goes wrong in code of others becomes a WorldError about `what`, with the line where it happened."""
+    try:
+        yield
+    except WorldError:
+        raise
+    except Exception as error:
+        raise WorldError(f"{what} failed: {_told(error)}{_where(error)}") from error
+
+
+def _prepare() -> None:
+    # A module of the user's own lies where the run was started; a command's own search path does not begin there.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    # Pygame draws into memory, and looks for a screen and a sound card all the same.
+    for name, value in _HEADLESS.items():
+        os.environ.setdefault(name, value)
+    # MuJoCo chooses its OpenGL when it is imported, and Gymnasium's takes one that needs a screen if nobody chooses.
+    if "MUJOCO_GL" not in os.environ and "mujoco" not in sys.modules and find_spec("mujoco"):
+        try:
+            os.environ["MUJOCO_GL"] = opengl.chosen_backend()
+        except RuntimeError:
+            # An environment that draws without OpenGL is none the worse for it; another says itself what it lacks.
+            pass
+
+
+def _made(task: GymnasiumTask, kwargs: dict[str, Any]) -> gymnasium.Env:
+    if task.factory:
+        factory = imported(task.factory, "task.factory")
+        with told(task.source):
+            env = factory(**kwargs, **_render_mode_if_taken(factory))
+    else:
+        env = _made_by_id(task, kwargs)
+    if not isinstance(env, gymnasium.Env):
+        raise WorldError(
+            f"{task.source} gives {type(env).__name__}, which is no environment of Gymnasium (gymnasium.Env)"
+        )
+    return env
+
+
+def _made_by_id(task: GymnasiumTask, kwargs: dict[str, Any]) -> gymnasium.Env:
+    try:
+        return gymnasium.make(task.env_id, render_mode=RENDER_MODE, disable_env_checker=True, **kwargs)
+    except Exception as error:
+        hint = _where(error)
+        if isinstance(error, gymnasium.error.UnregisteredEnv):
+            hint = ". If a package of its own brings it, write package:Id, such as gymnasium_robotics:FetchPush-v4"
+        elif isinstance(error, ImportError):
+            hint = _where_to_look(error)
+        elif isinstance(error, TypeError) and kwargs:
+            hint = f". Look at task.kwargs: {', '.join(kwargs)}"
+        raise WorldError(f"{task.source} cannot be made: {_told(error)}{hint}") from error
+
+
+def _render_mode_if_taken(factory: Callable[..., Any]) -> dict[str, str]:
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    takes_it = any(parameter.name == "render_mode" for parameter in parameters)
+    return {"render_mode": RENDER_MODE} if takes_it or takes_all else {}
+
+
+def _drawn_at_size(task: GymnasiumTask, env: gymnasium.Env) -> gymnasium.Env:
+    """The environment anew, drawing at `image_px` where it takes that: so pictures need not be reduced."""
+    try:
+        sized = _made(task, {**task.kwargs, "width": task.image_px, "height": task.image_px})
+    except WorldError:
+        return env
+    env.close()
+    return sized
+
+
+def _own_limit(env: gymnasium.Env) -> int | None:
+    """Of the innermost wrapper or the registry that has one."""
+    limits = []
+    while True:
+        limits.append(getattr(env, "_max_episode_steps", None))
+        if not isinstance(env, gymnasium.Wrapper):
+            break
+        env = env.env
+    limits.append(env.spec.max_episode_steps if env.spec else None)
+    found = [limit for limit in limits if isinstance(limit, int) and limit > 0]
+    return min(found) if found else None
+
+
+def _told(error: Exception) -> str:
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _where(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f" (in {place.filename}, line {place.lineno})"
+
+
+def _where_to_look(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            ". Install it in Likert's environment; if it is a file of your own, start the run in its folder, or name "
+            "that folder in PYTHONPATH"
+        )
+    return _where(error)

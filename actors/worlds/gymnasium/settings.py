@@ -1,0 +1,75 @@
+"""Settings of tasks in environments of Gymnasium. Importing them loads no simulator."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from actors.worlds.settings import SuccessCounts, TaskSettings
+from algorithms.settings import PositiveInt, Settings
+
+ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$")]
+"""Of what Python can import: package.module:name."""
+
+
+class SuccessKey(Settings):
+    """Where the environment says whether the task is done."""
+
+    key: Annotated[str, Field(min_length=1)]
+    """Entry of `info`, such as `is_success` or `success`."""
+    counts: SuccessCounts = "any"
+    """When an evaluation episode counts: at `any` step, at its `end`, or `held` from some step to the end."""
+
+
+class GymnasiumTask(TaskSettings):
+    """A task in an environment of Gymnasium."""
+
+    world: Literal["gymnasium"]
+    """The family."""
+    env_id: Annotated[str, Field(min_length=1)] | None = None
+    """A registered id, such as `HalfCheetah-v5`, or `package:Id-v0`, which imports the package first."""
+    factory: ImportPath | None = None
+    """In place of `env_id`: a class or function that makes the environment, as `module:name`. It gets `kwargs`, and
+    `render_mode="rgb_array"` if it takes that. Python must find the module in every process of the run: in the folder
+    where the run is started, in PYTHONPATH, or installed."""
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of `gymnasium.make`, or of the factory."""
+    wrappers: tuple[ImportPath, ...] = ()
+    """Wrappers, the innermost first, as `module:Class`; each gets the environment alone."""
+    episode_env_steps: PositiveInt | None = None
+    """Environment steps before an episode is truncated, if it has not ended. Absent: the environment's own limit."""
+    success: SuccessKey | Literal["termination"] | None = None
+    """How success is known: by an entry of `info`; by `termination` with a positive reward; or, if absent, not at all:
+    then returns are shown."""
+    observation_keys: tuple[str, ...] | None = None
+    """Entries of a Dict observation that the policy sees, in this order. Absent: all that are numbers, in the space's
+    own order."""
+
+    @model_validator(mode="after")
+    def _one_environment(self) -> Self:
+        if (self.env_id is None) == (self.factory is None):
+            raise ValueError("give env_id or factory, and not both: either names the environment")
+        if self.episode_env_steps and self.episode_env_steps % self.action_repeat:
+            raise ValueError(
+                f"episode_env_steps {self.episode_env_steps} is not a multiple of action_repeat {self.action_repeat}"
+            )
+        taken = {"render_mode", "max_episode_steps"} & self.kwargs.keys()
+        if taken:
+            raise ValueError(
+                f"kwargs.{min(taken)}: leave it out; frames are rgb_array, and the time limit is episode_env_steps"
+            )
+        return self
+
+    @property
+    def knows_success(self) -> bool:
+        """Whether it is said how."""
+        return self.success is not None
+
+    @property
+    def success_counts(self) -> SuccessCounts:
+        """As `success` says; a termination is at the end."""
+        return self.success.counts if isinstance(self.success, SuccessKey) else "any"
+
+    @property
+    def source(self) -> str:
+        """The field that names the environment, and its value, for messages."""
+        return f"task.env_id {self.env_id!r}" if self.env_id else f"task.factory {self.factory!r}"

@@ -1,0 +1,138 @@
+"""Environments of Gymnasium as people write them: a dot that draws itself, and what can be wrong with one."""
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete
+
+GOAL = 0.5
+
+
+class Line(gymnasium.Env):
+    """A dot on a line from -1 to 1; it ends at the right end with reward 1. Each way differs in length."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(self, render_mode=None, size=(20, 40), step=0.2, ends=True):
+        self.render_mode = render_mode
+        self.size, self.stride, self.ends = size, step, ends
+        self.observation_space = Box(-1.0, 1.0, (1,), np.float32)
+        self.action_space = Box(-2.0, 0.5, (1,), np.float32)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.dot = float(self.np_random.uniform(-0.9, 0.5))
+        return self.seen(), {}
+
+    def step(self, action):
+        self.dot = float(np.clip(self.dot + self.stride * (action[0] + 0.75) / 1.25, -1.0, 1.0))
+        there = self.dot > 0.7
+        reward = 1.0 if there else -0.01
+        return self.seen(), reward, there and self.ends, False, {"is_success": np.float32(there), "at": self.dot}
+
+    def seen(self):
+        return np.array([self.dot], np.float32)
+
+    def render(self):
+        height, width = self.size
+        picture = np.full((height, width, 3), 60, np.uint8)
+        picture[:, round((self.dot + 1.0) / 2.0 * (width - 1))] = 255
+        return picture
+
+
+class Limited(Line):
+    """A factory's product with a limit of its own."""
+
+    def __new__(cls, **kwargs):
+        return gymnasium.wrappers.TimeLimit(Line(**kwargs), 7)
+
+
+class Wandering(Line):
+    """Success comes and goes, and the reset tells of it."""
+
+    def reset(self, seed=None, options=None):
+        observation, _ = super().reset(seed=seed)
+        return observation, {"success": self.dot > 0.0}
+
+    def step(self, action):
+        observation, reward, _, _, _ = super().step(action)
+        return observation, reward, False, False, {"success": self.dot > 0.0}
+
+
+class Entries(Line):
+    """Observations in a Dict: two of numbers, one of a picture."""
+
+    def __init__(self, render_mode=None):
+        super().__init__(render_mode)
+        near, far = Box(-1.0, 1.0, (1,), np.float32), Box(-9.0, 9.0, (2, 2), np.float64)
+        self.observation_space = Dict({"near": near, "far": far, "image": Box(0, 255, (20, 40, 3), np.uint8)})
+
+    def seen(self):
+        return {"near": super().seen(), "far": np.full((2, 2), 3.0 * self.dot), "image": self.render()}
+
+
+class Nested(Line):
+    def __init__(self, render_mode=None):
+        super().__init__(render_mode)
+        self.observation_space = Dict({"arm": Dict({"joints": Box(-1.0, 1.0, (1,))}), "time": Discrete(5)})
+
+
+class Choices(Line):
+    def __init__(self, render_mode=None):
+        super().__init__(render_mode)
+        self.action_space = Discrete(4)
+
+
+class Endless(Line):
+    def __init__(self, render_mode=None):
+        super().__init__(render_mode)
+        self.action_space = Box(-np.inf, np.inf, (1,))
+
+
+class NoPicture(Line):
+    metadata = {"render_modes": ["human"]}  # noqa: RUF012
+
+
+class Pictureless(Line):
+    def render(self):
+        return None
+
+
+class Floats(Line):
+    def render(self):
+        return super().render() / 255.0
+
+
+class Black(Line):
+    def render(self):
+        return 0 * super().render()
+
+
+class Still(Line):
+    def render(self):
+        return np.full((20, 40, 3), 60, np.uint8)
+
+
+class Nan(Line):
+    def step(self, action):
+        return np.array([np.nan], np.float32), *super().step(action)[1:]
+
+
+class NanReward(Line):
+    def step(self, action):
+        observation, _, *rest = super().step(action)
+        return observation, float("nan"), *rest
+
+
+class Wide(Line):
+    def seen(self):
+        return np.zeros(3, np.float32)
+
+
+class Broken(Line):
+    def step(self, action):
+        raise ZeroDivisionError("the motor is off")
+
+
+def number(**kwargs):
+    """A factory that makes no environment."""
+    return 5
