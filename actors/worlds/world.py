@@ -29,6 +29,10 @@ class WorldSpec:
     by `frame()`."""
     knows_success: bool
     """Steps tell whether the task is done; else nobody knows, and nobody makes it up."""
+    action_low: tuple[float, ...] = ()
+    """Of the world's own actions, to which those in [-1, 1] are scaled: lower bounds; empty if they are -1."""
+    action_high: tuple[float, ...] = ()
+    """Upper bounds; empty if they are 1."""
     moves_when_drawn: bool = False
     """Taking a frame may change what happens next, so that an evaluation takes frames too."""
 

@@ -1,6 +1,8 @@
 """An environment of Gymnasium as a world: episodes that end when they end, and frames that are taken as they come."""
 
+import atexit
 import math
+import weakref
 from typing import Any
 
 import numpy as np
@@ -41,8 +43,12 @@ class GymnasiumWorld:
             fixed_length=False,
             draws_again=False,
             knows_success=task.knows_success,
+            action_low=self._actions.low,
+            action_high=self._actions.high,
             moves_when_drawn=not type(self._env.unwrapped).__module__.startswith(_OWN),
         )
+        # Before Python takes its modules apart at the end of the process.
+        atexit.register(_close_if_alive, weakref.ref(self))
         if viewers.renderers_of(self._env):
             # A free camera looks at where things are when it draws its first picture, and goes on looking there.
             self.reset(_CAMERA_SEED)
@@ -142,3 +148,9 @@ class GymnasiumWorld:
                 "an entry that is true or false"
             )
         return bool(value.item())
+
+
+def _close_if_alive(reference: "weakref.ref[GymnasiumWorld]") -> None:
+    world = reference()
+    if world is not None:
+        world.close()

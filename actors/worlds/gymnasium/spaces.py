@@ -63,6 +63,8 @@ class Actions:
         self._half = (space.high.astype(np.float64) - space.low) / 2.0
         self.size = int(np.prod(space.shape))
         """Numbers of an action."""
+        self.low, self.high = (tuple(map(float, bound.ravel())) for bound in (space.low, space.high))
+        """Bounds of each."""
 
     def scaled(self, action: np.ndarray) -> np.ndarray:
         """The environment's action, of an action [action]; what lies outside [-1, 1] is clipped."""
