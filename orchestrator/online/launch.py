@@ -10,13 +10,13 @@ from orchestrator.cluster.placement import as_text
 from orchestrator.online.actors import start_reward_learner, start_rollout_worker
 from orchestrator.online.demands import learner_demand, placed, worker_demand
 from orchestrator.online.figures import draw_run_figures
+from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.loop import OnlineLoop
 from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.reward_training import RewardTraining
 from orchestrator.online.rollouts import Rollouts, world_spec
 from orchestrator.online.sessions import FeedbackSessions
 from orchestrator.online.settings import OnlineExperiment
-from orchestrator.online.step_frames import StepFrames
 from orchestrator.ratings.asking import rating_servers
 from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore

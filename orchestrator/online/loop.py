@@ -27,11 +27,11 @@ from algorithms.policies import RatedSAC
 from algorithms.scaling import RewardScale, observation_scale
 from algorithms.state_entropy import StateEntropy
 from orchestrator.errors import RatingsFailing, disk_errors_told
+from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.reward_training import FramesLost, RewardTraining
 from orchestrator.online.rollouts import Collected, Pending, Rollouts, Weights
 from orchestrator.online.sessions import FeedbackSessions, Labels, OpenSession
 from orchestrator.online.settings import OnlineExperiment
-from orchestrator.online.step_frames import StepFrames
 from orchestrator.ratings.service import SessionAnswers
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.layout import RATING_LEVEL, RATINGS_ASKED

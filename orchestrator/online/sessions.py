@@ -14,9 +14,9 @@ from algorithms.ratings import Rating, RatingFailure
 from algorithms.replay import ColumnarReplay
 from algorithms.segments import Segment, select_segments
 from orchestrator.errors import LikertError, RatingsFailing
+from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.settings import OnlineExperiment
-from orchestrator.online.step_frames import StepFrames
 from orchestrator.ratings.question import Question
 from orchestrator.ratings.service import RatingService, Report, SessionAnswers
 from orchestrator.ratings.store import RatingStore

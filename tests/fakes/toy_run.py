@@ -6,12 +6,12 @@ import ray
 from actors.reward.learner import RewardLearner
 from algorithms.policies import build_rated_sac
 from orchestrator.kinds import read_run
+from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.loop import OnlineLoop
 from orchestrator.online.reward_training import RewardTraining
 from orchestrator.online.rollouts import Rollouts
 from orchestrator.online.sessions import FeedbackSessions
 from orchestrator.online.settings import OnlineExperiment
-from orchestrator.online.step_frames import StepFrames
 from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore
 from orchestrator.runs.checkpoints import Checkpoints

@@ -10,7 +10,7 @@ from algorithms.episodes import EpisodeChunk
 from algorithms.frame_codec import decode
 from algorithms.images import encode_png, reduce_image
 from algorithms.replay import ColumnarReplay
-from orchestrator.online.frame_archive import FrameArchive
+from orchestrator.online.frames.archive import FrameArchive
 from orchestrator.online.rollouts import Rollouts
 
 

@@ -1,0 +1,1 @@
+"""Frames of agent steps: drawn again, or kept."""
