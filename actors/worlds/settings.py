@@ -1,6 +1,6 @@
 """What the tasks of all worlds have. Importing it loads no simulator."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,21 @@ class TaskSettings(Settings):
             if len(lines) != num_ratings:
                 raise ValueError(f"rubrics.{num_ratings} has {len(lines)} lines; it needs one per level")
         return self
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What names the environment, for an exported policy."""
+        raise NotImplementedError
+
+    @property
+    def what_is_seen(self) -> str:
+        """Where the numbers that a policy sees come from, as the end of a sentence."""
+        return "the simulator's step and reset return"
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Of each number of an action; empty where they have none."""
+        return ()
 
     @property
     def knows_success(self) -> bool:

@@ -14,8 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from actors.worlds.families import family_of
 from actors.worlds.metaworld.settings import CameraSettings, MetaWorldTask
 from actors.worlds.opengl import PACKAGES, chosen_backend
+from actors.worlds.probing import probe_apart
+from actors.worlds.settings import TaskSettings
+from actors.worlds.world import WorldError
 from algorithms.images import encode_png
 from orchestrator.doctor.findings import Unfit
 
@@ -54,8 +58,10 @@ class FrameReport:
 Draw = Callable[[MetaWorldTask, int, int], FrameReport]
 
 
-def check_frames(task: MetaWorldTask, num_envs: int, draw: Draw | None = None) -> str:
-    """Backend and speed, if frames are what they should be."""
+def check_frames(task: TaskSettings, num_envs: int, draw: Draw | None = None) -> str:
+    """Backend and speed, if frames are what they should be; of a world that takes its own, that it gives some."""
+    if family_of(task).known_spec(task) is None:
+        return _try_world(task)
     try:
         backend = chosen_backend()
     except RuntimeError as error:
@@ -75,6 +81,18 @@ def check_frames(task: MetaWorldTask, num_envs: int, draw: Draw | None = None) -
         f"{backend}, upright, {speed:.0f} frames/s of {task.image_px} px from {len(reports)} processes with "
         f"{num_envs} environments each"
     )
+
+
+def _try_world(task: TaskSettings) -> str:
+    try:
+        spec = probe_apart(task)
+    except WorldError as error:
+        raise Unfit(
+            str(error), "correct the block task; docs/your_environment.md says what an environment must have"
+        ) from None
+    sizes = f"{spec.observation_size} numbers seen, {spec.action_size} to act"
+    success = "told" if spec.knows_success else "unknown"
+    return f"pictures at every step; {sizes}, at most {spec.longest_agent_steps} steps, success {success}"
 
 
 def draw_frames(task: MetaWorldTask, num_envs: int, seed: int) -> FrameReport:
@@ -109,19 +127,19 @@ def draw_frames(task: MetaWorldTask, num_envs: int, seed: int) -> FrameReport:
     )
 
 
-def draw_one(task: MetaWorldTask) -> bytes:
+def draw_one(task: TaskSettings) -> bytes:
     """A frame of the task's start as a PNG file."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return encode_png(pool.submit(_first_frame, task).result(TIMEOUT_S))
 
 
-def _first_frame(task: MetaWorldTask) -> np.ndarray:
-    from actors.worlds.metaworld.environment import TaskEnvironment
-    from actors.worlds.metaworld.renderer import FrameRenderer
-
-    environment = TaskEnvironment(task)
-    environment.reset(0)
-    return FrameRenderer(task).render(environment.scene(), environment.frame_state()[None])[0]
+def _first_frame(task: TaskSettings) -> np.ndarray:
+    family = family_of(task)
+    world = family.make(task)
+    world.reset(0)
+    if not world.spec.draws_again:
+        return world.frame()
+    return family.drawer(task).render(world.scene(), world.frame_state()[None])[0]
 
 
 def _ball_moves() -> tuple[float, float]:

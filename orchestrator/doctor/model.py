@@ -6,7 +6,7 @@ from typing import Any
 
 from actors.rating.backend import Needs
 from actors.rating.settings import RaterSettings
-from actors.worlds.metaworld.settings import MetaWorldTask
+from actors.worlds.settings import TaskSettings
 from algorithms.prompts import answer_labels
 from algorithms.ratings import Rating, RatingRequest, level_in_words
 from orchestrator.doctor.findings import Unfit
@@ -26,7 +26,7 @@ def check_weights(rater: RaterSettings) -> str:
 
 def check_rating(
     rater: RaterSettings,
-    task: MetaWorldTask,
+    task: TaskSettings,
     ask: Callable[[bytes], RatingRequest],
     server: Any = None,
     frame: bytes | None = None,

@@ -1,5 +1,6 @@
 """ERL-VLM as a kind of experiment: the online loop."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -11,7 +12,7 @@ from algorithms.ratings import RatingRequest
 from orchestrator.online import preflight
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.runs.kind import Kind, Work
-from orchestrator.runs.layout import EVAL_RETURN, EVAL_SUCCESS
+from orchestrator.runs.layout import EVAL_RETURN, EVAL_SUCCESS, WORLD_FILE
 from orchestrator.settings.served import as_served
 from orchestrator.storage.locations import RemotePath
 
@@ -110,7 +111,9 @@ class OnlineKind(Kind):
         from orchestrator.runs.policies.simulated import about_best_policy, best_weights
 
         weights, about = best_weights(run)
-        return ExportedPolicy(weights, about_best_policy(weights, about, run.name, experiment.task))
+        path = run / WORLD_FILE
+        world = json.loads(path.read_text()) if path.exists() else {}
+        return ExportedPolicy(weights, about_best_policy(weights, about, run.name, experiment.task, world))
 
     def score(self, experiment: OnlineExperiment) -> str:
         """Share of evaluation episodes with success; where that is unknown, the environment's own return."""

@@ -111,6 +111,7 @@ class OnlineLoop:
             self._go_on()
 
     def _go_on(self) -> None:
+        self.folder.save_world(asdict(self.world))
         if self.progress.env_steps == 0:
             self._evaluate_controls()
         # A session that failed before a resume is due again at once.

@@ -8,12 +8,12 @@ import numpy as np
 
 from algorithms.ratings import Rating
 from orchestrator.runs.checkpoints import Checkpoints
-from orchestrator.runs.layout import BEST_POLICY_FILE, FRAMES_FOLDER, PROGRESS_FILE, SETTINGS_FILE
+from orchestrator.runs.layout import BEST_POLICY_FILE, FRAMES_FOLDER, PROGRESS_FILE, SETTINGS_FILE, WORLD_FILE
 from orchestrator.runs.tracking import Tracker
 from orchestrator.screen.run_progress import RunProgress
 from orchestrator.settings.experiment import Experiment
 from orchestrator.settings.loading import settings_as_yaml
-from orchestrator.storage.writing import write_arrays, write_atomic, write_text
+from orchestrator.storage.writing import write_arrays, write_atomic, write_json, write_text
 
 if TYPE_CHECKING:
     from orchestrator.ratings.question import Question
@@ -46,6 +46,10 @@ class RunFolder:
     def note(self, text: str) -> None:
         """Show a line of text."""
         self._progress.note(text)
+
+    def save_world(self, spec: Mapping[str, Any]) -> None:
+        """Keep what the run's world is like."""
+        write_json(self.path / WORLD_FILE, spec)
 
     def save_best_policy(
         self, weights: Mapping[str, np.ndarray], env_steps: int, evaluation: Mapping[str, float]

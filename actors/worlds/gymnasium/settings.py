@@ -60,6 +60,19 @@ class GymnasiumTask(TaskSettings):
         return self
 
     @property
+    def environment(self) -> dict[str, Any]:
+        """All that it is made by."""
+        made_by = {"env_id": self.env_id, "factory": self.factory, "kwargs": self.kwargs, "wrappers": self.wrappers}
+        return {name: value for name, value in made_by.items() if value}
+
+    @property
+    def what_is_seen(self) -> str:
+        """Entries of a Dict by their names."""
+        if self.observation_keys is None:
+            return "the environment's step and reset return; entries of a Dict joined in the order of its space"
+        return f"stand in the entries {', '.join(self.observation_keys)} of the observation, joined in this order"
+
+    @property
     def knows_success(self) -> bool:
         """Whether it is said how."""
         return self.success is not None

@@ -1,7 +1,7 @@
 """Settings of MetaWorld's tasks. Importing them loads no simulator."""
 
 import difflib
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -141,6 +141,16 @@ class MetaWorldTask(TaskSettings):
                 f"episode_env_steps {self.episode_env_steps} is not a multiple of action_repeat {self.action_repeat}"
             )
         return self
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """MetaWorld's name of it."""
+        return {"env_id": self.env_id}
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """As `ACTION_SIZE` says."""
+        return "x", "y", "z", "gripper"
 
     @property
     def episode_agent_steps(self) -> int:

@@ -12,7 +12,6 @@ from orchestrator.runs.layout import BEST_POLICY_FILE
 from orchestrator.storage.locations import RemotePath
 from orchestrator.storage.writing import read_arrays
 
-ACTION_NAMES = ("x", "y", "z", "gripper")
 _ABOUT = "about."
 _NORMALISATION = {"obs_shift": "observation.shift", "obs_scale": "observation.scale"}
 
@@ -26,20 +25,24 @@ def best_weights(run: Path | RemotePath) -> tuple[dict[str, np.ndarray], dict[st
     weights = {_NORMALISATION.get(name, name): arrays[name] for name in arrays if not name.startswith(_ABOUT)}
     for name in ("head.weight", "head.bias"):
         # Behind the means stand deviations, which the player does not draw by.
-        weights[name] = weights[name][: len(ACTION_NAMES)]
+        weights[name] = weights[name][: len(weights[name]) // 2]
     return weights, about
 
 
 def about_best_policy(
-    weights: Mapping[str, np.ndarray], evaluation: Mapping[str, float], run: str, task: TaskSettings
+    weights: Mapping[str, np.ndarray],
+    evaluation: Mapping[str, float],
+    run: str,
+    task: TaskSettings,
+    world: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The content of `policy.json`."""
-    size = len(weights["observation.shift"])
+    """The content of `policy.json`. `world` is what the run wrote about it; empty of runs that wrote nothing yet."""
+    size, num_actions = len(weights["observation.shift"]), len(weights["head.bias"])
     layers = sorted({int(name.split(".")[1]) for name in weights if name.startswith("body.")})
     return {
         "use": {
             "begin": "each episode, with nothing",
-            "act": f"with the {size} numbers that the simulator's step and reset return",
+            "act": f"with the {size} numbers that {task.what_is_seen}",
             "out": "the likeliest action: a vector float32, as the simulator's step takes it",
         },
         "observation": {"kind": "vector", "shape": [size], "what": "state"},
@@ -49,11 +52,11 @@ def about_best_policy(
         "heads": ["head"],
         "actions": {
             "kind": "continuous",
-            "names": list(ACTION_NAMES),
-            "low": [-1.0] * len(ACTION_NAMES),
-            "high": [1.0] * len(ACTION_NAMES),
+            "names": list(task.action_names or [f"action_{number}" for number in range(num_actions)]),
+            "low": list(world.get("action_low") or [-1.0] * num_actions),
+            "high": list(world.get("action_high") or [1.0] * num_actions),
             "edge": 1.0,
         },
-        "task": {"env_id": task.env_id, "action_repeat": task.action_repeat},
+        "task": {**task.environment, "action_repeat": task.action_repeat},
         "run": {"name": run, "weights": BEST_POLICY_FILE, **evaluation},
     }
