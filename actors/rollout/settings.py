@@ -1,5 +1,7 @@
 """Settings of rollout workers."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from actors.worlds.world import WorldSpec
@@ -20,6 +22,11 @@ class RolloutSettings(Settings):
     """Where lengths of episodes differ: agent steps of each environment in a period, after which it goes on to the end
     of its episode and waits. Between two periods there are sessions, evaluations and checkpoints. Absent: as many as
     the longest episode has. Where all episodes have one length, a period is one of them."""
+    frames_memory_gb: Annotated[float, Field(ge=0.0)] = 1.0
+    """Memory of the run's process for frames that the world cannot draw again; the newest, losslessly compressed."""
+    frames_disk_gb: PositiveFloat = 50.0
+    """Room in the run's folder for all of those. Beyond it the oldest go: they are not rated, and keep the reward that
+    they have."""
     lost_timeout_s: PositiveFloat = 3600.0
     """Time for which a run waits for nodes that can hold its lost actors, saying so; then it stops, to be resumed."""
     num_cpus: PositiveFloat = 1.0

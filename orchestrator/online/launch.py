@@ -22,8 +22,9 @@ from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore
 from orchestrator.runs.checkpoints import Checkpoints
 from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.frame_archive import FrameArchive
 from orchestrator.runs.home import RunHome
-from orchestrator.runs.layout import CHECKPOINTS_FOLDER
+from orchestrator.runs.layout import CHECKPOINTS_FOLDER, STEP_FRAMES_FOLDER
 from orchestrator.runs.reading import RunData
 from orchestrator.runs.restoring import restore_newest
 from orchestrator.runs.tracking import ParentRun, open_tracker
@@ -88,7 +89,7 @@ def _make_loop(
         patience_s,
     )
     world = world_spec(here, rollouts)
-    frames = StepFrames(world, rollouts, reward_image_px)
+    frames = StepFrames(world, rollouts, reward_image_px, step_archive(experiment))
     rng = np.random.default_rng(np.random.SeedSequence(experiment.seed, spawn_key=(_SEGMENTS,)))
     sessions = FeedbackSessions(experiment, frames, service, store, rng)
     learner = RewardTraining(
@@ -99,3 +100,14 @@ def _make_loop(
     )
     policy = build_rated_sac(here.policy, world.observation_size, world.action_size, experiment.seed)
     return OnlineLoop(experiment, world, rollouts, frames, policy, learner, sessions)
+
+
+def step_archive(experiment: OnlineExperiment) -> FrameArchive:
+    """Where the run keeps frames that its world cannot draw again. Nothing is written before there are some."""
+    settings = experiment.rollout
+    return FrameArchive(
+        experiment.working_folder / STEP_FRAMES_FOLDER,
+        memory_bytes=int(settings.frames_memory_gb * 1e9),
+        disk_bytes=int(settings.frames_disk_gb * 1e9),
+        checkpoints_kept=experiment.checkpoint.keep,
+    )

@@ -266,7 +266,8 @@ class OnlineLoop:
         scored = self.learner.relabel(int(replay.indices[0]))
         indices, scores = [scored.indices], [scored.rewards]
         # What the frame cache has forgotten, or lost in a restart, is drawn again from its state, or was kept.
-        for part in _runs(np.setdiff1d(replay.indices, scored.indices), RENDER_AGAIN_STEPS):
+        forgotten = np.setdiff1d(replay.indices, scored.indices)
+        for part in _runs(forgotten[self.frames.has(forgotten)], RENDER_AGAIN_STEPS):
             frames = self.frames.reduced(replay, part)
             self.learner.cache_frames(int(part[0]), frames)
             indices.append(part)

@@ -19,6 +19,8 @@ from orchestrator.storage.locations import working_copy
 
 REPLAY_BYTES_PER_STEP = 2_000
 """An agent step in the replay, and so in a checkpoint, takes at most this much."""
+BLOCK_BYTES_PER_PIXEL = 0.4
+"""Size of a step's frame in a block, generously: a running cheetah's takes 0.33."""
 PNG_BYTES_PER_PIXEL = 1.5
 """Size of a lossless frame of these simulators, generously."""
 
@@ -31,6 +33,7 @@ ONLINE_CHANGEABLE = (
     "tracking",
     "feedback.budget",
     "feedback.tolerated_failure_share",
+    "rollout.frames_memory_gb",
     "rollout.lost_timeout_s",
     "rollout.num_cpus",
     "rollout.num_gpus",
@@ -140,6 +143,7 @@ def check_disk(experiments: Sequence[OnlineExperiment]) -> None:
             for experiment in experiments
             for size in (
                 (working_copy(experiment.run_folder).parent, checkpoint_bytes(experiment)),
+                (working_copy(experiment.run_folder).parent, step_frame_bytes(experiment)),
                 (experiment.ratings_folder, rating_bytes(experiment)),
             )
         ),
@@ -153,6 +157,15 @@ def checkpoint_bytes(experiment: OnlineExperiment) -> float:
     agent_steps = experiment.total_env_steps / experiment.task.action_repeat
     steps = min(agent_steps, experiment.policy.replay_capacity)
     return REPLAY_BYTES_PER_STEP * steps * (experiment.checkpoint.keep + 1)
+
+
+def step_frame_bytes(experiment: OnlineExperiment) -> float:
+    """What the frames of steps take at most, of worlds that may not be able to draw them again."""
+    known = family_of(experiment.task).known_spec(experiment.task)
+    if known is not None and known.draws_again:
+        return 0.0
+    steps = min(experiment.total_env_steps / experiment.task.action_repeat, experiment.policy.replay_capacity)
+    return min(1e9 * experiment.rollout.frames_disk_gb, BLOCK_BYTES_PER_PIXEL * steps * experiment.task.image_px**2)
 
 
 def rating_bytes(experiment: OnlineExperiment) -> float:

@@ -76,7 +76,8 @@ class FeedbackSessions:
         settings = self.experiment.feedback
         self._before = self.state()
         num_segments = self.schedule.begin(env_steps)
-        episodes = replay.recent_episodes(settings.recent_episodes)
+        recent = replay.recent_episodes(settings.recent_episodes)
+        episodes = [episode for episode in recent if self.frames.has(episode.indices).all()]
         segments = select_segments(episodes, num_segments, settings, self._since_index, self.rng)
         self._since_index = replay.next_index
         frames = self.frames.pngs(replay, [segment.indices for segment in segments])

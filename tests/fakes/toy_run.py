@@ -7,6 +7,7 @@ from actors.reward.learner import RewardLearner
 from algorithms.policies import build_rated_sac
 from orchestrator.kinds import read_run
 from orchestrator.online.frames.step_frames import StepFrames
+from orchestrator.online.launch import step_archive
 from orchestrator.online.loop import OnlineLoop
 from orchestrator.online.reward_training import RewardTraining
 from orchestrator.online.rollouts import Rollouts
@@ -19,7 +20,7 @@ from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.home import RunHome
 from orchestrator.runs.tracking import Tracker
 from orchestrator.screen.run_progress import RunProgress
-from tests.fakes.toy_reach import ACTION_SIZE, OBSERVATION_SIZE, SPEC, CountingServer, ToyWorker
+from tests.fakes.toy_reach import SPEC, CountingServer, ToyWorker
 
 
 def toy_experiment(tmp_path):
@@ -79,6 +80,7 @@ class ToyRun:
     """A run's parts, put together as `orchestrator.online.launch` does."""
 
     worker_class, learner_class = ToyWorker, RewardLearner
+    world = SPEC
 
     def __init__(self, experiment, broken=False, server_class=CountingServer):
         self.experiment = experiment
@@ -92,11 +94,13 @@ class ToyRun:
         self.workers, self.learners = [], []
         rollouts = Rollouts(self._start_worker, experiment.rollout.num_workers, px)
         rng = np.random.default_rng(experiment.seed)
-        frames = StepFrames(SPEC, rollouts, px)
+        frames = StepFrames(self.world, rollouts, px, step_archive(experiment))
         sessions = FeedbackSessions(experiment, frames, self.service, store, rng)
         learner = RewardTraining(self._start_learner, sessions.first_inputs)
-        policy = build_rated_sac(experiment.policy, OBSERVATION_SIZE, ACTION_SIZE, experiment.seed)
-        self.loop = OnlineLoop(experiment, SPEC, rollouts, frames, policy, learner, sessions)
+        policy = build_rated_sac(
+            experiment.policy, self.world.observation_size, self.world.action_size, experiment.seed
+        )
+        self.loop = OnlineLoop(experiment, self.world, rollouts, frames, policy, learner, sessions)
         self.home = RunHome(experiment.run_folder)
         self.checkpoints = Checkpoints(self.home.folder / "checkpoints", experiment.checkpoint.keep, self.home)
 
@@ -109,7 +113,7 @@ class ToyRun:
         settings = self.experiment
         self.learners.append(
             ray.remote(self.learner_class).remote(
-                settings.reward_model, settings.feedback.num_ratings, OBSERVATION_SIZE, settings.seed
+                settings.reward_model, settings.feedback.num_ratings, self.world.observation_size, settings.seed
             )
         )
         return self.learners[-1]

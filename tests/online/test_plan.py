@@ -106,6 +106,9 @@ class CountingParts:
     def keep(self, first_index, chunk, oldest_index):
         pass
 
+    def has(self, indices):
+        return np.ones(len(indices), dtype=bool)
+
     def relabel(self, indices, rewards, version):
         pass
 

@@ -10,25 +10,32 @@ from algorithms.episodes import EpisodeChunk
 from algorithms.frame_codec import decode
 from algorithms.images import encode_png, reduce_image
 from algorithms.replay import ColumnarReplay
-from orchestrator.online.frames.archive import FrameArchive
 from orchestrator.online.rollouts import Rollouts
+from orchestrator.runs.frame_archive import FrameArchive
 
 
 class StepFrames:
     """Of each step the frame seen after its action, by the step's global index in the replay."""
 
-    def __init__(self, world: WorldSpec, rollouts: Rollouts, reward_image_px: int | None) -> None:
-        """`reward_image_px` is the side of what the reward model sees; None if it sees states."""
+    def __init__(
+        self, world: WorldSpec, rollouts: Rollouts, reward_image_px: int | None, archive: FrameArchive
+    ) -> None:
+        """`reward_image_px` is the side of what the reward model sees; None if it sees states. The archive is used if
+        the world does not draw again."""
         self._draws_again = world.draws_again
         self._rollouts = rollouts
         self._reward_image_px = reward_image_px
-        self._archive = FrameArchive()
+        self._archive = archive
 
     def keep(self, first_index: int, chunk: EpisodeChunk, oldest_index: int) -> None:
         """Note the frames of a chunk whose first step has `first_index`; forget those before `oldest_index`."""
         if not self._draws_again:
             self._archive.add(first_index, chunk.frames)
             self._archive.drop_before(oldest_index)
+
+    def has(self, indices: np.ndarray) -> np.ndarray:
+        """bool [N]: whether the frames of these steps can be had: not if the archive had no room, or was damaged."""
+        return np.ones(len(indices), dtype=bool) if self._draws_again else self._archive.has(indices)
 
     def pngs(self, replay: ColumnarReplay, segments: Sequence[np.ndarray]) -> list[list[bytes]]:
         """PNG files of each segment's steps, `task.image_px` square; the steps of a segment are of one episode."""
