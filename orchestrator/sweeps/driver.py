@@ -22,6 +22,7 @@ from orchestrator.cluster.placement import Demand, bundles_of, most_that_fit, ra
 from orchestrator.errors import TrialsFailed
 from orchestrator.kinds import kind_of
 from orchestrator.runs.kind import Kind
+from orchestrator.runs.layout import EVAL_RETURN
 from orchestrator.runs.tracking import Status
 from orchestrator.storage.locations import RemotePath
 from orchestrator.storage.writing import FolderLock
@@ -237,12 +238,14 @@ class _Sweep:
 def _state_of(folder: SweepFolder, trial: Trial) -> TrialState:
     record = folder.record(trial)
     history = folder.history(trial.name)
-    length = kind_of(trial.experiment).length(trial.experiment)
+    kind = kind_of(trial.experiment)
+    length = kind.length(trial.experiment)
+    score = "env_return" if kind.score(trial.experiment) == EVAL_RETURN else "success"
     return TrialState(
         total_env_steps=length,
         status=record.outcome if record.is_done else "waiting",
         env_steps=length if record.outcome == "finished" else 0,
-        success=history[-1][1] if history else None,
+        **({score: history[-1][1]} if history else {}),
         asked_model=record.asked_model,
     )
 

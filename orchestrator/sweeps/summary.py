@@ -71,7 +71,9 @@ def cells_of(plan: SweepPlan, folder: SweepFolder) -> list[Cell]:
 def markdown(plan: SweepPlan, cells: Sequence[Cell]) -> str:
     """The table for people, with what its columns mean."""
     names = list(cells[0].values)
-    header = [*(names or ["cell"]), "seeds", "success, IQM", "lowest", "highest", "ratings"]
+    score = kind_of(plan.trials[0].experiment).score(plan.trials[0].experiment)
+    told = "return, IQM" if score == EVAL_RETURN else "success, IQM"
+    header = [*(names or ["cell"]), "seeds", told, "lowest", "highest", "ratings"]
     rows = []
     for cell in cells:
         values = [_text(cell.values[name]) for name in names] or [cell.name]

@@ -23,6 +23,8 @@ class TrialState:
     phase: str = ""
     env_steps: int = 0
     success: float | None = None
+    env_return: float | None = None
+    """Where success is unknown."""
     asked: int = 0
     shared: int = 0
     """Of those asked, answered without asking the model again."""
@@ -109,7 +111,7 @@ class SweepTable:
     def _print(self, trial: str, state: TrialState) -> None:
         """A new status or success rate at once, the rest now and then."""
         shown, at = self._printed.get(trial, (None, 0.0))
-        key = (state.status, state.success)
+        key = (state.status, state.success, state.env_return)
         if key == shown and time.monotonic() - at < LINE_EVERY_S:
             return
         self._printed[trial] = (key, time.monotonic())
@@ -136,7 +138,13 @@ class SweepTable:
             name,
             (state.phase if state.status == "running" else "") or state.status,
             f"{state.env_steps:,}/{state.total_env_steps:,}" if state.began else "",
-            "" if state.success is None else f"{state.success:.0%}",
+            _score(state),
             f"{state.asked:,} asked, {state.shared:,} shared" if state.asked else "",
             "" if eta_s is None else clock(eta_s),
         )
+
+
+def _score(state: TrialState) -> str:
+    if state.env_return is not None:
+        return f"return {state.env_return:,.4g}"
+    return "" if state.success is None else f"{state.success:.0%}"

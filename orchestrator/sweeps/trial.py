@@ -82,7 +82,8 @@ class TrialProgress(RunProgress):
         return max(0, self._state.answered + self._state.failed - self._state.from_store - self._state.shared)
 
     def metrics(self) -> dict[str, Any]:
-        """What the table shows and schedulers compare; without a success rate before the first evaluation.
+        """What the table shows and schedulers compare; without a success rate before the first evaluation. Where
+        success is unknown, the return stands for it, and as `env_return` beside it.
 
         `judged_at` is the step of that evaluation: by now the trial may be further.
         """
@@ -99,8 +100,12 @@ class TrialProgress(RunProgress):
     def update(self, **changes: Any) -> None:
         """As `RunProgress.update`."""
         super().update(**changes)
-        if "success" in changes:
-            self._judged = {"success": self._state.success, "judged_at": self._state.env_steps}
+        told = changes.keys() & {"success", "env_return"}
+        if told:
+            # Trials are compared by one metric, whichever of the two their world tells.
+            known = {name: getattr(self._state, name) for name in told}
+            score = known.get("success", self._state.env_return)
+            self._judged = known | {"success": score, "judged_at": self._state.env_steps}
             self._news.set()
 
     @contextmanager

@@ -50,7 +50,8 @@ class Watcher(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         """Show where it stands."""
-        shown = ("phase", "env_steps", "success", "asked", "shared", "asked_model")
+        score = "env_return" if "env_return" in result else "success"
+        shown = ("phase", "env_steps", score, "asked", "shared", "asked_model")
         self._table.update(_name(trial), status="running", **{name: result[name] for name in shown if name in result})
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:

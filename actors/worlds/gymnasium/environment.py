@@ -15,8 +15,13 @@ from actors.worlds.gymnasium.spaces import Actions, Observations
 from actors.worlds.world import WorldError, WorldSpec, WorldStep
 from algorithms.episodes import Scene
 
-_OWN = "gymnasium.envs."
-"""Environments that come with Gymnasium: drawing them changes nothing in them."""
+_OWN = (
+    "gymnasium.envs.",
+    "gymnasium_robotics.envs.adroit_hand.",
+    "gymnasium_robotics.envs.maze.",
+    "gymnasium_robotics.envs.franka_kitchen.",
+)
+"""Environments that move no differently when they are drawn, as was measured. Others of gymnasium-robotics do."""
 _CAMERA_SEED = 0
 """Of the reset at which a free camera finds what it looks at, the same in every process."""
 

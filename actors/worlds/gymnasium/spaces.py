@@ -23,7 +23,7 @@ class Observations:
     def vector(self, observation: Any) -> np.ndarray:
         """[observation] float32. Raises WorldError if something has another shape than its space, or is not finite."""
         parts = [self._part(key, box, observation) for key, box in self._entries.items()]
-        vector = np.concatenate(parts) if len(parts) != 1 else parts[0]
+        vector = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.float32), *parts])
         if not np.isfinite(vector).all():
             raise WorldError(f"{self._source}: an observation holds NaN or infinity, from which nothing can be learned")
         return vector
