@@ -32,9 +32,14 @@ class PixelShape:
         return px
 
     @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame, and so of a step in a replay."""
+        return self.px * self.px * 3
+
+    @property
     def window_bytes(self) -> int:
         """Bytes of a step's frames in a batch: its stack, and the frame after it."""
-        return (self.frame_stack + 1) * self.px * self.px * 3
+        return (self.frame_stack + 1) * self.frame_bytes
 
 
 class FrameStack:
@@ -43,13 +48,9 @@ class FrameStack:
     def __init__(self, frame_stack: int) -> None:
         self._frames: deque[np.ndarray] = deque(maxlen=frame_stack)
 
-    def begin(self, frame: np.ndarray) -> None:
-        """Begin an episode with its first frame uint8 [px, px, 3], which stands for those before it as well."""
-        self._frames.extend([frame] * self._frames.maxlen)
-
     def push(self, frame: np.ndarray) -> None:
-        """Add the next frame, and forget the oldest."""
-        self._frames.append(frame)
+        """Add the next frame uint8 [px, px, 3], and forget the oldest. The first stands for those before it as well."""
+        self._frames.extend([frame] * (1 if self._frames else self._frames.maxlen))
 
     def stacked(self) -> np.ndarray:
         """uint8 [px, px, 3 * frame_stack], the newest frame last."""

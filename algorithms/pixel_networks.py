@@ -126,6 +126,11 @@ class PixelActor(nn.Module):
         return actor
 
 
+def actor_from_numpy(weights: dict[str, np.ndarray]) -> SquashedGaussianActor | PixelActor:
+    """The actor that these weights are of; by their names one sees whether it looks at pictures."""
+    return (PixelActor if "encoder.sizes" in weights else SquashedGaussianActor).from_numpy(weights)
+
+
 def shifted_stacks(windows: torch.Tensor, first: int, frame_stack: int, shifts: torch.Tensor) -> torch.Tensor:
     """Stacks uint8 [B, px, px, 3 * frame_stack] of `windows` uint8 [B, F, px, px, 3], from frame `first` on, moved.
 
@@ -158,12 +163,12 @@ class PictureFeatures:
     num_features = 50
     _CONVOLUTIONS = ((32, 3, 2), (32, 3, 2), (32, 3, 2))
     _ROWS = 64
-    """Frames at a time. Numbers are the same however many are asked about, but for their last bits."""
+    """Frames at a time."""
 
     def __init__(self, px: int, seed: int) -> None:
-        shape = PixelShape(px, 1, self._CONVOLUTIONS, self.num_features, 0, False)
-        if shape.convolved_px < 1:
-            raise ValueError(f"frames of {px} pixels are too small to be told apart by their features; 15 at least")
+        # Of small frames nothing is left after all of them.
+        shapes = [PixelShape(px, 1, self._CONVOLUTIONS[:number], self.num_features, 0, False) for number in range(4)]
+        shape = [shape for shape in shapes if shape.convolved_px][-1]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self._encoder = PixelEncoder(shape)

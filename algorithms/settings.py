@@ -186,7 +186,8 @@ class PolicySettings(Settings):
     seed_env_steps: Annotated[int, Field(ge=0)] = 1_000
     """Environment steps of uniformly random actions at the start."""
     unsupervised_env_steps: Annotated[int, Field(ge=0)] = 9_000
-    """Environment steps of state-entropy exploration after them (PEBBLE)."""
+    """Environment steps of state-entropy exploration after them (PEBBLE). A policy that sees pictures alone takes two
+    states for alike if a network that was drawn at random and is never trained finds their pictures alike (RE3)."""
     entropy_neighbours: PositiveInt = 5
     """k of the k-nearest-neighbour entropy estimate."""
     entropy_dimensions: tuple[Annotated[int, Field(ge=0)], ...] = ()

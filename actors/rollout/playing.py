@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+from actors.rollout.sight import Actor, Sight, act
 from actors.worlds.settings import SuccessCounts
 from actors.worlds.world import World
-from algorithms.actor_network import SquashedGaussianActor
 
 
 @dataclass(frozen=True)
@@ -33,23 +32,35 @@ class EpisodeResult:
 
 
 def play(
-    world: World, counts: SuccessCounts, actor: SquashedGaussianActor | None, generator: np.random.Generator
+    world: World,
+    counts: SuccessCounts,
+    actor: Actor | None,
+    generator: np.random.Generator,
+    sight: Sight | None = None,
 ) -> EpisodeResult:
-    """One episode; its start, and random actions if there is no actor, are drawn from `generator`."""
+    """One episode; its start, and random actions if there is no actor, are drawn from `generator`.
+
+    `sight` is for a policy that sees pictures, and new.
+    """
+
+    def look() -> None:
+        if sight is not None:
+            sight.look()
+        elif spec.moves_when_drawn:
+            world.frame()
+
     spec = world.spec
     observation = world.reset(int(generator.integers(2**31)))
     solved_at_start = world.solved_at_start()
-    if spec.moves_when_drawn:
-        world.frame()
+    look()
     successes, done, env_return, ended = [], [], 0.0, False
     while not ended:
         if actor is None:
             action = generator.uniform(-1.0, 1.0, spec.action_size)
         else:
-            action = actor.act(torch.from_numpy(observation[None]))[0].numpy()
+            action = act(actor, observation[None], [sight])[0]
         observation, env_reward, success, terminated, truncated = world.step(action)
-        if spec.moves_when_drawn:
-            world.frame()
+        look()
         successes.append(success)
         done.append(world.done())
         env_return += env_reward

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from actors.rollout.sight import Sight
 from actors.worlds.world import World, WorldStep
 from algorithms.episodes import EpisodeChunk
 from algorithms.frame_codec import encode
@@ -10,15 +11,18 @@ from algorithms.frame_codec import encode
 class Trail:
     """The episode under way in one world, and of it the steps that no chunk has yet."""
 
-    def __init__(self, world: World, episode_id: str, seed: int) -> None:
-        """Begin the episode."""
+    def __init__(self, world: World, episode_id: str, seed: int, sight: Sight | None = None) -> None:
+        """Begin the episode; with `sight` for a policy that sees pictures of it."""
+        self.sight = sight
         self._world = world
         self._episode_id = episode_id
-        self._takes_frames = not world.spec.draws_again
+        self._draws_again = world.spec.draws_again
         self._first_step = 0
         self._observations = [world.reset(seed)]
         self._frame_states = [world.frame_state()]
-        self._frames = [world.frame()] if self._takes_frames else []
+        self._frames: list[np.ndarray] = []
+        self._pixels: list[np.ndarray] = []
+        self._look()
         self._steps: list[WorldStep] = []
         self.ended = False
         """Whether a step has ended the episode."""
@@ -41,12 +45,20 @@ class Trail:
         self.ended = step.terminated or step.truncated
         self._observations.append(step.observation)
         self._frame_states.append(self._world.frame_state())
-        if self._takes_frames:
+        self._look()
+
+    def _look(self) -> None:
+        """Take the frame there is now, if anyone wants it."""
+        if self.sight is not None:
+            frame, small = self.sight.look()
+            self._frames.append(frame)
+            self._pixels.append(small)
+        elif not self._draws_again:
             self._frames.append(self._world.frame())
 
     def cut(self) -> tuple[EpisodeChunk, np.ndarray | None]:
         """The steps since the last cut as a chunk, and their frames uint8 [T + 1, px, px, 3] if they were taken."""
-        frames = np.stack(self._frames) if self._takes_frames else None
+        frames = np.stack(self._frames) if self._frames else None
         chunk = EpisodeChunk(
             episode_id=self._episode_id,
             first_step=self._first_step,
@@ -58,9 +70,11 @@ class Trail:
             truncated=self._steps[-1].truncated,
             frame_states=np.array(self._frame_states, dtype=np.float32),
             scene=self._world.scene(),
-            frames=None if frames is None else encode(frames),
+            pixels=np.stack(self._pixels) if self._pixels else None,
+            frames=None if self._draws_again else encode(frames),
         )
         self._first_step += len(self)
         self._observations, self._frame_states = self._observations[-1:], self._frame_states[-1:]
-        self._frames, self._steps, self._actions = self._frames[-1:], [], []
+        self._frames, self._pixels = self._frames[-1:], self._pixels[-1:]
+        self._steps, self._actions = [], []
         return chunk, frames

@@ -8,16 +8,18 @@ import torch
 
 from actors.rollout.playing import EpisodeResult, play
 from actors.rollout.settings import RolloutSettings
+from actors.rollout.sight import Actor, Sight, act
 from actors.rollout.trail import Trail
 from actors.worlds.families import family_of
 from actors.worlds.settings import TaskSettings
 from actors.worlds.world import Drawer, World, WorldSpec
-from algorithms.actor_network import SquashedGaussianActor
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.images import encode_png, reduce_image
+from algorithms.pixel_frames import PixelShape
+from algorithms.pixel_networks import actor_from_numpy
 
 ActorWeights = dict[str, np.ndarray]
-"""Weights of a `SquashedGaussianActor` by name."""
+"""Weights of an actor by name."""
 
 # Streams of random numbers that must never meet.
 _STARTS, _ACTIONS, _EVALUATION = range(3)
@@ -43,8 +45,19 @@ class RolloutWorker:
     periods their numbers are the worker's whole state.
     """
 
-    def __init__(self, task: TaskSettings, rollout: RolloutSettings, seed: int, worker_index: int = 0) -> None:
-        """Worlds are made when they are first needed, so that what is wrong with them is told by a call."""
+    def __init__(
+        self,
+        task: TaskSettings,
+        rollout: RolloutSettings,
+        seed: int,
+        worker_index: int = 0,
+        pixels: PixelShape | None = None,
+    ) -> None:
+        """Worlds are made when they are first needed, so that what is wrong with them is told by a call.
+
+        `pixels` is what a policy of pictures sees; None where none has to be taken for it.
+        """
+        self._pixels = pixels
         self._task = task
         self._family = family_of(task)
         self._seed = seed
@@ -81,7 +94,7 @@ class RolloutWorker:
             The share, and for each of its chunks the frames uint8 [T, px, px, 3] after each action, or None. They
             are two values, so that frames can stay where they are until someone wants them (`num_returns=2` in Ray).
         """
-        actor = None if actor_weights is None else SquashedGaussianActor.from_numpy(actor_weights)
+        actor = None if actor_weights is None else actor_from_numpy(actor_weights)
         if not self._trails:
             self._start_period()
         cuts = self._advance(actor)
@@ -117,11 +130,21 @@ class RolloutWorker:
             first_episode: number of the first one, so that several workers can share one evaluation.
             randomised_starts: draw starts, also where the task has a fixed one.
         """
-        actor = None if actor_weights is None else SquashedGaussianActor.from_numpy(actor_weights)
+        actor = None if actor_weights is None else actor_from_numpy(actor_weights)
         world = self._evaluation_world(self._task.judged_from(randomised_starts))
         episodes = range(first_episode, first_episode + num_episodes)
         counts = self._task.success_counts
-        return [play(world, counts, actor, _generator(seed, _EVALUATION, episode)) for episode in episodes]
+        # Random actions need no pictures.
+        return [
+            play(
+                world,
+                counts,
+                actor,
+                _generator(seed, _EVALUATION, episode),
+                None if actor is None else self._sight(world),
+            )
+            for episode in episodes
+        ]
 
     def render(self, scene: Scene, frame_states: np.ndarray) -> list[bytes]:
         """PNG files, `task.image_px` square, of states float32 [N, F] of one episode, of a world that draws again."""
@@ -167,13 +190,18 @@ class RolloutWorker:
         episode = self._episodes[index]
         seeds = self._random(_STARTS, episode).integers(2**31, size=len(self._worlds))
         episode_id = f"episode{episode:07d}-worker{self._worker_index:03d}-env{index:03d}"
-        return Trail(self._worlds[index], episode_id, int(seeds[index]))
+        return Trail(self._worlds[index], episode_id, int(seeds[index]), self._sight(self._worlds[index]))
 
-    def _advance(self, actor: SquashedGaussianActor | None) -> list[tuple[EpisodeChunk, np.ndarray | None]]:
+    def _sight(self, world: World) -> Sight | None:
+        if self._pixels is None:
+            return None
+        return Sight(world, self._task_drawer if world.spec.draws_again else None, self._pixels)
+
+    def _advance(self, actor: Actor | None) -> list[tuple[EpisodeChunk, np.ndarray | None]]:
         cuts: list[list[tuple[EpisodeChunk, np.ndarray | None]]] = [[] for _ in self._worlds]
         for _ in range(self._rollout.chunk_agent_steps):
             # Drawn for all, also for those that wait: so the noise of one does not depend on the others' episodes.
-            actions = self._actions(actor, np.stack([trail.observation for trail in self._trails]))
+            actions = self._actions(actor)
             self._period_step += 1
             for index, trail in enumerate(self._trails):
                 if trail.ended:
@@ -191,11 +219,12 @@ class RolloutWorker:
                 cuts[index].append(trail.cut())
         return [cut for of_world in cuts for cut in of_world]
 
-    def _actions(self, actor: SquashedGaussianActor | None, observations: np.ndarray) -> np.ndarray:
+    def _actions(self, actor: Actor | None) -> np.ndarray:
         if actor is None:
             shape = len(self._worlds), self.spec().action_size
             return self._uniform.uniform(-1.0, 1.0, shape).astype(np.float32)
-        return actor.act(torch.from_numpy(observations), self._noise).numpy()
+        observations = np.stack([trail.observation for trail in self._trails])
+        return act(actor, observations, [trail.sight for trail in self._trails], self._noise)
 
     def _evaluation_world(self, task: TaskSettings) -> World:
         if self._evaluation is not None and self._evaluation[0] != task:
@@ -206,9 +235,13 @@ class RolloutWorker:
         return self._evaluation[1]
 
     def _frames(self, scene: Scene, frame_states: np.ndarray) -> np.ndarray:
+        return self._task_drawer.render(scene, frame_states)
+
+    @property
+    def _task_drawer(self) -> Drawer:
         if self._drawer is None:
             self._drawer = self._family.drawer(self._task)
-        return self._drawer.render(scene, frame_states)
+        return self._drawer
 
     def _random(self, stream: int, number: int) -> np.random.Generator:
         return _generator(self._seed, stream, self._worker_index, number)

@@ -14,7 +14,7 @@ def start_rollout_worker(experiment: OnlineExperiment, index: int) -> Any:
     """The actor of one rollout worker. It is never restarted: one that dies is replaced by whoever drives it."""
     place = in_bundle(online_demands(experiment), WORKER, index)
     return actor_class(RolloutWorker, worker_demand(experiment), **place).remote(
-        experiment.task, experiment.rollout, experiment.seed, index
+        experiment.task, experiment.rollout, experiment.seed, index, experiment.policy.pixel_shape
     )
 
 

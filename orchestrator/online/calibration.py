@@ -16,7 +16,7 @@ from actors.rating.models import rater_identity
 from actors.rating.settings import POCKET_PIXELS, RaterSettings
 from actors.worlds.world import WorldSpec
 from algorithms.episodes import EpisodeChunk, Scene
-from algorithms.policies import build_rated_sac
+from algorithms.policies import RatedSAC, build_rated_sac
 from algorithms.ratings import Rating
 from orchestrator.errors import SettingsError
 from orchestrator.online.actors import start_reward_learner, start_rollout_worker
@@ -35,6 +35,7 @@ SCORED = 256
 """States or frames that it scores, at most; of large frames fewer."""
 PICTURES = 8
 UPDATES = 32
+PIXEL_UPDATES = 2
 ASKED = 32
 """Questions that a rater is measured by, if it is loaded for that."""
 ENOUGH_ANSWERS = 20
@@ -158,10 +159,11 @@ def _reward_model(experiment: OnlineExperiment, learner: Any, world: WorldSpec) 
     return score_s, max(0.0, whole_s / statistics.median(epochs) / count - segment.num_frames * score_s / 2)
 
 
-def _updates(policy: Any, world: WorldSpec) -> float:
+def _updates(policy: RatedSAC, world: WorldSpec) -> float:
     """Seconds of a gradient step."""
     rng = np.random.default_rng(0)
-    rows = 1_000
+    shape = policy.config.pixel_shape
+    rows, number = 1_000, UPDATES if shape is None else PIXEL_UPDATES
     policy.add_chunk(
         EpisodeChunk(
             episode_id="calibration",
@@ -174,11 +176,12 @@ def _updates(policy: Any, world: WorldSpec) -> float:
             truncated=True,
             frame_states=np.zeros((rows + 1, 0), dtype=np.float32),
             scene=Scene({}),
+            pixels=None if shape is None else rng.integers(256, size=(rows + 1, shape.px, shape.px, 3), dtype=np.uint8),
         ),
         np.zeros(rows, dtype=np.float32),
         1,
     )
-    return seconds_of(lambda: policy.update(UPDATES)) / UPDATES
+    return seconds_of(lambda: policy.update(number)) / number
 
 
 def _ratings(experiment: OnlineExperiment, assumed: Assumed, pngs: list[bytes]) -> tuple[float, float, str]:

@@ -23,6 +23,7 @@ import torch
 from actors.rollout.playing import EpisodeResult
 from actors.worlds.families import family_of
 from actors.worlds.world import WorldSpec
+from algorithms.pixel_networks import PictureFeatures
 from algorithms.policies import RatedSAC
 from algorithms.scaling import RewardScale, observation_scale
 from algorithms.state_entropy import StateEntropy
@@ -90,6 +91,7 @@ class OnlineLoop:
         settings = self.experiment
         self._sees_frames = settings.reward_model.input == "frame"
         self._entropy = StateEntropy(settings.policy.entropy_neighbours)
+        self._picture_features = _picture_features(settings)
         self._round_agent_steps = 0
         """Of the latest round, as collected."""
         self._updates_owed = 0.0
@@ -147,12 +149,14 @@ class OnlineLoop:
         replay = self.policy.replay
         for part in filter(lambda part: part.chunks, collected):
             observations = np.concatenate([chunk.observations[1:] for chunk in part.chunks])
-            rewards = self._rewards_of_new(observations, part, first_index=replay.next_index)
+            features = [self._picture_features and self._picture_features.of(chunk.pixels[1:]) for chunk in part.chunks]
+            explored = observations if self._picture_features is None else np.concatenate(features)
+            rewards = self._rewards_of_new(observations, explored, part, first_index=replay.next_index)
             version = self.progress.reward_version or PRETRAINING
             start = 0
-            for chunk in part.chunks:
+            for chunk, of_pictures in zip(part.chunks, features, strict=True):
                 first_index = replay.next_index
-                self.policy.add_chunk(chunk, rewards[start : start + len(chunk)], version)
+                self.policy.add_chunk(chunk, rewards[start : start + len(chunk)], version, of_pictures)
                 self.frames.keep(first_index, chunk, int(replay.indices[0]))
                 start += len(chunk)
         chunks = [chunk for part in collected for chunk in part.chunks]
@@ -161,12 +165,14 @@ class OnlineLoop:
             metrics["rollout/success"] = float(np.mean([chunk.successes.any() for chunk in chunks]))
         self.folder.log(metrics, self.progress.env_steps)
 
-    def _rewards_of_new(self, observations: np.ndarray, part: Collected, first_index: int) -> np.ndarray:
+    def _rewards_of_new(
+        self, observations: np.ndarray, explored: np.ndarray, part: Collected, first_index: int
+    ) -> np.ndarray:
         if self._sees_frames:
             # The frames go from worker to learner; only the rewards come here.
             self.learner.cache_frames(first_index, part.frames)
         if self.progress.reward_version == 0:
-            return self._exploration_bonus(observations)
+            return self._exploration_bonus(explored)
         return self._reward_scale.apply(self._scores_of_new(observations, part))
 
     def _scores_of_new(self, observations: np.ndarray, part: Collected) -> np.ndarray:
@@ -177,14 +183,19 @@ class OnlineLoop:
         except FramesLost:
             return self._scores(self.frames.reduced_of(part.chunks))
 
-    def _exploration_bonus(self, observations: np.ndarray) -> np.ndarray:
-        """State-entropy reward while exploring without a reward model (PEBBLE); zero during the seed steps."""
+    def _exploration_bonus(self, states: np.ndarray) -> np.ndarray:
+        """State-entropy reward while exploring without a reward model (PEBBLE); zero during the seed steps.
+
+        `states` are the new observations, or for a policy that sees pictures alone the features of these.
+        """
         settings = self.experiment.policy
         if not settings.unsupervised_env_steps or not len(self.policy.replay):
-            return np.zeros(len(observations), dtype=np.float32)
+            return np.zeros(len(states), dtype=np.float32)
+        if self._picture_features is not None:
+            return self._entropy.reward(states, self.policy.replay.stored_picture_features())
         stored = self.policy.replay.stored_next_observations()
         columns = list(settings.entropy_dimensions) or slice(None)
-        return self._entropy.reward(observations[:, columns], stored[:, columns])
+        return self._entropy.reward(states[:, columns], stored[:, columns])
 
     # ---------------------------------------------------------------------------------------------- policy
 
@@ -462,6 +473,14 @@ def evaluation_metrics(results: list[EpisodeResult], world: WorldSpec) -> dict[s
     if not world.fixed_length:
         metrics["episode_agent_steps"] = float(np.mean([result.num_agent_steps for result in results]))
     return metrics
+
+
+def _picture_features(experiment: OnlineExperiment) -> PictureFeatures | None:
+    """What tells new states from known ones where the policy sees pictures alone and explores; else None."""
+    policy = experiment.policy
+    if policy.observation != "pixels" or not policy.unsupervised_env_steps:
+        return None
+    return PictureFeatures(policy.image_px, experiment.seed)
 
 
 def _runs(indices: np.ndarray, longest: int) -> list[np.ndarray]:

@@ -177,7 +177,9 @@ def parts_of(experiment: OnlineExperiment, work: OnlineWork, pace: Calibration) 
         ),
         Part("ending", END_OF_START * pace.start_s, "figures, and actors put away; reckoned from the start"),
     ]
-    return [part for part in parts if model.input == "frame" or part.name != "rendering"]
+    # A policy of pictures has frames drawn at every step, and the reward model sees the same.
+    renders = model.input == "frame" and experiment.policy.pixel_shape is None
+    return [part for part in parts if renders or part.name != "rendering"]
 
 
 def _facts(experiment: OnlineExperiment, work: OnlineWork) -> dict[str, str]:
@@ -199,7 +201,9 @@ def _memory(experiment: OnlineExperiment, observation_size: int) -> dict[str, st
         engine = f"{rater.engine_memory_fraction:.0%} of a GPU's memory"
     px = model.image_px
     cache = min(1e9 * model.frame_cache_gb, 3 * px**2 * _most_held(experiment)) if model.input == "frame" else 0.0
-    driver = f"the run's own process holds the replay, {size(4 * (2 * observation_size + 8) * _most_held(experiment))}"
+    shape = experiment.policy.pixel_shape
+    per_step = 4 * (2 * observation_size + 8) + (0 if shape is None else shape.frame_bytes)
+    driver = f"the run's own process holds the replay, {size(per_step * _most_held(experiment))}"
     driver += "" if experiment.policy.num_gpus else ", and the policy learns in it"
     return {
         **({} if rater.endpoint or rater.server else {RATING_REPLICA: engine}),

@@ -156,7 +156,10 @@ def checkpoint_bytes(experiment: OnlineExperiment) -> float:
     """What a run's checkpoints take at most: those kept, and the one being written."""
     agent_steps = experiment.total_env_steps / experiment.task.action_repeat
     steps = min(agent_steps, experiment.policy.replay_capacity)
-    return REPLAY_BYTES_PER_STEP * steps * (experiment.checkpoint.keep + 1)
+    shape = experiment.policy.pixel_shape
+    # Pictures of a policy that sees them are kept as they are.
+    per_step = REPLAY_BYTES_PER_STEP + (0 if shape is None else shape.frame_bytes)
+    return per_step * steps * (experiment.checkpoint.keep + 1)
 
 
 def step_frame_bytes(experiment: OnlineExperiment) -> float:

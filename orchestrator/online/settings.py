@@ -66,6 +66,11 @@ class OnlineExperiment(Experiment):
             raise ValueError(
                 f"reward_model.image_px {self.reward_model.image_px} is above task.image_px {self.task.image_px}"
             )
+        if self.policy.pixel_shape is not None and self.policy.image_px > self.task.image_px:
+            raise ValueError(
+                f"policy.image_px {self.policy.image_px} is above task.image_px {self.task.image_px}: the policy sees "
+                "the task's frames made smaller; lower the one or raise the other"
+            )
         if self.feedback.first_env_steps >= self.total_env_steps:
             raise ValueError(
                 f"feedback.first_env_steps {self.feedback.first_env_steps} is not below total_env_steps "
@@ -87,7 +92,13 @@ class OnlineExperiment(Experiment):
                 f"{world.longest_agent_steps} agent steps, and a period is one of them; leave it out"
             )
         if not world.observation_size:
-            return "the task's observations are pictures alone, and the policy sees numbers"
+            for name, reads in (
+                ("policy.observation", self.policy.observation != "pixels" and self.policy.observation),
+                ("reward_model.input", self.reward_model.input == "state" and "state"),
+            ):
+                if reads:
+                    other = "pixels" if name == "policy.observation" else "frame"
+                    return f"{name} is {reads}, and the task's observations are pictures alone: set it to {other}"
         outside = [entry for entry in self.policy.entropy_dimensions if entry >= world.observation_size]
         if outside:
             size = world.observation_size

@@ -28,7 +28,7 @@ class Episode:
         self.name, self.step, self._rng = name, 0, rng
         self.stack = FrameStack(frame_stack)
         self.frame = self._draw()
-        self.stack.begin(self.frame)
+        self.stack.push(self.frame)
 
     def _draw(self):
         return self._rng.integers(0, 256, (PX, PX, 3), dtype=np.uint8)
@@ -89,12 +89,13 @@ def assert_sampled_as_seen(replay, seen, rng):
 
 def test_a_stack_begins_with_copies_of_the_first_frame():
     stack, (first, second) = FrameStack(3), np.arange(2 * 12, dtype=np.uint8).reshape(2, 2, 2, 3)
-    stack.begin(first)
+    stack.push(first)
     np.testing.assert_array_equal(stack.stacked(), np.concatenate([first] * 3, axis=-1))
     stack.push(second)
     np.testing.assert_array_equal(stack.stacked(), np.concatenate([first, first, second], axis=-1))
-    stack.begin(second)
-    np.testing.assert_array_equal(stack.stacked(), np.concatenate([second] * 3, axis=-1))
+    stack.push(second)
+    stack.push(first)
+    np.testing.assert_array_equal(stack.stacked(), np.concatenate([second, second, first], axis=-1))
 
 
 @pytest.mark.parametrize("frame_stack", [1, 2, 3, 5])

@@ -133,5 +133,9 @@ def test_features_tell_pictures_apart_and_follow_from_the_seed():
     moved = np.linalg.norm(first.of(near) - features, axis=1)
     apart = np.linalg.norm(features[1:] - features[:-1], axis=1)
     assert 0.0 < moved.max() < apart.min()
-    with pytest.raises(ValueError, match="frames of 8 pixels are too small"):
-        PictureFeatures(8, 0)
+
+
+@pytest.mark.parametrize("px", [1, 3, 8])
+def test_small_pictures_have_features_too(px):
+    frames = np.random.default_rng(0).integers(0, 256, (5, px, px, 3), dtype=np.uint8)
+    assert len(np.unique(PictureFeatures(px, 0).of(frames), axis=0)) == 5

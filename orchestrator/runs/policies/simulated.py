@@ -21,6 +21,11 @@ def best_weights(run: Path | RemotePath) -> tuple[dict[str, np.ndarray], dict[st
     if not (run / BEST_POLICY_FILE).exists():
         raise SettingsError(f"{run} has no policy yet: it is kept with the first evaluation ({BEST_POLICY_FILE})")
     arrays = read_arrays(run / BEST_POLICY_FILE)
+    if "encoder.sizes" in arrays:
+        raise SettingsError(
+            f"{run}: its policy sees pictures (policy.observation), and what is exported plays policies that see "
+            f"numbers alone. In Python it acts by algorithms.pixel_networks.PixelActor, from {run / BEST_POLICY_FILE}"
+        )
     about = {name.removeprefix(_ABOUT): array.item() for name, array in arrays.items() if name.startswith(_ABOUT)}
     weights = {_NORMALISATION.get(name, name): arrays[name] for name in arrays if not name.startswith(_ABOUT)}
     for name in ("head.weight", "head.bias"):

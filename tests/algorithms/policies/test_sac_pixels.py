@@ -59,7 +59,7 @@ def reach_episode(number, actor, rng, noise=None):
     dot, goal = rng.uniform(-1.0, 1.0, size=2)
     observations, actions, frames = [(dot, goal)], [], [draw(dot, goal)]
     stack = FrameStack(2)
-    stack.begin(frames[0])
+    stack.push(frames[0])
     for _ in range(EPISODE_STEPS):
         if actor is None:
             action = rng.uniform(-1.0, 1.0)
