@@ -177,5 +177,6 @@ class PictureFeatures:
     @torch.no_grad()
     def of(self, frames: np.ndarray) -> np.ndarray:
         """[N, num_features] float32 of frames uint8 [N, px, px, 3]."""
-        parts = torch.from_numpy(np.ascontiguousarray(frames)).split(self._ROWS)
+        # Copied, since arrays out of an object store are read-only and torch warns about those.
+        parts = torch.from_numpy(np.array(frames)).split(self._ROWS)
         return torch.cat([self._layer.norm(self._layer.linear(self._encoder(part))) for part in parts]).numpy()

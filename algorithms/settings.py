@@ -231,7 +231,9 @@ class PolicySettings(Settings):
                         f"'pixels' or 'pixels_and_state', or leave {name} out"
                     )
             return self
-        if not self.convolutions or shape.convolved_px < 1:
+        if not self.convolutions:
+            raise ValueError("convolutions is empty: name at least one layer, such as [[32, 3, 2]], or leave it out")
+        if shape.convolved_px < 1:
             raise ValueError(
                 f"image_px {self.image_px}: nothing is left of so small a picture after convolutions "
                 f"{[list(layer) for layer in self.convolutions]}; raise it, or name other convolutions"

@@ -307,7 +307,7 @@ def test_env_runners_are_refused():
     [
         ({"observation": "state"}, "image_px is for policies that see pictures, and observation is 'state'"),
         ({"image_px": 4}, "image_px 4: nothing is left of so small a picture after convolutions"),
-        ({"convolutions": ()}, "nothing is left of so small a picture"),
+        ({"convolutions": ()}, "convolutions is empty"),
         ({"random_shift_px": 12}, "random_shift_px 12 is not below image_px 12"),
         ({"normalise_observations": True}, "normalise_observations scales numbers"),
         ({"entropy_dimensions": (0,)}, "entropy_dimensions names numbers"),
