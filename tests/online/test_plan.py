@@ -93,7 +93,7 @@ class CountingParts:
     def actor_weights(self):
         return {}
 
-    def add_chunk(self, chunk, rewards, version):
+    def add_chunk(self, chunk, rewards, version, picture_features):
         self.replay.add(chunk, rewards, version)
 
     def update(self, num_updates):
