@@ -1,11 +1,22 @@
 """What the rest of the house may ask of a family of worlds."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from actors.worlds.settings import TaskSettings
 from actors.worlds.world import Drawer, World, WorldSpec
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What a family knows of a world's own pictures, once there was one."""
+
+    px: tuple[int, int] | None = None
+    """Height and width before they are made to fit; None if they are drawn as wanted."""
+    upright: bool | None = None
+    """Whether up in the world is up in the picture; None where that is not known."""
 
 
 class Family:
@@ -32,6 +43,10 @@ class Family:
 
     def check_played(self, task: Any, world: Any) -> None:
         """Raise WorldError if a world, after a whole episode, has not given what the task needs of it."""
+
+    def pictures_of(self, world: Any) -> PictureFacts:
+        """What is known of a world's pictures; by default nothing."""
+        return PictureFacts()
 
     def progress(self, task: Any, observations: np.ndarray) -> np.ndarray | None:
         """True progress, float32 [N] in [0, 1], of observations [N, observation]; None where it is not known."""

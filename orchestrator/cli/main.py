@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.data import data
+from orchestrator.cli.env import env
 from orchestrator.cli.plain_command import INTERRUPTED
 from orchestrator.cli.plain_command import plain as _plain
 from orchestrator.cli.pocket import pocket
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(pocket, name="pocket")
 app.add_typer(data, name="data")
 app.add_typer(rater, name="rater")
+app.add_typer(env, name="env")
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """`likert doctor`: every check in turn, each with what to do where it fails."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,24 +9,24 @@ from pathlib import Path
 import ray
 from rich.console import Console
 
+from actors.worlds.families import family_of
 from orchestrator.cluster.address import ray_address
 from orchestrator.cluster.placement import Demand
-from orchestrator.doctor import fit, model, packages, places, ray_cluster
-from orchestrator.doctor.findings import DoctorFailed, Finding, examine
+from orchestrator.doctor import fit, model, packages, places, ray_cluster, worlds
+from orchestrator.doctor.findings import Check, examine_all, raise_if_failed
 from orchestrator.doctor.frames import check_frames
 from orchestrator.kinds import example_experiment, kind_of, load_experiment
 from orchestrator.settings.experiment import Experiment
 from orchestrator.settings.loading import read_settings
 
-_NEEDED = {"resources": ("ray",), "node clocks": ("ray",), "model": ("ray", "rater", "memory", "tokens")}
+NEEDED = {"resources": ("ray",), "node clocks": ("ray",), "model": ("ray", "rater", "memory", "tokens")}
 """Checks that are not made where one of these has failed, and what is then said of it."""
-_LACKING = {
+LACKING = {
     "ray": "Ray cannot be reached",
     "rater": "there are no weights to load",
     "memory": "the model does not fit",
     "tokens": "the model cannot be asked",
 }
-_STYLES = {"ok": "green", "warning": "yellow", "failure": "red"}
 
 
 @dataclass(frozen=True)
@@ -47,26 +47,12 @@ def doctor(file: Path | None, overrides: Sequence[str], load_model: bool, consol
     """Print what is well and what is not. Raises DoctorFailed if something is not, SettingsError for a bad file."""
     console = console or Console(markup=False, highlight=False)
     patient = load_patient(*_named(file, overrides, load_model))
-    findings = []
     try:
-        for name, check in checks(patient, load_model):
-            lacking = [needed for needed in _NEEDED.get(name, ()) if _failed(findings, needed)]
-            if lacking:
-                findings.append(Finding(name, "warning", f"not looked at: {_LACKING[lacking[0]]}"))
-            else:
-                with console.status(name):
-                    findings.append(examine(name, check))
-            show(console, findings[-1])
+        findings = examine_all(console, checks(patient, load_model), NEEDED | worlds.NEEDED, LACKING | worlds.LACKING)
     finally:
         ray.shutdown()
-    failures = [finding.name for finding in findings if _failed(findings, finding.name)]
-    if failures:
-        raise DoctorFailed(f"{len(failures)} of {len(findings)} checks failed: {', '.join(failures)}")
+    raise_if_failed(findings)
     console.print(f"all {len(findings)} checks passed")
-
-
-def _failed(findings: Sequence[Finding], name: str) -> bool:
-    return any(finding.name == name and finding.status == "failure" for finding in findings)
 
 
 def _named(file: Path | None, overrides: Sequence[str], load_model: bool) -> tuple[Path | None, Sequence[str]]:
@@ -93,7 +79,7 @@ def load_patient(file: Path | None, overrides: Sequence[str]) -> Patient:
     return Patient(experiments, kind_of(experiments[0]).demands(experiments[0]))
 
 
-def checks(patient: Patient, load_model: bool) -> Iterator[tuple[str, Callable[[], str]]]:
+def checks(patient: Patient, load_model: bool) -> Iterator[tuple[str, Check]]:
     """Name and check, in the order in which they are made."""
     experiment, kind = patient.first, kind_of(patient.first)
     drawn, rater = kind.drawn(experiment), kind.rater(experiment)
@@ -103,11 +89,13 @@ def checks(patient: Patient, load_model: bool) -> Iterator[tuple[str, Callable[[
     yield "disk", partial(places.check_space, patient.experiments, kind.check_disk)
     yield "clock", partial(places.check_clock, [experiment.runs_folder])
     yield "tracking", partial(places.check_tracking, experiment)
-    if drawn is not None:
+    if drawn is not None and family_of(drawn[0]).known_spec(drawn[0]) is not None:
         yield "frames", partial(check_frames, *drawn)
+    elif drawn is not None:
+        yield from worlds.world_checks(partial(worlds.look_at, drawn[0], kind.seen_px(experiment)))
     if rater is not None:
         yield "rater", partial(model.check_weights, rater)
-    ask = kind.asks_of_a_frame(experiment)
+    ask = kind.asks_of_frames(experiment)
     asked = load_model and rater is not None and drawn is not None and ask is not None
     if asked and rater.endpoint is None:
         yield "memory", partial(fit.check_memory, rater)
@@ -118,12 +106,3 @@ def checks(patient: Patient, load_model: bool) -> Iterator[tuple[str, Callable[[
         yield "node clocks", ray_cluster.check_node_clocks
     if asked:
         yield "model", partial(model.check_rating, rater, drawn[0], ask)
-
-
-def show(console: Console, finding: Finding) -> None:
-    """Print a finding, and below it what to do."""
-    mark = {"ok": "ok  ", "warning": "note", "failure": "FAIL"}[finding.status]
-    console.print(mark, style=_STYLES[finding.status], end="  ")
-    console.print(f"{finding.name:<12}{finding.text}", soft_wrap=True)
-    if finding.remedy:
-        console.print(f"      do: {finding.remedy}", soft_wrap=True)

@@ -1,7 +1,7 @@
 """Whether a model fits: memory and tokens, from its configuration and its tokenizer, without loading weights."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import metadata
 
@@ -28,7 +28,7 @@ from orchestrator.doctor.findings import Unfit
 from orchestrator.errors import SettingsError
 from orchestrator.settings.preflight import check_context
 
-Ask = Callable[[bytes], RatingRequest]
+Ask = Callable[[Sequence[bytes]], RatingRequest]
 
 
 def check_memory(rater: RaterSettings, machine: Machine | None = None) -> str:
@@ -59,7 +59,7 @@ def check_tokens(rater: RaterSettings, ask: Ask, image_px: int) -> str:
     """Tokens of a frame and of a rating in both modes. `ask` words the request about a frame."""
     checkpoint, revision = _configuration(rater)
     frame = encode_png(np.zeros((image_px, image_px, 3), dtype=np.uint8))
-    request = ask(frame)
+    request = ask([frame])
     try:
         chat = load_chat_format(rater.model, checkpoint, revision)
         counter = TokenCounter(rater, chat=chat)

@@ -17,9 +17,7 @@ import numpy as np
 from actors.worlds.families import family_of
 from actors.worlds.metaworld.settings import CameraSettings, MetaWorldTask
 from actors.worlds.opengl import PACKAGES, chosen_backend
-from actors.worlds.probing import probe_apart
 from actors.worlds.settings import TaskSettings
-from actors.worlds.world import WorldError
 from algorithms.images import encode_png
 from orchestrator.doctor.findings import Unfit
 
@@ -58,10 +56,8 @@ class FrameReport:
 Draw = Callable[[MetaWorldTask, int, int], FrameReport]
 
 
-def check_frames(task: TaskSettings, num_envs: int, draw: Draw | None = None) -> str:
-    """Backend and speed, if frames are what they should be; of a world that takes its own, that it gives some."""
-    if family_of(task).known_spec(task) is None:
-        return _try_world(task)
+def check_frames(task: MetaWorldTask, num_envs: int, draw: Draw | None = None) -> str:
+    """Backend and speed, if frames are what they should be."""
     try:
         backend = chosen_backend()
     except RuntimeError as error:
@@ -81,18 +77,6 @@ def check_frames(task: TaskSettings, num_envs: int, draw: Draw | None = None) ->
         f"{backend}, upright, {speed:.0f} frames/s of {task.image_px} px from {len(reports)} processes with "
         f"{num_envs} environments each"
     )
-
-
-def _try_world(task: TaskSettings) -> str:
-    try:
-        spec = probe_apart(task)
-    except WorldError as error:
-        raise Unfit(
-            str(error), "correct the block task; docs/your_environment.md says what an environment must have"
-        ) from None
-    sizes = f"{spec.observation_size} numbers seen, {spec.action_size} to act"
-    success = "told" if spec.knows_success else "unknown"
-    return f"pictures at every step; {sizes}, at most {spec.longest_agent_steps} steps, success {success}"
 
 
 def draw_frames(task: MetaWorldTask, num_envs: int, seed: int) -> FrameReport:

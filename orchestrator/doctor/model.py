@@ -1,7 +1,7 @@
 """The rater: its weights load, its level words are usable, and it rates a frame."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from actors.rating.backend import Needs
@@ -27,7 +27,7 @@ def check_weights(rater: RaterSettings) -> str:
 def check_rating(
     rater: RaterSettings,
     task: TaskSettings,
-    ask: Callable[[bytes], RatingRequest],
+    ask: Callable[[Sequence[bytes]], RatingRequest],
     server: Any = None,
     frame: bytes | None = None,
 ) -> str:
@@ -46,7 +46,7 @@ def check_rating(
     try:
         ray.get(actor.start.remote(), timeout=rater.start_timeout_s)
         loaded_s = time.monotonic() - started
-        request = ask(frame or draw_one(task))
+        request = ask([frame or draw_one(task)])
         relies_on = ray.get(actor.check.remote(Needs(answer_labels(request.scale), num_pictures=len(request.images))))
         (outcome,) = ray.get(actor.rate.remote([request]))
     except (ray.exceptions.RayTaskError, ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:

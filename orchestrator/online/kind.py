@@ -97,13 +97,25 @@ class OnlineKind(Kind):
         """Its block `task`, and the environments of a rollout worker."""
         return experiment.task, experiment.rollout.envs_per_worker
 
-    def asks_of_a_frame(self, experiment: OnlineExperiment) -> Callable[[bytes], RatingRequest]:
-        """About a segment that shows the one frame again and again."""
+    def asks_of_frames(self, experiment: OnlineExperiment) -> Callable[[Sequence[bytes]], RatingRequest]:
+        """About a segment that shows some of the frames, evenly spread; of a single frame, the last."""
         from orchestrator.online.questions import QuestionMaker
 
         maker = QuestionMaker(experiment.task, experiment.feedback, experiment.rater.mode)
         num_frames = experiment.feedback.segment.num_frames
-        return lambda frame: maker.question([frame] * num_frames, 0, False).request
+
+        def ask(frames: Sequence[bytes]) -> RatingRequest:
+            last = len(frames) - 1
+            places = (
+                [round(last * place / (num_frames - 1)) for place in range(num_frames)] if num_frames > 1 else [last]
+            )
+            return maker.question([frames[place] for place in places], 0, False).request
+
+        return ask
+
+    def seen_px(self, experiment: OnlineExperiment) -> int | None:
+        """By its block `reward_model`."""
+        return experiment.reward_model.image_px if experiment.reward_model.input == "frame" else None
 
     def policy(self, run: "Path | RemotePath", experiment: OnlineExperiment) -> "ExportedPolicy":
         """The policy of the best evaluation so far."""

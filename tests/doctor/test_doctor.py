@@ -46,7 +46,7 @@ def check_folders(one):
 
 
 def check_rating(one, server, frame):
-    return model.check_rating(one.rater, one.task, kind_of(one).asks_of_a_frame(one), server, frame)
+    return model.check_rating(one.rater, one.task, kind_of(one).asks_of_frames(one), server, frame)
 
 
 # ------------------------------------------------------------------------------------------------ packages
@@ -311,10 +311,10 @@ def test_a_cluster_has_other_machines_than_this_one(experiment, tiny, monkeypatc
 
 def test_tokens_are_those_of_the_experiments_own_questions(experiment, tiny):
     one = experiment(f"rater.model={tiny}", "task.image_px=224", "rater.mode=answer_only")
-    ask = kind_of(one).asks_of_a_frame(one)
+    ask = kind_of(one).asks_of_frames(one)
     text = fit.check_tokens(one.rater, ask, 224)
     assert text.startswith("a frame of 224 x 224 pixels is 49 tokens; a rating takes up to ")
-    request = ask(encode_png(np.zeros((224, 224, 3), np.uint8)))
+    request = ask([encode_png(np.zeros((224, 224, 3), np.uint8))])
     # Its tokenizer spells every letter out; a turn's frame is three tokens and the names of roles.
     prompt = len(answer_only_prompt(request).text) + len(SYSTEM) + len("systemuserassistant") + 5 + 5 + 2 + 49
     assert f"in two turns, {prompt + 1} tokens ({prompt} read, 1 written) answer-only" in text

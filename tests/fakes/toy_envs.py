@@ -133,6 +133,50 @@ class Broken(Line):
         raise ZeroDivisionError("the motor is off")
 
 
+class Chance(Line):
+    """Starts anywhere, whatever the seed."""
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.dot = float(np.random.default_rng().uniform(-0.9, 0.5))
+        return self.seen(), {}
+
+
+class Begun(Line):
+    """The task is done before anything is."""
+
+    def reset(self, seed=None, options=None):
+        return super().reset(seed=seed)[0], {"is_success": True}
+
+
+class Tired(Line):
+    """Each episode is slower than the one before."""
+
+    def reset(self, seed=None, options=None):
+        self.stride *= 0.5
+        return super().reset(seed=seed)
+
+
+class Flat(Line):
+    """A picture of one colour, which changes."""
+
+    def render(self):
+        return np.full((20, 40, 3), round(100 + 50 * self.dot), np.uint8)
+
+
+class Speck(Line):
+    """One pixel of a large picture moves."""
+
+    def __init__(self, render_mode=None):
+        super().__init__(render_mode, size=(400, 400))
+
+    def render(self):
+        picture = np.full((400, 400, 3), 60, np.uint8)
+        picture[:200] = 200
+        picture[300, round(200 + 190 * self.dot)] = 255
+        return picture
+
+
 def number(**kwargs):
     """A factory that makes no environment."""
     return 5

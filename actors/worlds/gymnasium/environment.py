@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.worlds.family import PictureFacts
 from actors.worlds.gymnasium import viewers
 from actors.worlds.gymnasium.making import make_env, time_limit, told
 from actors.worlds.gymnasium.pictures import checked, fitted
@@ -41,6 +42,7 @@ class GymnasiumWorld:
         self._raw: Any = None
         self._info: dict[str, Any] = {}
         self._keys_seen: set[str] = set()
+        self._picture_px: tuple[int, int] | None = None
         self.spec = WorldSpec(
             observation_size=self._observations.size,
             action_size=self._actions.size,
@@ -124,6 +126,10 @@ class GymnasiumWorld:
             self._picture()
         return fitted(self._picture(), self._task.image_px)
 
+    def picture_facts(self) -> PictureFacts:
+        """Of the latest picture."""
+        return PictureFacts(self._picture_px, viewers.upright(self._env))
+
     def close(self) -> None:
         """Free the environment and what it draws with."""
         if not self._closed:
@@ -138,7 +144,9 @@ class GymnasiumWorld:
     def _picture(self) -> np.ndarray:
         viewers.make_current(self._env)
         with told(f"{self._task.source}: render()"):
-            return checked(self._env.render(), self._task.source)
+            picture = checked(self._env.render(), self._task.source)
+        self._picture_px = picture.shape[:2]
+        return picture
 
     def _succeeded(self, terminated: bool, reward: float) -> bool:
         if self._task.success == "termination":

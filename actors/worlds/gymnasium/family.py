@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from actors.worlds.family import Family
+from actors.worlds.family import Family, PictureFacts
 from actors.worlds.gymnasium.settings import GymnasiumTask
 from actors.worlds.world import World
 
@@ -22,3 +22,7 @@ class GymnasiumFamily(Family):
     def check_played(self, task: GymnasiumTask, world: Any) -> None:
         """Success has been told under its key."""
         world.check_success_was_told()
+
+    def pictures_of(self, world: Any) -> PictureFacts:
+        """Their size; which way is up, where MuJoCo draws."""
+        return world.picture_facts()

@@ -9,6 +9,9 @@ from typing import Any
 
 import gymnasium
 
+_FIXED = 2
+"""MuJoCo's mjCAMERA_FIXED. MuJoCo chooses its OpenGL when it is imported, so nothing here imports it."""
+
 
 def renderers_of(env: gymnasium.Env) -> list[Any]:
     """The MuJoCo renderers in an environment: its own, or those of environments that it holds, as mazes do."""
@@ -22,6 +25,18 @@ def make_current(env: gymnasium.Env) -> None:
     """Let the environment's next picture come from its own context."""
     for viewer in _viewers(env):
         viewer.make_context_current()
+
+
+def upright(env: gymnasium.Env) -> bool | None:
+    """Whether MuJoCo's camera has the world's up in the picture's upper half; None where MuJoCo does not draw.
+
+    Only cameras of the model can lie otherwise: free ones and those that follow a body stand upright.
+    """
+    found = None
+    for viewer in _viewers(env):
+        camera = viewer.cam
+        found = camera.type != _FIXED or bool(viewer.data.cam_xmat[camera.fixedcamid].reshape(3, 3)[2, 1] > -1e-6)
+    return found
 
 
 def close(env: gymnasium.Env) -> None:

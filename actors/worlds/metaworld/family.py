@@ -1,8 +1,10 @@
 """MetaWorld, as a family of worlds."""
 
+from typing import Any
+
 import numpy as np
 
-from actors.worlds.family import Family
+from actors.worlds.family import Family, PictureFacts
 from actors.worlds.metaworld import stages
 from actors.worlds.metaworld.settings import MetaWorldTask, spec_of
 from actors.worlds.world import Drawer, World, WorldSpec
@@ -30,6 +32,10 @@ class MetaWorldFamily(Family):
         from actors.worlds.metaworld.renderer import FrameRenderer
 
         return FrameRenderer(task)
+
+    def pictures_of(self, world: Any) -> PictureFacts:
+        """The renderer turns what a camera sees upside down."""
+        return PictureFacts(upright=True)
 
     def progress(self, task: MetaWorldTask, observations: np.ndarray) -> np.ndarray | None:
         """Of packaged tasks."""
