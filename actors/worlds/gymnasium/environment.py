@@ -1,8 +1,6 @@
 """An environment of Gymnasium as a world: episodes that end when they end, and frames that are taken as they come."""
 
-import atexit
 import math
-import weakref
 from typing import Any
 
 import numpy as np
@@ -10,7 +8,8 @@ import numpy as np
 from actors.worlds.family import PictureFacts
 from actors.worlds.gymnasium import viewers
 from actors.worlds.gymnasium.making import make_env, time_limit, told
-from actors.worlds.gymnasium.pictures import checked, fitted
+from actors.worlds.gymnasium.pictures import fitted
+from actors.worlds.gymnasium.redrawing import CAMERA_SEED, DrawnState, pictures_each, take_picture
 from actors.worlds.gymnasium.settings import GymnasiumTask, SuccessKey
 from actors.worlds.gymnasium.spaces import Actions, Observations
 from actors.worlds.world import WorldError, WorldSpec, WorldStep
@@ -23,8 +22,6 @@ _OWN = (
     "gymnasium_robotics.envs.franka_kitchen.",
 )
 """Environments that move no differently when they are drawn, as was measured. Others of gymnasium-robotics do."""
-_CAMERA_SEED = 0
-"""Of the reset at which a free camera finds what it looks at, the same in every process."""
 
 
 class GymnasiumWorld:
@@ -43,22 +40,26 @@ class GymnasiumWorld:
         self._info: dict[str, Any] = {}
         self._keys_seen: set[str] = set()
         self._picture_px: tuple[int, int] | None = None
+        self._pictures_each = pictures_each(task, self._env)
+        moves_when_drawn = not type(self._env.unwrapped).__module__.startswith(_OWN)
         self.spec = WorldSpec(
             observation_size=self._observations.size,
             action_size=self._actions.size,
             longest_agent_steps=math.ceil(self._limit / task.action_repeat),
             fixed_length=False,
-            draws_again=False,
+            draws_again=bool(self._pictures_each),
             knows_success=task.knows_success,
             action_low=self._actions.low,
             action_high=self._actions.high,
-            moves_when_drawn=not type(self._env.unwrapped).__module__.startswith(_OWN),
+            # What draws again draws in an environment of its own.
+            moves_when_drawn=moves_when_drawn and not self._pictures_each,
         )
-        # Before Python takes its modules apart at the end of the process.
-        atexit.register(_close_if_alive, weakref.ref(self))
+        self._drawn: DrawnState | None = None
+        self._start: Scene | None = None
+        viewers.close_at_exit(self)
         if viewers.renderers_of(self._env):
             # A free camera looks at where things are when it draws its first picture, and goes on looking there.
-            self.reset(_CAMERA_SEED)
+            self.reset(CAMERA_SEED)
             self._picture()
 
     def reset(self, seed: int) -> np.ndarray:
@@ -66,6 +67,9 @@ class GymnasiumWorld:
         with told(f"{self._task.source}: reset()"):
             self._raw, self._info = self._env.reset(seed=seed)
         self._env_steps = 0
+        if self.spec.draws_again:
+            self._drawn = self._drawn or DrawnState(self._env)
+            self._start = self._drawn.scene()
         return self._observations.vector(self._raw)
 
     def step(self, action: np.ndarray) -> WorldStep:
@@ -112,19 +116,33 @@ class GymnasiumWorld:
         return None
 
     def frame_state(self) -> np.ndarray:
-        """Frames are not drawn again."""
-        return np.zeros(0, dtype=np.float32)
+        """What moves, as `redrawing` keeps it; nothing where frames are not drawn again."""
+        return np.zeros(0, dtype=np.float32) if self._drawn is None else self._drawn.read()
 
     def scene(self) -> Scene:
-        """Frames are not drawn again."""
-        return Scene({})
+        """What the reset placed. Raises WorldError if it has changed since: then frames cannot be drawn again."""
+        if self._drawn is None:
+            return Scene({})
+        scene = self._drawn.scene()
+        changed = [name for name, array in scene.arrays.items() if not np.array_equal(array, self._start.arrays[name])]
+        if changed:
+            raise WorldError(
+                f"{self._task.source}: {changed[0]} of its model changes within an episode, so that frames cannot be "
+                "drawn again: set task.draw_again to false"
+            )
+        return scene
 
     def frame(self) -> np.ndarray:
         """What there is to be seen; see `World`. Raises WorldError if it is no picture."""
+        if self._drawn is not None:
+            self._drawn.settle()
+        num_pictures = max(1, self._pictures_each)
         if not self._env_steps and self.spec.moves_when_drawn:
             # Some draw what the picture before left behind (markers of another episode); so the first is drawn twice.
-            self._picture()
-        return fitted(self._picture(), self._task.image_px)
+            num_pictures = 2
+        for _ in range(num_pictures):
+            picture = self._picture()
+        return fitted(picture, self._task.image_px)
 
     def picture_facts(self) -> PictureFacts:
         """Of the latest picture."""
@@ -142,9 +160,7 @@ class GymnasiumWorld:
             self.close()
 
     def _picture(self) -> np.ndarray:
-        viewers.make_current(self._env)
-        with told(f"{self._task.source}: render()"):
-            picture = checked(self._env.render(), self._task.source)
+        picture = take_picture(self._env, self._task.source)
         self._picture_px = picture.shape[:2]
         return picture
 
@@ -161,9 +177,3 @@ class GymnasiumWorld:
                 "an entry that is true or false"
             )
         return bool(value.item())
-
-
-def _close_if_alive(reference: "weakref.ref[GymnasiumWorld]") -> None:
-    world = reference()
-    if world is not None:
-        world.close()

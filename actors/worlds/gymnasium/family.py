@@ -4,7 +4,7 @@ from typing import Any
 
 from actors.worlds.family import Family, PictureFacts
 from actors.worlds.gymnasium.settings import GymnasiumTask
-from actors.worlds.world import World
+from actors.worlds.world import Drawer, World
 
 
 class GymnasiumFamily(Family):
@@ -18,6 +18,12 @@ class GymnasiumFamily(Family):
         from actors.worlds.gymnasium.environment import GymnasiumWorld
 
         return GymnasiumWorld(task)
+
+    def drawer(self, task: GymnasiumTask) -> Drawer:
+        """Raises WorldError."""
+        from actors.worlds.gymnasium.redrawing import state_drawer
+
+        return state_drawer(task)
 
     def check_played(self, task: GymnasiumTask, world: Any) -> None:
         """Success has been told under its key."""

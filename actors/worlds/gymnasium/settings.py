@@ -40,6 +40,9 @@ class GymnasiumTask(TaskSettings):
     success: SuccessKey | Literal["termination"] | None = None
     """How success is known: by an entry of `info`; by `termination` with a positive reward; or, if absent, not at all:
     then returns are shown."""
+    draw_again: bool = True
+    """Keep states of MuJoCo environments of Gymnasium and gymnasium-robotics in place of frames, and draw frames again
+    when they are wanted, where a test at the start shows that this gives the same pixels. False keeps every frame."""
     observation_keys: tuple[str, ...] | None = None
     """Entries of a Dict observation that the policy sees, in this order. Absent: all that are numbers, in the space's
     own order."""

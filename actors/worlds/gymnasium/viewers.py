@@ -5,6 +5,8 @@ from whichever context is current then, without an error (black pictures, or ano
 that is collected after its environment was closed frees names in a stranger's context.
 """
 
+import atexit
+import weakref
 from typing import Any
 
 import gymnasium
@@ -45,6 +47,17 @@ def close(env: gymnasium.Env) -> None:
         viewer.make_context_current()
         viewer.con.free()
     env.close()
+
+
+def close_at_exit(holder: Any) -> None:
+    """Call `holder.close()`, if it still lives then, before Python takes its modules apart at its end."""
+    atexit.register(_close_if_alive, weakref.ref(holder))
+
+
+def _close_if_alive(reference: "weakref.ref[Any]") -> None:
+    holder = reference()
+    if holder is not None:
+        holder.close()
 
 
 def _viewers(env: gymnasium.Env) -> list[Any]:

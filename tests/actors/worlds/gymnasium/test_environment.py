@@ -76,7 +76,7 @@ def test_actions_reach_both_bounds_of_the_space():
 
 
 def test_bounds_of_one_leave_actions_as_they_are():
-    world = make_world(env_id="HalfCheetah-v5", episode_env_steps=5, image_px=64)
+    world = make_world(env_id="HalfCheetah-v5", episode_env_steps=5, image_px=64, draw_again=False)
     action = np.random.default_rng(0).uniform(-1.0, 1.0, 6).astype(np.float32)
     np.testing.assert_array_equal(world._actions.scaled(action), action)
     world.close()
@@ -150,11 +150,11 @@ def test_renderers_of_different_models_do_not_spoil_each_other():
     ids = ("HalfCheetah-v5", "Reacher-v5", "HalfCheetah-v5")
     alone = []
     for env_id in ids:
-        world = make_world(env_id=env_id, image_px=64, episode_env_steps=5)
+        world = make_world(env_id=env_id, image_px=64, episode_env_steps=5, draw_again=False)
         world.reset(1)
         alone.append(world.frame())
         world.close()
-    together = [make_world(env_id=env_id, image_px=64, episode_env_steps=5) for env_id in ids]
+    together = [make_world(env_id=env_id, image_px=64, episode_env_steps=5, draw_again=False) for env_id in ids]
     for _ in range(2):
         for world, frame in zip(together, alone, strict=True):
             world.reset(1)
@@ -167,7 +167,8 @@ def test_renderers_of_different_models_do_not_spoil_each_other():
 
 
 def test_a_free_camera_does_not_remember_the_first_episode():
-    first, second = (make_world(env_id="Reacher-v5", image_px=64, episode_env_steps=5) for _ in range(2))
+    task = make_task(env_id="Reacher-v5", image_px=64, episode_env_steps=5, draw_again=False)
+    first, second = GymnasiumWorld(task), GymnasiumWorld(task)
     first.reset(3)
     first.frame()
     for world in (first, second):
