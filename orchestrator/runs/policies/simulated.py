@@ -24,7 +24,7 @@ def best_weights(run: Path | RemotePath) -> tuple[dict[str, np.ndarray], dict[st
     if "encoder.sizes" in arrays:
         raise SettingsError(
             f"{run}: its policy sees pictures (policy.observation), and what is exported plays policies that see "
-            f"numbers alone. In Python it acts by algorithms.pixel_networks.PixelActor, from {run / BEST_POLICY_FILE}"
+            "numbers alone. docs/policy.md says how it acts in Python, by algorithms.pixel_networks.PixelActor"
         )
     about = {name.removeprefix(_ABOUT): array.item() for name, array in arrays.items() if name.startswith(_ABOUT)}
     weights = {_NORMALISATION.get(name, name): arrays[name] for name in arrays if not name.startswith(_ABOUT)}
