@@ -109,7 +109,7 @@ def test_a_killed_run_of_the_page_goes_on_to_the_last_bit(folder):
 
 @pytest.mark.slow
 def test_the_page_learns_from_ratings_and_not_from_shuffled_ones(folder):
-    """Three seeds of each; success at the end of an episode, last evaluation. One takes about a minute."""
+    """Three seeds of each, by the environment's own return (minus the distances to the disc) in the last evaluation."""
     reached = {}
     with serving(dot_near_disc) as (url, _):
         for control in ("none", "shuffled"):
@@ -117,8 +117,8 @@ def test_the_page_learns_from_ratings_and_not_from_shuffled_ones(folder):
                 options = [f"rater.endpoint={url}", f"seed={seed}", f"name={control}", f"feedback.control={control}"]
                 ended(likert(folder, "run", "dot.yaml", *options))
                 run = read_run(folder / "runs" / f"{control}-seed{seed}")
-                reached.setdefault(control, []).append(float(run.series("eval/success").values[-1]))
-    assert np.mean(reached["none"]) > max(reached["shuffled"]) + 0.2, reached
+                reached.setdefault(control, []).append(float(run.series("eval/env_return").values[-1]))
+    assert min(reached["none"]) > max(reached["shuffled"]), reached
     ended(likert(folder, "report", "runs/none-seed0", "runs/shuffled-seed0", "--out", "report"))
     assert "success at the end" in (folder / "report" / "results.md").read_text()
 
