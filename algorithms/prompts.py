@@ -11,22 +11,35 @@ A level is answered by its number, 1 for the worst: numbers are single, distinct
 import hashlib
 from dataclasses import dataclass
 
-from algorithms.ratings import RatingRequest
+from algorithms.ratings import ROBOT_ARM, RatingRequest
 from algorithms.scales import RatingScale
 
-SYSTEM = "You judge how well a robot arm is doing its task."
+_SYSTEM = "You judge how well {agent} is doing its task."
+SYSTEM = _SYSTEM.format(agent=ROBOT_ARM)
 
-PICTURE = "The picture shows a robot arm. Its task: {instruction}."
-PICTURES = "The pictures show a robot arm over time: {frame_note}. Its task: {instruction}."
+PICTURE = "The picture shows {agent}. Its task: {instruction}."
+PICTURES = "The pictures show {agent} over time: {frame_note}. Its task: {instruction}."
 ANALYSIS = "Look at {focus}. Analyse how far the task is completed."
-GIVEN_ANALYSIS = "A robot arm has a task: {instruction}. An observer reports: {analysis}"
+GIVEN_ANALYSIS = "{Agent} has a task: {instruction}. An observer reports: {analysis}"
 QUESTION = "How well is the task completed? Levels: {levels}. Answer with the number of one level."
 LEVEL = "{number} = {word}"
 LEVEL_WITH_RUBRIC = "{number} = {word} ({rubric})"
 
 _TEMPLATES = (SYSTEM, PICTURE, PICTURES, ANALYSIS, GIVEN_ANALYSIS, QUESTION, LEVEL, LEVEL_WITH_RUBRIC)
-PROMPT_VERSION = hashlib.sha256("\n".join(_TEMPLATES).encode()).hexdigest()[:12]
-"""Changes whenever a template does; part of every rating's key."""
+PROMPT_VERSION = hashlib.sha256(
+    "\n".join(_TEMPLATES).replace("{agent}", ROBOT_ARM).replace("{Agent}", ROBOT_ARM.capitalize()).encode()
+).hexdigest()[:12]
+"""Changes whenever a template does."""
+
+
+def words_version(agent: str) -> str:
+    """Which words are used; part of every rating's key. PROMPT_VERSION alone if the agent is a robot arm."""
+    return PROMPT_VERSION if agent == ROBOT_ARM else f"{PROMPT_VERSION} {agent}"
+
+
+def agent_of(version: str) -> str:
+    """The agent of a prompt version, whatever its templates were."""
+    return version.partition(" ")[2] or ROBOT_ARM
 
 
 @dataclass(frozen=True)
@@ -48,18 +61,21 @@ class Prompt:
 
 def analysis_prompt(request: RatingRequest) -> Prompt:
     """Turn one: describe what the picture shows with respect to completing the task."""
-    return Prompt(f"{_picture(request)} {ANALYSIS.format(focus=request.task.focus)}", with_images=True)
+    text = f"{_picture(request)} {ANALYSIS.format(focus=request.task.focus)}"
+    return Prompt(text, with_images=True, system=_system(request))
 
 
 def rating_prompt(request: RatingRequest, analysis: str) -> Prompt:
     """Turn two: choose a level given the analysis, without the picture."""
-    given = GIVEN_ANALYSIS.format(instruction=request.task.instruction, analysis=analysis.strip())
-    return Prompt(f"{given} {_question(request.scale)}", with_images=False)
+    task = request.task
+    agent = task.agent[:1].upper() + task.agent[1:]
+    given = GIVEN_ANALYSIS.format(Agent=agent, instruction=task.instruction, analysis=analysis.strip())
+    return Prompt(f"{given} {_question(request.scale)}", with_images=False, system=_system(request))
 
 
 def answer_only_prompt(request: RatingRequest) -> Prompt:
     """The picture and the question in one turn."""
-    return Prompt(f"{_picture(request)} {_question(request.scale)}", with_images=True)
+    return Prompt(f"{_picture(request)} {_question(request.scale)}", with_images=True, system=_system(request))
 
 
 def answer_labels(scale: RatingScale) -> tuple[str, ...]:
@@ -67,10 +83,15 @@ def answer_labels(scale: RatingScale) -> tuple[str, ...]:
     return tuple(str(level + 1) for level in range(len(scale)))
 
 
+def _system(request: RatingRequest) -> str:
+    return _SYSTEM.format(agent=request.task.agent)
+
+
 def _picture(request: RatingRequest) -> str:
+    task = request.task
     if request.frame_note:
-        return PICTURES.format(frame_note=request.frame_note, instruction=request.task.instruction)
-    return PICTURE.format(instruction=request.task.instruction)
+        return PICTURES.format(agent=task.agent, frame_note=request.frame_note, instruction=task.instruction)
+    return PICTURE.format(agent=task.agent, instruction=task.instruction)
 
 
 def _question(scale: RatingScale) -> str:

@@ -9,6 +9,10 @@ from typing import Literal
 from algorithms.scales import RatingScale
 
 AskingMode = Literal["two_turn", "answer_only"]
+ROBOT_ARM = "a robot arm"
+"""Who acts in MetaWorld and in the published experiments."""
+AGENT_PATTERN = r"^\S(.*\S)?$"
+"""Who acts: words of one line."""
 FailureCause = Literal["timeout", "unparsable", "server_error", "engine_dead", "refused"]
 
 
@@ -20,6 +24,8 @@ class TaskText:
     """The task in one clause, such as 'close the drawer'."""
     focus: str
     """The object to look at, such as 'the drawer'."""
+    agent: str = ROBOT_ARM
+    """Who acts, as it stands in a sentence: 'a robot arm'."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,10 @@ def level_in_words(words: Sequence[str], rating: int, probabilities: Sequence[fl
 
 
 def rating_key(request: RatingRequest, identity: RaterIdentity, sampling: Sampling, prompt_version: str) -> str:
-    """SHA-256 over everything that can change the answer. Equal keys mean equal questions to equal weights."""
+    """SHA-256 over everything that can change the answer. Equal keys mean equal questions to equal weights.
+
+    The task's agent is part of `prompt_version`, by `algorithms.prompts.words_version`.
+    """
     digest = hashlib.sha256()
     for image in request.images:
         digest.update(hashlib.sha256(image).digest())

@@ -16,7 +16,14 @@ from algorithms.progress_prompts import (
     verdict_analysis_prompt,
     verdict_prompt,
 )
-from algorithms.prompts import PROMPT_VERSION, Prompt, analysis_prompt, answer_labels, answer_only_prompt, rating_prompt
+from algorithms.prompts import (
+    Prompt,
+    analysis_prompt,
+    answer_labels,
+    answer_only_prompt,
+    rating_prompt,
+    words_version,
+)
 from algorithms.ratings import (
     FailureCause,
     RaterIdentity,
@@ -54,7 +61,7 @@ class Completion:
 def request_key(request: Request, identity: RaterIdentity, sampling: Sampling) -> str:
     """The key of a request of any kind."""
     if isinstance(request, RatingRequest):
-        return rating_key(request, identity, sampling, PROMPT_VERSION)
+        return rating_key(request, identity, sampling, words_version(request.task.agent))
     return score_key(request, identity, sampling, prompt_version(request))
 
 

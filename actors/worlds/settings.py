@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from algorithms.ratings import AGENT_PATTERN, ROBOT_ARM
 from algorithms.settings import PositiveInt, Settings
 
 SuccessCounts = Literal["any", "end", "held"]
@@ -20,6 +21,8 @@ class TaskSettings(Settings):
     """The task in one clause: 'close the drawer'."""
     focus: Annotated[str, Field(min_length=1)]
     """The object that the rater should look at: 'the drawer'."""
+    agent: Annotated[str, Field(pattern=AGENT_PATTERN)] = ROBOT_ARM
+    """Who acts, as the rater is told: 'a robot arm'."""
     image_px: Annotated[int, Field(ge=28, le=1024)] = 224
     """Side of the square frames that are rated."""
     action_repeat: PositiveInt = 1

@@ -15,7 +15,7 @@ class QuestionMaker:
     """Words the questions of one run: its task, its scale, its layout."""
 
     def __init__(self, task: TaskSettings, settings: FeedbackSettings, mode: AskingMode) -> None:
-        self._task = TaskText(task.instruction, task.focus)
+        self._task = TaskText(task.instruction, task.focus, task.agent)
         self._scale = RatingScale.likert(settings.num_ratings, task.rubrics.get(settings.num_ratings, ()))
         self._layout = settings.segment.layout
         self._mode: AskingMode = mode

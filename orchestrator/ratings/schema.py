@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from algorithms.prompts import PROMPT_VERSION
+from algorithms.prompts import agent_of, words_version
 from algorithms.ratings import RaterIdentity, Rating, RatingRequest, Sampling, TaskText
 from algorithms.scales import RatingScale
 from orchestrator.ratings.columns import (
@@ -118,7 +118,7 @@ def question_columns(question: Question) -> dict[str, Any]:
     return {
         **request_columns(request),
         "frames": [image_hash(png) for png in question.frames],
-        "prompt_version": PROMPT_VERSION,
+        "prompt_version": words_version(request.task.agent),
         "instruction": request.task.instruction,
         "focus": request.task.focus,
         "words": list(request.scale.words),
@@ -139,7 +139,7 @@ def stored_rating(row: Mapping[str, Any], pngs: Mapping[str, bytes]) -> StoredRa
         rating=rating_of(row),
         request=RatingRequest(
             images=tuple(pngs[name] for name in row["images"]),
-            task=TaskText(row["instruction"], row["focus"]),
+            task=TaskText(row["instruction"], row["focus"], agent_of(row["prompt_version"])),
             scale=RatingScale(tuple(row["words"]), tuple(row["rubric"])),
             mode=row["mode"],
             frame_note=row["frame_note"],

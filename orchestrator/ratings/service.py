@@ -12,7 +12,7 @@ from typing import Any
 from actors.rating.backend import Needs, Refused
 from actors.rating.front import Delivery, RatingFront, UnknownClient
 from actors.rating.settings import RaterSettings
-from algorithms.prompts import PROMPT_VERSION
+from algorithms.prompts import words_version
 from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, rating_key
 from orchestrator.errors import LikertError, RatingsFailing, SettingsError, disk_errors_told
 from orchestrator.ratings.question import Question
@@ -119,7 +119,7 @@ class RatingService:
         """The key of a request under this rater's weights and sampling."""
         if self._identity is None:
             raise RuntimeError("start() the service first: a key names the weights that answer")
-        return rating_key(request, self._identity, self._sampling, PROMPT_VERSION)
+        return rating_key(request, self._identity, self._sampling, words_version(request.task.agent))
 
     def ask(self, questions: Sequence[Question], report: Report | None = None) -> "Future[SessionAnswers]":
         """Ask in the background. The future holds the answers once all are in the store.

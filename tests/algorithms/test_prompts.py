@@ -6,10 +6,12 @@ from algorithms.prompts import (
     PROMPT_VERSION,
     SYSTEM,
     Prompt,
+    agent_of,
     analysis_prompt,
     answer_labels,
     answer_only_prompt,
     rating_prompt,
+    words_version,
 )
 from algorithms.ratings import RaterIdentity, RatingRequest, Sampling, TaskText, rating_key
 from algorithms.scales import RatingScale
@@ -78,6 +80,21 @@ def test_other_scales_are_refused(num_ratings):
 def test_changed_templates_need_a_new_pocket_rater():
     # The pocket rater is trained on these very words: whoever changes them trains it again, and then this line.
     assert PROMPT_VERSION == "1489bd8eb6fe"
+
+
+def test_whoever_acts_is_named_in_all_turns_and_in_the_version():
+    hand = replace(REQUEST, task=replace(DRAWER, agent="the small hand"))
+    prompts = [analysis_prompt(hand), rating_prompt(hand, "It is open."), answer_only_prompt(hand)]
+    assert all("the small hand" in prompt.system for prompt in prompts)
+    assert [prompt.text.partition(".")[0] for prompt in prompts] == [
+        "The picture shows the small hand",
+        "The small hand has a task: close the drawer",
+        "The picture shows the small hand",
+    ]
+    assert not any("robot arm" in prompt.system + prompt.text for prompt in prompts)
+    version = words_version("the small hand")
+    assert version != PROMPT_VERSION == words_version("a robot arm")
+    assert (agent_of(version), agent_of(PROMPT_VERSION)) == ("the small hand", "a robot arm")
 
 
 IDENTITY = RaterIdentity("org/model", "abc")

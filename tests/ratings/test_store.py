@@ -69,7 +69,8 @@ def test_a_rating_comes_back_equal_from_another_process_s_view(tmp_path):
 def test_load_gives_whole_rows_in_the_order_of_the_keys(tmp_path):
     store = RatingStore(tmp_path)
     joined = png(500, size=(9, 4))
-    request = RatingRequest((joined,), TaskText("open", "it"), RatingScale.likert(2), "answer_only", "2 pictures")
+    task = TaskText("open", "it", "a small hand")
+    request = RatingRequest((joined,), task, RatingScale.likert(2), "answer_only", "2 pictures")
     store.append(
         [
             (question(1, env_step=7, success=True), rating(1)),

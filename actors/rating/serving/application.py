@@ -110,7 +110,7 @@ class _Routes:
         """A rating."""
         question = await rating_request(await _json(request), self._settings.mode, self._uploads)
         task, scale = question.task, question.scale
-        self._check_length(task.instruction, task.focus, question.frame_note, *scale.rubric)
+        self._check_length(task.instruction, task.focus, task.agent, question.frame_note, *scale.rubric)
         outcome = await self._server.rate_one(question)
         if isinstance(outcome, RatingFailure):
             failure = {"cause": outcome.cause, "detail": outcome.detail, "attempts": outcome.attempts}

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actors.rating.serving.problems import Problem, of_validation
 from actors.rating.serving.uploads import PNG_SIGNATURE, Uploads, decode_base64
-from algorithms.ratings import AskingMode, Rating, RatingRequest, TaskText
+from algorithms.ratings import AGENT_PATTERN, ROBOT_ARM, AskingMode, Rating, RatingRequest, TaskText
 from algorithms.scales import RatingScale
 
 
@@ -21,6 +21,8 @@ class RatingBody(BaseModel):
     """The task in one clause."""
     focus: Annotated[str, Field(min_length=1)]
     """The object to look at."""
+    agent: Annotated[str, Field(pattern=AGENT_PATTERN)] = ROBOT_ARM
+    """Who acts, as it stands in a sentence."""
     num_ratings: Literal[2, 3, 4, 5] = 3
     """Levels of the scale."""
     rubric: list[str] = Field(default_factory=list)
@@ -49,7 +51,7 @@ async def rating_request(body: Any, default_mode: AskingMode, uploads: Uploads) 
             raise Problem(422, f"{field} is not a PNG file; encode frames as lossless PNG", field)
     return RatingRequest(
         images=await uploads.pngs(pictures),
-        task=TaskText(asked.instruction, asked.focus),
+        task=TaskText(asked.instruction, asked.focus, asked.agent),
         scale=scale,
         mode=asked.mode or default_mode,
         frame_note=asked.frame_note,

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from actors.worlds.settings import SuccessCounts, TaskSettings
+from algorithms.ratings import AGENT_PATTERN
 from algorithms.settings import PositiveInt, Settings
 
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$")]
@@ -25,6 +26,8 @@ class GymnasiumTask(TaskSettings):
 
     world: Literal["gymnasium"]
     """The family."""
+    agent: Annotated[str, Field(pattern=AGENT_PATTERN)] = "an agent"
+    """Who acts, as the rater is told: 'a cheetah', 'a robot hand'."""
     env_id: Annotated[str, Field(min_length=1)] | None = None
     """A registered id, such as `HalfCheetah-v5`, or `package:Id-v0`, which imports the package first."""
     factory: ImportPath | None = None

@@ -25,6 +25,7 @@ REQUESTS: list[Request] = [
     RatingRequest(ONE, TASK, RatingScale.likert(3), "answer_only"),
     RatingRequest(ONE, TASK, RatingScale.likert(5), "two_turn"),
     RatingRequest(TWO, TASK, RatingScale.likert(2, ("open", "shut")), "answer_only", "two frames, in time order"),
+    RatingRequest(ONE, TaskText("close the drawer", "the drawer", "a small hand"), RatingScale.likert(3), "two_turn"),
     *(
         ScoreRequest(ONE, "pick up the ball", ACTIONS, mode, "3 frames")
         for mode in ("two_turn", "single_turn", "logits")
