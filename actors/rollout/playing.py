@@ -7,7 +7,7 @@ import numpy as np
 
 from actors.rollout.sight import Actor, Sight, act
 from actors.worlds.settings import SuccessCounts
-from actors.worlds.world import World
+from actors.worlds.world import World, WorldSpec
 
 
 @dataclass(frozen=True)
@@ -87,3 +87,21 @@ def count_success(successes: Sequence[bool], counts: SuccessCounts) -> bool:
     # Held: once there, not lost again.
     since = successes.index(True) if counts == "held" and any(successes) else -1
     return all(successes[since:])
+
+
+def metrics_of(results: Sequence[EpisodeResult], world: WorldSpec) -> dict[str, float]:
+    """What an evaluation tells, by name: means over its episodes of what is known."""
+    columns = {
+        "success": [result.success for result in results],
+        "success_last_step": [result.success_last for result in results],
+        "env_return": [result.env_return for result in results],
+        "done": [result.done_any for result in results],
+        "done_last_step": [result.done_last for result in results],
+    }
+    metrics = {name: float(np.mean(values)) for name, values in columns.items() if None not in values}
+    solved = [result.solved_at_start for result in results]
+    if None not in solved and any(solved):
+        metrics["solved_at_start"] = float(np.mean(solved))
+    if not world.fixed_length:
+        metrics["episode_agent_steps"] = float(np.mean([result.num_agent_steps for result in results]))
+    return metrics

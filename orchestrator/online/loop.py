@@ -15,12 +15,11 @@ import json
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from actors.rollout.playing import EpisodeResult
+from actors.rollout.playing import metrics_of
 from actors.worlds.families import family_of
 from actors.worlds.world import WorldSpec
 from algorithms.pixel_networks import PictureFeatures
@@ -29,7 +28,8 @@ from algorithms.scaling import RewardScale, observation_scale
 from algorithms.state_entropy import StateEntropy
 from orchestrator.errors import RatingsFailing, disk_errors_told
 from orchestrator.online.frames.step_frames import StepFrames
-from orchestrator.online.reward_training import FramesLost, RewardTraining
+from orchestrator.online.frames.step_scores import StepScores
+from orchestrator.online.reward_training import RewardTraining
 from orchestrator.online.rollouts import Collected, Pending, Rollouts, Weights
 from orchestrator.online.sessions import FeedbackSessions, Labels, OpenSession
 from orchestrator.online.settings import OnlineExperiment
@@ -40,8 +40,6 @@ from orchestrator.storage.writing import read_arrays, write_arrays, write_atomic
 
 PRETRAINING = -1
 """Version of rewards that no reward model wrote: zero, or the state-entropy bonus."""
-RENDER_AGAIN_STEPS = 512
-"""Agent steps drawn again at a time, where the frame cache has forgotten them."""
 AUDITED_STEPS = 4000
 """Steps of the replay whose learned reward is compared with true progress, about."""
 
@@ -89,7 +87,7 @@ class OnlineLoop:
 
     def __post_init__(self) -> None:
         settings = self.experiment
-        self._sees_frames = settings.reward_model.input == "frame"
+        self._scores = StepScores(self.learner, self.frames, settings.reward_model.input == "frame")
         self._entropy = StateEntropy(settings.policy.entropy_neighbours)
         self._picture_features = _picture_features(settings)
         self._round_agent_steps = 0
@@ -168,20 +166,10 @@ class OnlineLoop:
     def _rewards_of_new(
         self, observations: np.ndarray, explored: np.ndarray, part: Collected, first_index: int
     ) -> np.ndarray:
-        if self._sees_frames:
-            # The frames go from worker to learner; only the rewards come here.
-            self.learner.cache_frames(first_index, part.frames)
+        self._scores.cache(first_index, part)
         if self.progress.reward_version == 0:
             return self._exploration_bonus(explored)
-        return self._reward_scale.apply(self._scores_of_new(observations, part))
-
-    def _scores_of_new(self, observations: np.ndarray, part: Collected) -> np.ndarray:
-        if not self._sees_frames:
-            return self._scores(observations)
-        try:
-            return self._scores(part.frames)
-        except FramesLost:
-            return self._scores(self.frames.reduced_of(part.chunks))
+        return self._reward_scale.apply(self._scores.of_new(observations, part, self.progress.reward_version))
 
     def _exploration_bonus(self, states: np.ndarray) -> np.ndarray:
         """State-entropy reward while exploring without a reward model (PEBBLE); zero during the seed steps.
@@ -263,36 +251,11 @@ class OnlineLoop:
 
     def _relabel(self) -> None:
         """Rewrite every reward in the replay with the newest reward model."""
-        indices, scores = self._replay_scores()
+        indices, scores = self._scores.of_replay(self.policy.replay, self.progress.reward_version)
         if self.experiment.reward_model.reward_scale == "standardised":
             scale = RewardScale.of(scores)
             self.progress.reward_shift, self.progress.reward_deviation = scale.shift, scale.deviation
         self.policy.relabel(indices, self._reward_scale.apply(scores), self.progress.reward_version)
-
-    def _replay_scores(self) -> tuple[np.ndarray, np.ndarray]:
-        """Global indices [N] of all steps held, and the newest model's scores [N] of what was seen after them."""
-        replay = self.policy.replay
-        if not self._sees_frames:
-            return replay.indices, self._scores(replay.stored_next_observations())
-        scored = self.learner.relabel(int(replay.indices[0]))
-        indices, scores = [scored.indices], [scored.rewards]
-        # What the frame cache has forgotten, or lost in a restart, is drawn again from its state, or was kept.
-        forgotten = np.setdiff1d(replay.indices, scored.indices)
-        for part in _runs(forgotten[self.frames.has(forgotten)], RENDER_AGAIN_STEPS):
-            frames = self.frames.reduced(replay, part)
-            self.learner.cache_frames(int(part[0]), frames)
-            indices.append(part)
-            scores.append(self._scores(frames))
-        # In the replay's order, whatever was drawn again: the scale is a mean, whose last bits depend on the order.
-        joined = np.concatenate(indices)
-        order = np.argsort(joined)
-        return joined[order], np.concatenate(scores)[order]
-
-    def _scores(self, inputs: Any) -> np.ndarray:
-        """The reward model's scores [N] of states or frames, or of a reference to them."""
-        rewards, version = self.learner.score(inputs)
-        assert version == self.progress.reward_version, "only this loop trains the reward model"
-        return rewards
 
     @property
     def _reward_scale(self) -> RewardScale:
@@ -327,7 +290,7 @@ class OnlineLoop:
         results = self.rollouts.evaluate(
             weights, settings.num_episodes, self.experiment.seed, settings.randomised_starts
         )
-        metrics = evaluation_metrics(results, self.world)
+        metrics = metrics_of(results, self.world)
         self.folder.log({prefix + name: value for name, value in metrics.items()}, self.progress.env_steps)
         if prefix == "eval/":
             told = "success" if self.world.knows_success else "env_return"
@@ -457,33 +420,9 @@ class OnlineLoop:
             self.folder.save_progress_audit(env_steps, replay.learned_rewards(indices), progress)
 
 
-def evaluation_metrics(results: list[EpisodeResult], world: WorldSpec) -> dict[str, float]:
-    """What an evaluation tells, by name: means over its episodes of what is known."""
-    columns = {
-        "success": [result.success for result in results],
-        "success_last_step": [result.success_last for result in results],
-        "env_return": [result.env_return for result in results],
-        "done": [result.done_any for result in results],
-        "done_last_step": [result.done_last for result in results],
-    }
-    metrics = {name: float(np.mean(values)) for name, values in columns.items() if None not in values}
-    solved = [result.solved_at_start for result in results]
-    if None not in solved and any(solved):
-        metrics["solved_at_start"] = float(np.mean(solved))
-    if not world.fixed_length:
-        metrics["episode_agent_steps"] = float(np.mean([result.num_agent_steps for result in results]))
-    return metrics
-
-
 def _picture_features(experiment: OnlineExperiment) -> PictureFeatures | None:
     """What tells new states from known ones where the policy sees pictures alone and explores; else None."""
     policy = experiment.policy
     if policy.observation != "pixels" or not policy.unsupervised_env_steps:
         return None
     return PictureFeatures(policy.image_px, experiment.seed)
-
-
-def _runs(indices: np.ndarray, longest: int) -> list[np.ndarray]:
-    """Rising `indices` [N] cut where one is left out, and after `longest`."""
-    gaps = np.flatnonzero(np.diff(indices) > 1) + 1
-    return [run[start : start + longest] for run in np.split(indices, gaps) for start in range(0, len(run), longest)]
