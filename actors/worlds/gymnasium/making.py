@@ -83,8 +83,8 @@ def _prepare() -> None:
     # Pygame draws into memory, and looks for a screen and a sound card all the same.
     for name, value in _HEADLESS.items():
         os.environ.setdefault(name, value)
-    # MuJoCo chooses its OpenGL when it is imported, and Gymnasium's takes one that needs a screen if nobody chooses.
-    if "MUJOCO_GL" not in os.environ and "mujoco" not in sys.modules and find_spec("mujoco"):
+    # Gymnasium's viewers take an OpenGL that needs a screen if nobody chooses.
+    if "MUJOCO_GL" not in os.environ and find_spec("mujoco"):
         try:
             os.environ["MUJOCO_GL"] = opengl.chosen_backend()
         except RuntimeError:

@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium
 
 _FIXED = 2
-"""MuJoCo's mjCAMERA_FIXED. MuJoCo chooses its OpenGL when it is imported, so nothing here imports it."""
+"""MuJoCo's mjCAMERA_FIXED, written out: MuJoCo is imported where an environment needs it, and not before."""
 
 
 def renderers_of(env: gymnasium.Env) -> list[Any]:
