@@ -25,16 +25,16 @@ REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 LIKERT = [sys.executable, "-c", "from orchestrator.cli.main import main; main()"]
 SHORT = [
-    "total_env_steps=2000",
-    "policy.seed_env_steps=400",
-    "feedback.first_env_steps=800",
-    "feedback.interval_env_steps=400",
+    "total_env_steps=1000",
+    "policy.seed_env_steps=200",
+    "feedback.first_env_steps=400",
+    "feedback.interval_env_steps=200",
     "feedback.per_session=20",
     "feedback.budget=100",
     "reward_model.max_epochs=3",
-    "evaluation.interval_env_steps=1000",
+    "evaluation.interval_env_steps=500",
     "evaluation.num_episodes=3",
-    "checkpoint.interval_env_steps=400",
+    "checkpoint.interval_env_steps=200",
 ]
 NUM_SESSIONS = 3
 
@@ -91,7 +91,7 @@ def run_and_kill(folder: Path, *overrides: str) -> None:
 
     def has_come_so_far() -> bool:
         assert process.poll() is None, log.read_text()
-        return any(checkpoints.glob("env-steps-*1200"))
+        return any(checkpoints.glob("env-steps-*0600"))
 
     try:
         wait_until(has_come_so_far, 900, "a checkpoint after the second session")
@@ -121,7 +121,7 @@ def test_a_killed_run_goes_on_asks_nothing_twice_and_leaves_no_process(tmp_path)
 
     run = read_run(tmp_path / "runs/demo-seed0")
     assert run.series("rating/asked").values.tolist() == [20, 40, 60]
-    assert run.series("eval/success").env_steps[-1] == 2000
+    assert run.series("eval/success").env_steps[-1] == 1000
     assert run.control("random") is not None and run.control("untrained") is not None
     for name in ("success", "ratings", "reward_and_progress"):
         assert (tmp_path / f"runs/demo-seed0/figures/{name}.png").stat().st_size > 5_000
@@ -318,7 +318,7 @@ def test_the_published_settings_pass_their_first_session_with_the_pocket_rater(t
         "feedback.interval_env_steps=500",
         "feedback.per_session=10",
         "feedback.budget=10",
-        "evaluation.interval_env_steps=1000",
+        "evaluation.interval_env_steps=500",
         "evaluation.num_episodes=1",
         "checkpoint.keep=1",
     ]
