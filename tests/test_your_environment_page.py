@@ -136,4 +136,4 @@ def test_a_world_that_cannot_be_had_is_one_message_and_exit_code_2(folder, overr
     process = likert(folder, "run", "dot.yaml", override)
     text, _ = process.communicate(timeout=300)
     assert process.returncode == 2 and message in text and "Traceback" not in text, text
-    assert not (folder / "runs" / "dot-seed0" / "metrics.jsonl").exists() and not (folder / "ratings").exists()
+    assert not list((folder / "runs").rglob("metrics.jsonl")) and not list((folder / "ratings").rglob("*.parquet"))
