@@ -1,17 +1,15 @@
 """Plays some episodes of a world, and notes all that somebody should know of it before a run."""
 
 import hashlib
-import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
 
+from actors.worlds.apart import apart
 from actors.worlds.families import family_of
 from actors.worlds.settings import TaskSettings
-from actors.worlds.world import Drawer, World, WorldError, WorldSpec, WorldStep
+from actors.worlds.world import Drawer, World, WorldSpec, WorldStep
 from algorithms.frame_codec import encode
 
 SEEDS = (0, 0, 1)
@@ -72,17 +70,7 @@ class Examined:
 
 def examine_apart(task: TaskSettings) -> tuple[Examined, Examined]:
     """What two processes found, each started anew, one after the other. Raises WorldError."""
-    return _apart(task), _apart(task)
-
-
-def _apart(task: TaskSettings) -> Examined:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        try:
-            return pool.submit(examine, task).result()
-        except BrokenProcessPool:
-            raise WorldError(
-                f"task {task.name!r}: the process that tried the environment died. What it wrote above may say why"
-            ) from None
+    return apart(examine, task), apart(examine, task)
 
 
 def examine(task: TaskSettings) -> Examined:

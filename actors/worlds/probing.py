@@ -1,11 +1,8 @@
 """Tries a world for one episode before anything depends on it: what is wrong with it is told at once."""
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-
 import numpy as np
 
+from actors.worlds.apart import apart
 from actors.worlds.families import family_of
 from actors.worlds.settings import TaskSettings
 from actors.worlds.world import WorldError, WorldSpec
@@ -20,13 +17,7 @@ def probe_apart(task: TaskSettings) -> WorldSpec:
 
     Raises WorldError.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        try:
-            return pool.submit(probe, task).result()
-        except BrokenProcessPool:
-            raise WorldError(
-                f"task {task.name!r}: the process that tried the environment died. What it wrote above may say why"
-            ) from None
+    return apart(probe, task)
 
 
 def probe(task: TaskSettings) -> WorldSpec:
