@@ -27,7 +27,7 @@ class EpisodeChunk:
     observations: np.ndarray
     """[T + 1, observation] float32; row t is seen before action t, the last row after the last action."""
     actions: np.ndarray
-    """[T, action] float32 in [-1, 1]."""
+    """[T, action] float32 in [-1, 1]; where an action is a choice, its number in [T, 1]."""
     env_rewards: np.ndarray
     """[T] float32: the simulator's own reward, summed over repeated actions."""
     successes: np.ndarray
@@ -45,6 +45,8 @@ class EpisodeChunk:
     frames: bytes | None = None
     """T + 1 frames as one block of `frame_codec`, of a world that cannot draw them again; then `frame_states` are [T +
     1, 0] and the scene is empty."""
+    instruction: str = ""
+    """What is to be done in this episode, where each has an instruction of its own; else empty."""
 
     def __len__(self) -> int:
         return len(self.actions)

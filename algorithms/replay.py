@@ -26,6 +26,7 @@ class _Episode:
     scene: Scene
     next_step: int
     """Agent step of the episode at which its next chunk has to start."""
+    instruction: str = ""
     runs: list[tuple[int, int]] = field(default_factory=list)
     """Global indices [start, stop) of its steps; other environments' steps lie between two runs."""
 
@@ -92,7 +93,10 @@ class ColumnarReplay:
         if self._pixels is not None:
             rows += self._pixels.bytes_per_step * len(self) + self._pixels.lead_bytes
         scenes = sum(array.nbytes for episode in self._episodes.values() for array in episode.scene.arrays.values())
-        table = sum(len(episode.episode_id) + 16 * len(episode.runs) + 16 for episode in self._episodes.values())
+        table = sum(
+            len(episode.episode_id) + len(episode.instruction) + 16 * len(episode.runs) + 16
+            for episode in self._episodes.values()
+        )
         return rows + scenes + table
 
     # ------------------------------------------------------------------------------------------------ writing
@@ -214,6 +218,11 @@ class ColumnarReplay:
             raise ValueError(f"frames_of: the steps belong to {len(numbers)} episodes; ask for one episode at a time")
         return self._episodes[int(numbers[0])].scene, self._columns["frame_state"][slots]
 
+    def instructions(self, indices: np.ndarray) -> list[str]:
+        """What was to be done in each of these steps' episodes; empty where its chunks said nothing of their own."""
+        numbers = self._columns["episode"][self._slots(indices)].tolist()
+        return [self._episodes[number].instruction for number in numbers]
+
     def recent_episodes(self, num_episodes: int) -> list[StoredEpisode]:
         """The latest episodes, newest last, the one under way included."""
         latest = list(self._episodes.values())[-num_episodes:]
@@ -228,6 +237,7 @@ class ColumnarReplay:
         state["range"] = np.array([self._oldest, self._next, self._next_number], dtype=np.int64)
         state["episode.number"] = np.array(list(self._episodes), dtype=np.int64)
         state["episode.id"] = np.array([episode.episode_id for episode in self._episodes.values()], dtype=np.str_)
+        state["episode.instruction"] = np.array([e.instruction for e in self._episodes.values()], dtype=np.str_)
         state["episode.next_step"] = np.array([e.next_step for e in self._episodes.values()], dtype=np.int64)
         runs = [(number, *run) for number, episode in self._episodes.items() for run in episode.runs]
         state["run"] = np.array(runs, dtype=np.int64).reshape(-1, 3)
@@ -263,10 +273,13 @@ class ColumnarReplay:
 
     def _restore_episodes(self, state: dict[str, np.ndarray]) -> None:
         table, scenes = _part(state, "episode"), _part(state, "scene")
+        # Older states have none: then all episodes had their task's.
+        instructions = table.get("instruction", np.full(len(table["number"]), ""))
         self._episodes = {}
         for row, number in enumerate(table["number"]):
             scene = Scene({key: array[row].copy() for key, array in scenes.items()})
-            self._episodes[int(number)] = _Episode(str(table["id"][row]), scene, int(table["next_step"][row]))
+            next_step, instruction = int(table["next_step"][row]), str(instructions[row])
+            self._episodes[int(number)] = _Episode(str(table["id"][row]), scene, next_step, instruction)
         for number, start, stop in state["run"]:
             self._episodes[int(number)].runs.append((int(start), int(stop)))
         self._numbers = {episode.episode_id: number for number, episode in self._episodes.items()}
@@ -348,7 +361,7 @@ class ColumnarReplay:
         if number is None or chunk.first_step > self._episodes[number].next_step:
             number, self._next_number = self._next_number, self._next_number + 1
             self._numbers[chunk.episode_id] = number
-            self._episodes[number] = _Episode(chunk.episode_id, chunk.scene, chunk.first_step)
+            self._episodes[number] = _Episode(chunk.episode_id, chunk.scene, chunk.first_step, chunk.instruction)
         episode = self._episodes[number]
         episode.next_step += len(chunk)
         before = episode.runs[-1][1] - 1 if episode.runs else None

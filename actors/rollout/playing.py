@@ -56,9 +56,9 @@ def play(
     successes, done, env_return, ended = [], [], 0.0, False
     while not ended:
         if actor is None:
-            action = generator.uniform(-1.0, 1.0, spec.action_size)
+            action = spec.random_actions(generator)
         else:
-            action = act(actor, observation[None], [sight])[0]
+            action = act(actor, observation[None], [sight], None, [world.instruction()])[0]
         observation, env_reward, success, terminated, truncated = world.step(action)
         look()
         successes.append(success)

@@ -1,6 +1,7 @@
 """What a policy of pictures sees of a world while it acts, and acting with what is seen."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,7 +12,21 @@ from algorithms.images import reduce_image
 from algorithms.pixel_frames import FrameStack, PixelShape
 from algorithms.pixel_networks import PixelActor
 
-Actor = SquashedGaussianActor | PixelActor
+
+class InstructedActor(Protocol):
+    """A policy that is told what to do, in words."""
+
+    def act(
+        self, observations: torch.Tensor, instructions: Sequence[str], noise: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """Actions float32 [B, action] for observations [B, observation] and B instructions.
+
+        Sampled with `noise`, or the most likely ones without it. Where an action is a choice it is its number, [B, 1].
+        """
+        ...
+
+
+Actor = SquashedGaussianActor | PixelActor | InstructedActor
 
 
 class Sight:
@@ -43,14 +58,21 @@ class Sight:
 
 
 def act(
-    actor: Actor, observations: np.ndarray, sights: Sequence[Sight | None], noise: torch.Generator | None = None
+    actor: Actor,
+    observations: np.ndarray,
+    sights: Sequence[Sight | None],
+    noise: torch.Generator | None,
+    instructions: Sequence[str],
 ) -> np.ndarray:
-    """Actions [B, action] float32 for observations [B, observation] and what is seen of their worlds.
+    """Actions [B, action] float32 for observations [B, observation], what is seen of their worlds, and what is to be
+    done in each.
 
     Sampled with `noise`, or the most likely ones without it.
     """
     numbers = torch.from_numpy(observations)
     if isinstance(actor, SquashedGaussianActor):
         return actor.act(numbers, noise).numpy()
-    stacked = torch.from_numpy(np.stack([sight.stacked() for sight in sights]))
-    return actor.act(stacked, numbers[:, : actor.state_size], noise).numpy()
+    if isinstance(actor, PixelActor):
+        stacked = torch.from_numpy(np.stack([sight.stacked() for sight in sights]))
+        return actor.act(stacked, numbers[:, : actor.state_size], noise).numpy()
+    return actor.act(numbers, instructions, noise).numpy()

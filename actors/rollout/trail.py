@@ -19,6 +19,8 @@ class Trail:
         self._draws_again = world.spec.draws_again
         self._first_step = 0
         self._observations = [world.reset(seed)]
+        self.instruction = world.instruction()
+        """What is to be done in this episode."""
         self._frame_states = [world.frame_state()]
         self._frames: list[np.ndarray] = []
         self._pixels: list[np.ndarray] = []
@@ -72,6 +74,7 @@ class Trail:
             scene=self._world.scene(),
             pixels=np.stack(self._pixels) if self._pixels else None,
             frames=None if self._draws_again else encode(frames),
+            instruction=self.instruction if self._world.spec.says_instruction else "",
         )
         self._first_step += len(self)
         self._observations, self._frame_states = self._observations[-1:], self._frame_states[-1:]

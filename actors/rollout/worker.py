@@ -221,10 +221,10 @@ class RolloutWorker:
 
     def _actions(self, actor: Actor | None) -> np.ndarray:
         if actor is None:
-            shape = len(self._worlds), self.spec().action_size
-            return self._uniform.uniform(-1.0, 1.0, shape).astype(np.float32)
+            return self.spec().random_actions(self._uniform, len(self._worlds)).astype(np.float32)
         observations = np.stack([trail.observation for trail in self._trails])
-        return act(actor, observations, [trail.sight for trail in self._trails], self._noise)
+        sights, instructions = zip(*((trail.sight, trail.instruction) for trail in self._trails), strict=True)
+        return act(actor, observations, sights, self._noise, instructions)
 
     def _evaluation_world(self, task: TaskSettings) -> World:
         if self._evaluation is not None and self._evaluation[0] != task:

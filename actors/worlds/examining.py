@@ -150,7 +150,7 @@ def _play(world: World, watch: _Watch, seed: int) -> Played:
     start_digest = digest.hexdigest()
     successes, changed, env_return, terminated, truncated = [], [], 0.0, False, False
     while not (terminated or truncated) and len(successes) < MOST_AGENT_STEPS:
-        action = rng.uniform(-1.0, 1.0, spec.action_size)
+        action = spec.random_actions(rng)
         step = watch.step(action)
         frames.append(watch.frame())
         digest.update(step.observation.tobytes() + np.float64(step.env_reward).tobytes() + frames[-1].tobytes())

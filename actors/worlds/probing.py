@@ -29,7 +29,7 @@ def probe(task: TaskSettings) -> WorldSpec:
         rng = np.random.default_rng(SEED)
         observations, frames, ended = [world.reset(SEED)], [world.frame()], False
         while not ended:
-            step = world.step(rng.uniform(-1.0, 1.0, spec.action_size))
+            step = world.step(spec.random_actions(rng))
             observations.append(step.observation)
             if len(frames) <= DRAWN_STEPS:
                 frames.append(world.frame())

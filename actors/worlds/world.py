@@ -19,7 +19,7 @@ class WorldSpec:
     observation_size: int
     """Numbers that a policy may see; 0 if it gives pictures only."""
     action_size: int
-    """Numbers of an action, each in [-1, 1]."""
+    """Numbers of an action, each in [-1, 1]; one where an action is a choice."""
     longest_agent_steps: int
     """Agent steps of the longest episode."""
     fixed_length: bool
@@ -35,6 +35,21 @@ class WorldSpec:
     """Upper bounds; empty if they are 1."""
     moves_when_drawn: bool = False
     """Taking a frame may change what happens next, so that an evaluation takes frames too."""
+    num_actions: int = 0
+    """Choices, where an action is one of so many: then it is its number, in one entry; 0 where actions are numbers."""
+    grid_shape: tuple[int, int, int] | None = None
+    """Height, width and planes, where the observation is a grid of categories, flattened row by row; None where it is
+    plain numbers."""
+    num_categories: int = 0
+    """Of each cell and plane of a grid; 0 without one."""
+    says_instruction: bool = False
+    """Every episode has an instruction of its own; else all have the task's."""
+
+    def random_actions(self, rng: np.random.Generator, *shape: int) -> np.ndarray:
+        """Uniformly random actions, [*shape, action]: float64 in [-1, 1], or int64 numbers of actions."""
+        if self.num_actions:
+            return rng.integers(self.num_actions, size=(*shape, self.action_size))
+        return rng.uniform(-1.0, 1.0, (*shape, self.action_size))
 
 
 class WorldStep(NamedTuple):
@@ -62,7 +77,14 @@ class World(Protocol):
         ...
 
     def step(self, action: np.ndarray) -> WorldStep:
-        """Apply an action [action] `action_repeat` times; what lies outside [-1, 1] is clipped."""
+        """Apply an action [action] `action_repeat` times; what lies outside [-1, 1] is clipped.
+
+        Where actions are choices it holds the number of one.
+        """
+        ...
+
+    def instruction(self) -> str:
+        """What is to be done in the episode under way; asked after a reset. The task's, where all have that."""
         ...
 
     def solved_at_start(self) -> bool | None:

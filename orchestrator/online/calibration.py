@@ -169,7 +169,7 @@ def _updates(policy: RatedSAC, world: WorldSpec) -> float:
             episode_id="calibration",
             first_step=0,
             observations=rng.normal(size=(rows + 1, world.observation_size)).astype(np.float32),
-            actions=rng.uniform(-1.0, 1.0, (rows, world.action_size)).astype(np.float32),
+            actions=world.random_actions(rng, rows).astype(np.float32),
             env_rewards=np.zeros(rows, dtype=np.float32),
             successes=np.zeros(rows, dtype=bool),
             terminated=False,

@@ -1,6 +1,7 @@
 """From a rendered segment to the question that a rater is asked about it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from actors.rating.backend import Needs
 from actors.worlds.settings import TaskSettings
@@ -25,7 +26,11 @@ class QuestionMaker:
         must: no reward is made of those."""
         return Needs(answer_labels(self._scale), num_pictures=1 if self._layout == "joined" else num_frames)
 
-    def question(self, frames: Sequence[bytes], env_step: int, success: bool | None) -> Question:
-        """The question about a segment whose frames are these PNG files, in time order."""
-        request = rating_request(frames, self._task, self._scale, self._mode, self._layout)
+    def question(self, frames: Sequence[bytes], env_step: int, success: bool | None, instruction: str = "") -> Question:
+        """The question about a segment whose frames are these PNG files, in time order.
+
+        `instruction` is of the segment's episode, where that has one of its own.
+        """
+        task = replace(self._task, instruction=instruction) if instruction else self._task
+        request = rating_request(frames, task, self._scale, self._mode, self._layout)
         return Question(request, tuple(frames), env_step, success)

@@ -1,6 +1,7 @@
 """Feedback sessions: which segments are rated, what came back, and what the reward model may learn from it."""
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,8 @@ class OpenSession:
     questions: list[Question]
     observations: np.ndarray
     """[N, F, observation] float32: what a state reward model sees of each segment."""
+    instructions: list[str]
+    """Of each segment's episode; empty where that has none of its own."""
     answers: "Future[SessionAnswers]"
     round: int
     """Round in which it was opened."""
@@ -46,9 +49,17 @@ class Labels:
     """[N] int64 in [0, num_ratings)."""
     observations: np.ndarray
     """[N, F, observation] float32."""
+    instructions: list[str]
+    """Of each one's episode; empty where that has none of its own."""
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def only(self, kept: Sequence[int]) -> "Labels":
+        """Those at these places."""
+        keys, instructions = ([column[index] for index in kept] for column in (self.keys, self.instructions))
+        places = np.array(kept, dtype=np.int64)
+        return Labels(keys, self.ratings[places], self.observations[places], instructions)
 
 
 @dataclass
@@ -81,12 +92,14 @@ class FeedbackSessions:
         segments = select_segments(episodes, num_segments, settings, self._since_index, self.rng)
         self._since_index = replay.next_index
         frames = self.frames.pngs(replay, [segment.indices for segment in segments])
+        instructions = [replay.instructions(segment.indices[-1:])[0] for segment in segments]
         questions = [
-            self._maker.question(pngs, env_steps, self._success(replay, segment))
-            for segment, pngs in zip(segments, frames, strict=True)
+            self._maker.question(pngs, env_steps, self._success(replay, segment), instruction)
+            for segment, pngs, instruction in zip(segments, frames, instructions, strict=True)
         ]
         observations = np.stack([replay.next_observations(segment.indices) for segment in segments])
-        return OpenSession(segments, questions, observations, self.service.ask(questions, report), round_)
+        answers = self.service.ask(questions, report)
+        return OpenSession(segments, questions, observations, instructions, answers, round_)
 
     def _success(self, replay: ColumnarReplay, segment: Segment) -> bool | None:
         return bool(replay.successes(segment.indices)[-1]) if self.experiment.task.knows_success else None
@@ -104,7 +117,12 @@ class FeedbackSessions:
             raise
         answered = [index for index, outcome in enumerate(answers.outcomes) if isinstance(outcome, Rating)]
         ratings = np.array([answers.outcomes[index].rating for index in answered], dtype=np.int64)
-        new = Labels([answers.outcomes[index].key for index in answered], ratings, session.observations[answered])
+        new = Labels(
+            [answers.outcomes[index].key for index in answered],
+            ratings,
+            session.observations[answered],
+            [session.instructions[index] for index in answered],
+        )
         self.labels = _joined(self.labels, new)
         return new, answers
 
@@ -151,7 +169,7 @@ class FeedbackSessions:
     def first_inputs(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """`inputs` of the run's first `number` labels, and their ratings [number]."""
         labels = self.labels
-        first = Labels(labels.keys[:number], labels.ratings[:number], labels.observations[:number])
+        first = labels.only(range(min(number, len(labels))))
         return self.inputs(first), first.ratings
 
     def drop_lost(self) -> None:
@@ -169,8 +187,7 @@ class FeedbackSessions:
                 "%d of %d ratings have lost their frames in the damaged store %s; the run goes on without them",
                 len(self.labels) - len(kept), len(self.labels), self.store.folder,
             )  # fmt: skip
-            keys = [self.labels.keys[index] for index in kept]
-            self.labels = Labels(keys, self.labels.ratings[kept], self.labels.observations[kept])
+            self.labels = self.labels.only(kept)
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs; the frames stay in the store."""
@@ -180,6 +197,7 @@ class FeedbackSessions:
             "rng": self.rng.bit_generator.state,
             "keys": self.labels.keys,
             "ratings": self.labels.ratings.tolist(),
+            "instructions": self.labels.instructions,
         }
 
     def set_state(self, state: dict[str, Any], observations: np.ndarray) -> None:
@@ -187,7 +205,10 @@ class FeedbackSessions:
         self.schedule.set_state(state["schedule"])
         self._since_index = state["since_index"]
         self.rng.bit_generator.state = state["rng"]
-        self.labels = Labels(list(state["keys"]), np.array(state["ratings"], dtype=np.int64), observations)
+        keys = list(state["keys"])
+        # Older states have none: then all episodes had their task's.
+        instructions = list(state.get("instructions", [""] * len(keys)))
+        self.labels = Labels(keys, np.array(state["ratings"], dtype=np.int64), observations, instructions)
 
 
 def _failing_message(answers: SessionAnswers, tolerated: float) -> str:
@@ -201,7 +222,7 @@ def _failing_message(answers: SessionAnswers, tolerated: float) -> str:
 
 
 def _no_labels() -> Labels:
-    return Labels([], np.zeros(0, dtype=np.int64), np.zeros((0, 1, 0), dtype=np.float32))
+    return Labels([], np.zeros(0, dtype=np.int64), np.zeros((0, 1, 0), dtype=np.float32), [])
 
 
 def _joined(old: Labels, new: Labels) -> Labels:
@@ -211,4 +232,5 @@ def _joined(old: Labels, new: Labels) -> Labels:
         old.keys + new.keys,
         np.concatenate([old.ratings, new.ratings]),
         np.concatenate([old.observations, new.observations]),
+        old.instructions + new.instructions,
     )

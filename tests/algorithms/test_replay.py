@@ -1,6 +1,7 @@
 """The replay: what it keeps, what it forgets, what it gives back."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -228,6 +229,26 @@ def test_a_stored_replay_goes_on_as_if_never_stopped():
     np.testing.assert_array_equal(frame_states[:, 0], [103, 104, 105, 106])
     with pytest.raises(ValueError, match="next step to come is 6"):
         restored.add(make_chunk("b", first_step=3, scene=2.0), np.zeros(3), version=2)
+
+
+def test_instructions_are_kept_by_episode_and_stored():
+    replay = ColumnarReplay(7, 2, 1)
+    for name, first_step, said in (("a", 0, "go to the ball"), ("b", 0, ""), ("a", 3, "go to the ball")):
+        chunk = replace(make_chunk(name, first_step=first_step), instruction=said)
+        replay.add(chunk, np.zeros(3), version=1)
+    restored, older = ColumnarReplay(7, 2, 1), ColumnarReplay(7, 2, 1)
+    restored.set_state(stored_and_loaded(replay))
+    for either in (replay, restored):
+        assert either.instructions(np.array([8, 3, 2])) == ["go to the ball", "", "go to the ball"]
+        assert either.instructions(np.arange(0)) == []
+    assert replay.nbytes - filled().nbytes >= len("go to the ball")
+    with pytest.raises(ValueError, match="the replay holds 2 to 8"):
+        replay.instructions(np.array([1]))
+    # As written before there were any.
+    state = stored_and_loaded(replay)
+    del state["episode.instruction"]
+    older.set_state(state)
+    assert older.instructions(older.indices) == [""] * 7
 
 
 def test_an_empty_replay_can_be_stored():

@@ -90,6 +90,10 @@ class GymnasiumWorld:
                 break
         return WorldStep(self._observations.vector(self._raw), env_reward, success, bool(terminated), truncated)
 
+    def instruction(self) -> str:
+        """The task's."""
+        return self._task.instruction
+
     def solved_at_start(self) -> bool | None:
         """By the key, where the reset tells it; else by the rule that environments with goals have."""
         if not isinstance(self._task.success, SuccessKey):

@@ -78,6 +78,10 @@ class TaskEnvironment:
         truncated = self._env_steps >= self.task.episode_env_steps
         return WorldStep(observation.astype(np.float32), env_reward, success, False, truncated)
 
+    def instruction(self) -> str:
+        """The task's."""
+        return self.task.instruction
+
     def solved_at_start(self) -> bool | None:
         """Whether the first observation shows the thing done, of tasks where that is known."""
         return bool(is_done(self.task.env_id, self._first[None])[0]) if can_tell_done(self.task.env_id) else None

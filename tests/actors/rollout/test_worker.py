@@ -197,6 +197,9 @@ class ScriptedEnv:
         last = len(self.actions) == len(self.successes)
         return WorldStep(np.zeros(39, dtype=np.float32), 1.0, self.successes[now], False, last)
 
+    def instruction(self):
+        return self.task.instruction
+
     def solved_at_start(self):
         return False
 
