@@ -265,7 +265,7 @@ def test_actors_do_not_know_one_another(actor):
         ("vllm", ["actors.rating"]),
         ("metaworld", ["actors.worlds.metaworld"]),
         ("mujoco", ["actors.worlds"]),
-        ("minigrid", ["actors.babyai"]),
+        ("minigrid", ["actors.babyai", "actors.worlds.gymnasium.grids"]),
         ("ai2thor", ["actors.thor"]),
         ("mlflow", ["orchestrator.runs.tracking"]),
         # The codec uses its Zstandard, no tables.

@@ -2,7 +2,7 @@
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Text
 
 GOAL = 0.5
 
@@ -79,7 +79,7 @@ class Nested(Line):
 class Choices(Line):
     def __init__(self, render_mode=None):
         super().__init__(render_mode)
-        self.action_space = Discrete(4)
+        self.action_space = MultiDiscrete([4, 2])
 
 
 class Endless(Line):
@@ -180,3 +180,47 @@ class Speck(Line):
 def number(**kwargs):
     """A factory that makes no environment."""
     return 5
+
+
+class Errands(gymnasium.Env):
+    """A token on a strip of cells; each episode says to which end it should go. Its choices begin at 1."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    cells = 5
+
+    def __init__(self, render_mode=None, says="observation", high=2, beside=None):
+        self.render_mode, self.says, self.beside = render_mode, says, beside
+        self.action_space = Discrete(3, start=1)
+        space = {"grid": Box(0, high, (1, self.cells, 2), np.uint8), "way": Discrete(2)}
+        if says == "observation":
+            space["errand"] = Text(40)
+        if beside is not None:
+            space["beside"] = beside
+        self.observation_space = Dict(space)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.way = int(self.np_random.integers(1, self.cells - 1)), 0
+        self.goal = int(self.np_random.integers(2)) * (self.cells - 1)
+        return self.seen(), {"errand": self.errand()} if self.says == "info" else {}
+
+    def errand(self):
+        return "" if self.says == "nothing" else f"go  to the {'right' if self.goal else 'left'}\nend"
+
+    def step(self, action):
+        assert isinstance(action, np.int64) and self.action_space.contains(action)
+        self.place = int(np.clip(self.place + (0, -1, 0, 1)[action], 0, self.cells - 1))
+        self.way = int(action == 3)
+        there = self.place == self.goal
+        return self.seen(), float(there), there, False, {}
+
+    def seen(self):
+        grid = np.zeros((1, self.cells, 2), np.uint8)
+        grid[0, self.place, 0], grid[0, :, 1] = 1, 2
+        entries = {"grid": grid, "way": self.way, "errand": self.errand(), "beside": np.zeros(2, np.float32)}
+        return {name: entries[name] for name in self.observation_space.spaces}
+
+    def render(self):
+        picture = np.full((8, 8 * self.cells, 3), 60, np.uint8)
+        picture[:, 8 * self.place : 8 * self.place + 8] = 255
+        return picture

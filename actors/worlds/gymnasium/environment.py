@@ -7,11 +7,13 @@ import numpy as np
 
 from actors.worlds.family import PictureFacts
 from actors.worlds.gymnasium import viewers
+from actors.worlds.gymnasium.grids import observations_of
+from actors.worlds.gymnasium.instructions import Instructions
 from actors.worlds.gymnasium.making import make_env, time_limit, told
 from actors.worlds.gymnasium.pictures import fitted
 from actors.worlds.gymnasium.redrawing import CAMERA_SEED, DrawnState, pictures_each, take_picture
 from actors.worlds.gymnasium.settings import GymnasiumTask, SuccessKey
-from actors.worlds.gymnasium.spaces import Actions, Observations
+from actors.worlds.gymnasium.spaces import Actions
 from actors.worlds.world import WorldError, WorldSpec, WorldStep
 from algorithms.episodes import Scene
 
@@ -33,7 +35,9 @@ class GymnasiumWorld:
         self._env = make_env(task)
         self._closed = False
         self._limit = time_limit(task, self._env)
-        self._observations = Observations(self._env.observation_space, task.observation_keys, task.source)
+        self._observations = observations_of(task, self._env)
+        self._instructions = Instructions(task, self._env.observation_space)
+        self._instruction = task.instruction
         self._actions = Actions(self._env.action_space, task.source)
         self._env_steps = 0
         self._raw: Any = None
@@ -49,6 +53,10 @@ class GymnasiumWorld:
             fixed_length=False,
             draws_again=bool(self._pictures_each),
             knows_success=task.knows_success,
+            num_actions=self._actions.num_actions,
+            grid_shape=self._observations.grid_shape,
+            num_categories=self._observations.num_categories,
+            says_instruction=self._instructions.of_episodes,
             action_low=self._actions.low,
             action_high=self._actions.high,
             # What draws again draws in an environment of its own.
@@ -67,6 +75,7 @@ class GymnasiumWorld:
         with told(f"{self._task.source}: reset()"):
             self._raw, self._info = self._env.reset(seed=seed)
         self._env_steps = 0
+        self._instruction = self._instructions.read(self._raw, self._info)
         if self.spec.draws_again:
             self._drawn = self._drawn or DrawnState(self._env)
             self._start = self._drawn.scene()
@@ -77,7 +86,7 @@ class GymnasiumWorld:
         env_reward, success = 0.0, False
         for _ in range(self._task.action_repeat):
             with told(f"{self._task.source}: step()"):
-                self._raw, reward, terminated, truncated, self._info = self._env.step(self._actions.scaled(action))
+                self._raw, reward, terminated, truncated, self._info = self._env.step(self._actions.own(action))
                 reward = float(reward)
             self._keys_seen.update(self._info)
             self._env_steps += 1
@@ -91,8 +100,8 @@ class GymnasiumWorld:
         return WorldStep(self._observations.vector(self._raw), env_reward, success, bool(terminated), truncated)
 
     def instruction(self) -> str:
-        """The task's."""
-        return self._task.instruction
+        """What the latest reset said, or the task's."""
+        return self._instruction
 
     def solved_at_start(self) -> bool | None:
         """By the key, where the reset tells it; else by the rule that environments with goals have."""

@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 
 from actors.worlds import opengl
+from actors.worlds.gymnasium.grids import minigrid_limit
 from actors.worlds.gymnasium.settings import GymnasiumTask
 from actors.worlds.gymnasium.viewers import renderers_of
 from actors.worlds.world import WorldError
@@ -43,7 +44,7 @@ def make_env(task: GymnasiumTask) -> gymnasium.Env:
 
 def time_limit(task: GymnasiumTask, env: gymnasium.Env) -> int:
     """Environment steps after which an episode ends at the latest. Raises WorldError if there is no such limit."""
-    own = _own_limit(env)
+    own = _own_limit(env) or minigrid_limit(env)
     limits = [limit for limit in (task.episode_env_steps, own) if limit]
     if not limits:
         raise WorldError(

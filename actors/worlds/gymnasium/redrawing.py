@@ -9,7 +9,7 @@ and lets the camera see its first picture after one and the same reset.
 import functools
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium
@@ -185,7 +185,7 @@ def _tried(text: str) -> int:
 
 def _same(task: GymnasiumTask, env: gymnasium.Env, drawer: StateDrawer, number: int) -> bool:
     rng = np.random.default_rng(CAMERA_SEED)
-    low, high = env.action_space.low, env.action_space.high
+    actions = _few_actions(env, rng)
     seen = []
     with told(f"{task.source}: reset() and step()"):
         for seed in _TEST_SEEDS:
@@ -198,8 +198,18 @@ def _same(task: GymnasiumTask, env: gymnasium.Env, drawer: StateDrawer, number: 
                     for _ in range(number):
                         picture = take_picture(env, task.source)
                     seen.append((*kept, fitted(picture, task.image_px)))
-                env.step(rng.uniform(np.maximum(low, -1.0), np.minimum(high, 1.0)).astype(env.action_space.dtype))
+                env.step(next(actions))
     return all(np.array_equal(drawer.render(scene, state[None])[0], shown) for scene, state, shown in reversed(seen))
+
+
+def _few_actions(env: gymnasium.Env, rng: np.random.Generator) -> Iterator[Any]:
+    """Random actions without end, small ones where they are numbers."""
+    space = env.action_space
+    while True:
+        if isinstance(space, gymnasium.spaces.Discrete):
+            yield space.start + rng.integers(space.n)
+        else:
+            yield rng.uniform(np.maximum(space.low, -1.0), np.minimum(space.high, 1.0)).astype(space.dtype)
 
 
 def _draws_over(task: GymnasiumTask, env: gymnasium.Env) -> bool:

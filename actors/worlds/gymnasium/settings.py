@@ -50,6 +50,14 @@ class GymnasiumTask(TaskSettings):
     """Entries of a Dict observation that the policy sees, in this order. Absent: all that are numbers, in the space's
     own order."""
 
+    instruction_key: Annotated[str, Field(min_length=1)] | Literal[False] | None = None
+    """What says each episode's own instruction: a text among the entries of a Dict observation, or else an entry of the
+    reset's `info`. Absent: the text `mission`, as MiniGrid and BabyAI have it, where the observations have one. Without
+    it, or with false, all episodes have `instruction`."""
+    grid_key: str | None = None
+    """Entry of a Dict observation that is a grid of categories, whole numbers [height, width, planes], and no picture.
+    MiniGrid's `image` is known as one. Choices beside it, such as a direction, become planes of it."""
+
     @model_validator(mode="after")
     def _one_environment(self) -> Self:
         if (self.env_id is None) == (self.factory is None):

@@ -78,7 +78,7 @@ def test_actions_reach_both_bounds_of_the_space():
 def test_bounds_of_one_leave_actions_as_they_are():
     world = make_world(env_id="HalfCheetah-v5", episode_env_steps=5, image_px=64, draw_again=False)
     action = np.random.default_rng(0).uniform(-1.0, 1.0, 6).astype(np.float32)
-    np.testing.assert_array_equal(world._actions.scaled(action), action)
+    np.testing.assert_array_equal(world._actions.own(action), action)
     world.close()
 
 
@@ -206,7 +206,7 @@ def test_a_free_camera_does_not_remember_the_first_episode():
         ("NanReward", "the reward nan"),
         ("Wide", r"is float32 \[3\], and its space says \[1\]"),
         ("Nested", "observation 'arm' holds others within it.*observation_keys"),
-        ("Choices", r"the action space Discrete\(4\) is one of choices; a policy acts by numbers in a Box"),
+        ("Choices", r"the action space MultiDiscrete\(\[4 2\]\) is one of several choices at once; a policy acts by"),
         ("Endless", "has no finite bounds"),
         ("Broken", r"step\(\) failed: ZeroDivisionError: the motor is off \(in .*toy_envs.py, line \d+\)"),
     ],
