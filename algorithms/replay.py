@@ -203,6 +203,21 @@ class ColumnarReplay:
         """[N] float32: the simulator's own rewards, for evaluation and figures only."""
         return self._columns["env_reward"][self._slots(indices)]
 
+    def returns(self, indices: np.ndarray) -> np.ndarray:
+        """[N] float32: sums of the simulator's own rewards in each step's episode, up to it, for audits only.
+
+        NaN where the replay no longer holds the episode from its beginning.
+        """
+        numbers = self._columns["episode"][self._slots(indices)]
+        found = np.zeros(len(indices), dtype=np.float32)
+        for number in np.unique(numbers):
+            episode, of_episode = self._episodes[int(number)], numbers == number
+            held = self._held_indices(episode)
+            sums = np.cumsum(self.env_rewards(held), dtype=np.float64)
+            whole = len(held) == episode.next_step
+            found[of_episode] = sums[np.searchsorted(held, indices[of_episode])] if whole else np.nan
+        return found
+
     def successes(self, indices: np.ndarray) -> np.ndarray:
         """[N] bool: the simulator's success flags, for audits only."""
         return self._columns["success"][self._slots(indices)]

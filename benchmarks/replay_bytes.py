@@ -23,9 +23,9 @@ import numpy as np
 from actors.rollout.settings import RolloutSettings
 from actors.rollout.worker import RolloutWorker
 from actors.worlds.gymnasium import viewers
-from actors.worlds.gymnasium.pictures import checked, fitted
 from actors.worlds.gymnasium.settings import GymnasiumTask
 from actors.worlds.metaworld.settings import MetaWorldTask
+from actors.worlds.pictures import checked, fitted
 from actors.worlds.settings import TaskSettings
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.frame_codec import encode

@@ -18,10 +18,10 @@ ACTORS = {
     "reward": (),
     "rollout": ("worlds",),
     "thor": (),
-    "worlds": (),
+    "worlds": ("babyai",),
 }
 """Folders of `actors/`, and which others each may know: a pocket rater is made for the server that will load and ask
-it; and a rollout worker acts in worlds."""
+it; a rollout worker acts in worlds; and some of these are made of simulators that have folders of their own."""
 
 GROUND = ("settings", "storage", "screen", "errors")
 BELOW_RUNS = ("ratings", "data", "pocket", "cluster", *GROUND)

@@ -8,8 +8,8 @@ import numpy as np
 
 from actors.babyai.distance import UNREACHABLE, DistanceTable, distance
 from actors.babyai.level import THEN, ChainLevel
-from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, SPLITS, BabyAISettings, Split
-from actors.babyai.view import egocentric, egocentric_shape
+from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, SPLITS, BabyAISettings, Split, SubtaskKind, egocentric_shape
+from actors.babyai.view import egocentric
 
 _AGENT_START = 1
 """Sets the random stream of randomised starts apart from that of levels."""
@@ -22,10 +22,14 @@ class ChainTask:
     split: Split
     index: int
     chain_length: int
+    chain: tuple[SubtaskKind, ...] = ()
+    """The kind of each sub-task, in order; empty if they are drawn."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.chain_length <= MAX_CHAIN:
             raise ValueError(f"chain_length {self.chain_length}: must be 1 to {MAX_CHAIN}")
+        if self.chain and len(self.chain) != self.chain_length:
+            raise ValueError(f"chain_length {self.chain_length}: {len(self.chain)} kinds of sub-tasks are given")
 
     @property
     def name(self) -> str:
@@ -99,7 +103,7 @@ class ChainEnvironment(gymnasium.Env):
         if task is None:
             index = seed if seed is not None else int(self.np_random.integers(2**31))
             task = ChainTask("train", index, 1 + index % MAX_CHAIN)
-        self._level = ChainLevel(self._settings, task.chain_length, task.split)
+        self._level = ChainLevel(self._settings, task.chain_length, task.split, task.chain)
         self._level.np_random = self._generator(task)
         self._level.reset_level()
         start_seed = options.get("start_seed")

@@ -15,7 +15,7 @@ from minigrid.envs.babyai.core.verifier import (
 )
 from minigrid.minigrid_env import MiniGridEnv
 
-from actors.babyai.settings import COLOURS, OBJECTS, BabyAISettings, Split
+from actors.babyai.settings import COLOURS, OBJECTS, BabyAISettings, Split, SubtaskKind
 
 MAX_LAYOUTS = 1_000
 MAX_DRAWS = 100
@@ -32,10 +32,15 @@ class ChainLevel(RoomGridLevel):
     begins, which nobody knows when the chain is worded.
     """
 
-    def __init__(self, settings: BabyAISettings, chain_length: int, split: Split) -> None:
+    def __init__(
+        self, settings: BabyAISettings, chain_length: int, split: Split, kinds: tuple[SubtaskKind, ...] = ()
+    ) -> None:
+        """`kinds` are those of the chain's sub-tasks, in order, in place of drawn ones; what is put next to something
+        is then what was picked up before, if anything was."""
         self._settings = settings
         self._chain_length = chain_length
         self._split = split
+        self._kinds = kinds
         self._blind = False
         self.chain: list[ActionInstr] = []
         # No limit of BabyAI's own: whoever runs an episode limits it.
@@ -168,7 +173,7 @@ class ChainLevel(RoomGridLevel):
         chain: list[ActionInstr] = []
         said: set[str] = set()
         for _ in range(MAX_DRAWS):
-            instr = self._draw_subtask()
+            instr = self._draw_subtask(chain)
             text = instr.surface(self)
             if text in said:
                 continue
@@ -180,8 +185,8 @@ class ChainLevel(RoomGridLevel):
                 return chain
         raise RejectSampling("too few different sub-tasks")
 
-    def _draw_subtask(self) -> ActionInstr:
-        kind = self._rand_elem(self._settings.subtasks)
+    def _draw_subtask(self, before: list[ActionInstr]) -> ActionInstr:
+        kind = self._kinds[len(before)] if self._kinds else self._rand_elem(self._settings.subtasks)
         if kind == "open":
             instr: ActionInstr = OpenInstr(self._draw_object(("door",)))
         elif kind == "pickup":
@@ -189,7 +194,9 @@ class ChainLevel(RoomGridLevel):
         elif kind == "goto":
             instr = GoToInstr(self._draw_object((*OBJECTS, *self._doors())))
         else:
-            instr = PutNextInstr(self._draw_object(OBJECTS), self._draw_object((*OBJECTS, *self._doors())))
+            picked_up = [instr.desc for instr in before if isinstance(instr, PickupInstr)] if self._kinds else []
+            moved = ObjDesc(picked_up[-1].type, picked_up[-1].color) if picked_up else self._draw_object(OBJECTS)
+            instr = PutNextInstr(moved, self._draw_object((*OBJECTS, *self._doors())))
         self.validate_instrs(instr)
         return instr
 

@@ -21,6 +21,12 @@ colour that does not occur in `train`."""
 SPLITS: tuple[Split, ...] = ("train", "held_out", "held_out_pairs")
 
 
+def egocentric_shape(symbolic_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Shape of an egocentric observation: a square with a cell in the middle."""
+    side = max(symbolic_shape[:2]) | 1
+    return side, side, 3
+
+
 class DetourSettings(Settings):
     """Demonstrators that first go to something else: completed, not necessarily optimal, as RG-VLM's data is."""
 

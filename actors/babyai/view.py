@@ -4,16 +4,11 @@ import numpy as np
 from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 
 from actors.babyai.level import CARRIED_CELL
+from actors.babyai.settings import egocentric_shape
 
 _AGENT = OBJECT_TO_IDX["agent"]
 _WALL = (OBJECT_TO_IDX["wall"], COLOR_TO_IDX["grey"], 0)
 _EMPTY = (OBJECT_TO_IDX["empty"], 0, 0)
-
-
-def egocentric_shape(symbolic_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Shape of an egocentric observation: a square with a cell in the middle."""
-    side = max(symbolic_shape[:2]) | 1
-    return side, side, 3
 
 
 def egocentric(symbolic: np.ndarray) -> np.ndarray:

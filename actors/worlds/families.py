@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from actors.worlds.babyai.family import BabyAIFamily
+from actors.worlds.babyai.settings import BabyAITask
 from actors.worlds.family import Family
 from actors.worlds.gymnasium.family import GymnasiumFamily
 from actors.worlds.gymnasium.settings import GymnasiumTask
@@ -11,7 +13,7 @@ from actors.worlds.metaworld.family import MetaWorldFamily
 from actors.worlds.metaworld.settings import MetaWorldTask
 from actors.worlds.settings import TaskSettings
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (MetaWorldFamily(), GymnasiumFamily())}
+FAMILIES: dict[str, Family] = {family.name: family for family in (MetaWorldFamily(), GymnasiumFamily(), BabyAIFamily())}
 """By name; a task that names none is of the first."""
 
 
@@ -25,7 +27,7 @@ def _named(given: Any) -> Any:
 
 
 AnyTask = Annotated[
-    Annotated[MetaWorldTask | GymnasiumTask, Field(discriminator="world")],
+    Annotated[MetaWorldTask | GymnasiumTask | BabyAITask, Field(discriminator="world")],
     BeforeValidator(_named),
 ]
 """The field `task` of an experiment."""

@@ -29,6 +29,9 @@ class Family:
     uses_opengl: ClassVar[bool] = False
     """Whether frames are drawn with OpenGL, whatever the task."""
 
+    tried_first: ClassVar[bool] = False
+    """Whether a world has to be tried before a run although its settings tell what it is like."""
+
     def known_spec(self, task: Any) -> WorldSpec | None:
         """What its settings alone tell of a world; None if a world has to be made for that."""
         return None
@@ -48,10 +51,12 @@ class Family:
         """What is known of a world's pictures; by default nothing."""
         return PictureFacts()
 
-    def progress(self, task: Any, observations: np.ndarray) -> np.ndarray | None:
-        """True progress, float32 [N] in [0, 1], of observations [N, observation]; None where it is not known."""
+    def progress(self, task: Any, observations: np.ndarray, returns: np.ndarray) -> np.ndarray | None:
+        """True progress, float32 [N] in [0, 1], of observations [N, observation] and what their episodes had been paid
+        by the world's own rewards when they were seen, [N]; NaN where that is not known; None where it never is."""
         return None
 
-    def levels(self, task: Any, observations: np.ndarray, num_ratings: int) -> np.ndarray | None:
-        """The level, int64 [N] in [0, num_ratings), that observations truly deserve; None where it is not known."""
+    def levels(self, task: Any, observations: np.ndarray, returns: np.ndarray, num_ratings: int) -> np.ndarray | None:
+        """The level, int64 [N] in [0, num_ratings), that these truly deserve, and -1 for those of which it is not
+        known; None where it never is."""
         return None

@@ -413,11 +413,12 @@ class OnlineLoop:
         task, replay = self.experiment.task, self.policy.replay
         if self.progress.reward_version:
             indices = replay.indices[:: max(1, len(replay) // AUDITED_STEPS)]
-            progress = family_of(task).progress(task, replay.next_observations(indices))
+            progress = family_of(task).progress(task, replay.next_observations(indices), replay.returns(indices))
             if progress is None:
                 return
-            env_steps = (indices + 1) * task.action_repeat
-            self.folder.save_progress_audit(env_steps, replay.learned_rewards(indices), progress)
+            known = np.isfinite(progress)
+            env_steps = (indices[known] + 1) * task.action_repeat
+            self.folder.save_progress_audit(env_steps, replay.learned_rewards(indices[known]), progress[known])
 
 
 def _picture_features(experiment: OnlineExperiment) -> PictureFeatures | None:

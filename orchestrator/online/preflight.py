@@ -106,7 +106,7 @@ def check_worlds(experiments: Sequence[OnlineExperiment]) -> None:
         family, key = family_of(task), task.model_dump_json()
         if family.uses_opengl:
             check_opengl()
-        if family.known_spec(task) is not None:
+        if family.known_spec(task) is not None and not family.tried_first:
             continue
         if key not in tried:
             try:

@@ -35,6 +35,8 @@ class OpenSession:
     """[N, F, observation] float32: what a state reward model sees of each segment."""
     instructions: list[str]
     """Of each segment's episode; empty where that has none of its own."""
+    env_returns: np.ndarray
+    """[N] float32: what each segment's episode had been paid by the world itself at the segment's end, for audits."""
     answers: "Future[SessionAnswers]"
     round: int
     """Round in which it was opened."""
@@ -99,7 +101,8 @@ class FeedbackSessions:
         ]
         observations = np.stack([replay.next_observations(segment.indices) for segment in segments])
         answers = self.service.ask(questions, report)
-        return OpenSession(segments, questions, observations, instructions, answers, round_)
+        returns = replay.returns(np.array([segment.indices[-1] for segment in segments]))
+        return OpenSession(segments, questions, observations, instructions, returns, answers, round_)
 
     def _success(self, replay: ColumnarReplay, segment: Segment) -> bool | None:
         return bool(replay.successes(segment.indices)[-1]) if self.experiment.task.knows_success else None
@@ -138,22 +141,22 @@ class FeedbackSessions:
     def audit(self, session: OpenSession, answers: SessionAnswers) -> dict[str, float]:
         """How far ratings agree with the simulator: with its success flag, and with the task's true stages."""
         pairs = [
-            (outcome.rating, question.success, observations[-1])
-            for question, outcome, observations in zip(
-                session.questions, answers.outcomes, session.observations, strict=True
+            (outcome.rating, question.success, observations[-1], env_return)
+            for question, outcome, observations, env_return in zip(
+                session.questions, answers.outcomes, session.observations, session.env_returns, strict=True
             )
             if isinstance(outcome, Rating)
         ]
-        ratings = np.array([rating for rating, _, _ in pairs])
+        ratings, _, _, env_returns = (np.array(column) for column in zip(*pairs, strict=True))
         metrics, task = {}, self.experiment.task
         if task.knows_success:
             top = ratings == self.experiment.feedback.num_ratings - 1
-            successes = np.array([success for _, success, _ in pairs])
+            successes = np.array([success for _, success, _, _ in pairs])
             metrics["reward/success_accuracy"] = float(np.mean(top == successes))
-        seen = np.stack([observation for _, _, observation in pairs])
-        levels = family_of(task).levels(task, seen, self.experiment.feedback.num_ratings)
-        if levels is not None:
-            metrics["rating/stage_accuracy"] = float(np.mean(ratings == levels))
+        seen = np.stack([observation for _, _, observation, _ in pairs])
+        levels = family_of(task).levels(task, seen, env_returns, self.experiment.feedback.num_ratings)
+        if levels is not None and (levels >= 0).any():
+            metrics["rating/stage_accuracy"] = float(np.mean((ratings == levels)[levels >= 0]))
         return metrics
 
     def inputs(self, labels: Labels) -> np.ndarray:

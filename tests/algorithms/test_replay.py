@@ -251,6 +251,15 @@ def test_instructions_are_kept_by_episode_and_stored():
     assert older.instructions(older.indices) == [""] * 7
 
 
+def test_returns_add_up_an_episodes_rewards_and_are_unknown_without_its_beginning():
+    replay = ColumnarReplay(7, 2, 1)
+    replay.add(make_chunk("a"), np.zeros(3), version=1)
+    replay.add(make_chunk("b"), np.zeros(3), version=1)
+    np.testing.assert_array_equal(replay.returns(np.array([4, 0, 2])), [2001, 1000, 3003])
+    replay.add(make_chunk("a", first_step=3), np.zeros(3), version=1)
+    np.testing.assert_array_equal(replay.returns(np.array([8, 5])), [np.nan, 3003])
+
+
 def test_an_empty_replay_can_be_stored():
     restored = ColumnarReplay(7, 2, 1)
     restored.set_state(stored_and_loaded(ColumnarReplay(7, 2, 1)))

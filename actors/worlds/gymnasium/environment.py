@@ -10,10 +10,10 @@ from actors.worlds.gymnasium import viewers
 from actors.worlds.gymnasium.grids import observations_of
 from actors.worlds.gymnasium.instructions import Instructions
 from actors.worlds.gymnasium.making import make_env, time_limit, told
-from actors.worlds.gymnasium.pictures import fitted
 from actors.worlds.gymnasium.redrawing import CAMERA_SEED, DrawnState, pictures_each, take_picture
 from actors.worlds.gymnasium.settings import GymnasiumTask, SuccessKey
 from actors.worlds.gymnasium.spaces import Actions
+from actors.worlds.pictures import fitted
 from actors.worlds.world import WorldError, WorldSpec, WorldStep
 from algorithms.episodes import Scene
 

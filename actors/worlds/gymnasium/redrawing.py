@@ -17,8 +17,8 @@ import numpy as np
 
 from actors.worlds.gymnasium import viewers
 from actors.worlds.gymnasium.making import make_env, told
-from actors.worlds.gymnasium.pictures import checked, fitted
 from actors.worlds.gymnasium.settings import GymnasiumTask
+from actors.worlds.pictures import checked, fitted
 from actors.worlds.world import WorldError
 from algorithms.episodes import Scene
 

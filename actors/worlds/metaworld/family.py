@@ -37,13 +37,15 @@ class MetaWorldFamily(Family):
         """The renderer turns what a camera sees upside down."""
         return PictureFacts(upright=True)
 
-    def progress(self, task: MetaWorldTask, observations: np.ndarray) -> np.ndarray | None:
+    def progress(self, task: MetaWorldTask, observations: np.ndarray, returns: np.ndarray) -> np.ndarray | None:
         """Of packaged tasks."""
         if not stages.has_stages(task.name, task.env_id):
             return None
         return stages.progress_of(task.name, observations)
 
-    def levels(self, task: MetaWorldTask, observations: np.ndarray, num_ratings: int) -> np.ndarray | None:
+    def levels(
+        self, task: MetaWorldTask, observations: np.ndarray, returns: np.ndarray, num_ratings: int
+    ) -> np.ndarray | None:
         """Of packaged tasks."""
         if not stages.has_stages(task.name, task.env_id):
             return None

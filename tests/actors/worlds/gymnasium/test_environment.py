@@ -5,8 +5,8 @@ import pytest
 
 from actors.worlds.families import FAMILIES, family_of
 from actors.worlds.gymnasium.environment import GymnasiumWorld
-from actors.worlds.gymnasium.pictures import fitted
 from actors.worlds.gymnasium.settings import GymnasiumTask
+from actors.worlds.pictures import fitted
 from actors.worlds.probing import probe
 from actors.worlds.world import WorldError
 
