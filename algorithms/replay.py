@@ -15,6 +15,10 @@ class StoredEpisode:
     episode_id: str
     indices: np.ndarray
     """[T] int64: global indices of its steps, in time order. Its oldest steps may be gone, its newest yet to come."""
+    whole: bool = True
+    """None of its oldest steps is gone."""
+    ended: bool = True
+    """Its newest step ended it."""
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -241,7 +245,7 @@ class ColumnarReplay:
     def recent_episodes(self, num_episodes: int) -> list[StoredEpisode]:
         """The latest episodes, newest last, the one under way included."""
         latest = list(self._episodes.values())[-num_episodes:]
-        return [StoredEpisode(episode.episode_id, self._held_indices(episode)) for episode in latest]
+        return [self._stored(episode) for episode in latest]
 
     # ------------------------------------------------------------------------------------------------ saving
 
@@ -309,6 +313,12 @@ class ColumnarReplay:
                 f"the replay holds {self._oldest} to {self._next - 1}"
             )
         return indices % self.capacity
+
+    def _stored(self, episode: _Episode) -> StoredEpisode:
+        held = self._held_indices(episode)
+        last = held[-1] % self.capacity
+        ended = bool(self._columns["terminated"][last] | self._columns["truncated"][last])
+        return StoredEpisode(episode.episode_id, held, len(held) == episode.next_step, ended)
 
     def _held_indices(self, episode: _Episode) -> np.ndarray:
         return np.concatenate([np.arange(max(start, self._oldest), stop) for start, stop in episode.runs])

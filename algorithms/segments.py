@@ -22,9 +22,23 @@ class Segment:
     """[F] int64: global indices of the steps, in time order."""
 
 
-def frame_offsets(settings: SegmentSettings) -> np.ndarray:
-    """[num_frames] int64: the steps of a segment whose frames are shown, from its first to its last."""
-    return np.rint(np.linspace(0, settings.num_agent_steps - 1, settings.num_frames)).astype(np.int64)
+def frame_offsets(num_agent_steps: int, num_frames: int) -> np.ndarray:
+    """[num_frames] int64: the steps of a segment whose frames are shown, from its first to its last.
+
+    A single one is the last; where there are fewer steps than frames, some are shown twice.
+    """
+    first = 0 if num_frames > 1 else num_agent_steps - 1
+    return np.rint(np.linspace(first, num_agent_steps - 1, num_frames)).astype(np.int64)
+
+
+def segment_length(settings: SegmentSettings, episode: StoredEpisode) -> int | None:
+    """Agent steps of a segment of this episode; None if it holds none."""
+    if settings.kind != "episode":
+        return settings.num_agent_steps if len(episode) >= settings.num_agent_steps else None
+    wanted = settings.last_agent_steps
+    if not episode.ended or not (episode.whole or (wanted and len(episode) >= wanted)):
+        return None
+    return min(len(episode), wanted or len(episode))
 
 
 def select_segments(
@@ -44,20 +58,36 @@ def select_segments(
         since_index: Episodes whose first step has at least this global index count as collected since the last
             session; `settings.newest_share` of the session is drawn from them first.
     """
-    offsets = frame_offsets(settings.segment)
-    length = settings.segment.num_agent_steps
-    usable = [episode for episode in episodes[-settings.recent_episodes :] if len(episode) >= length]
+    segment = settings.segment
+    lengths = [segment_length(segment, episode) for episode in episodes[-settings.recent_episodes :]]
+    usable = [one for one, length in zip(episodes[-settings.recent_episodes :], lengths, strict=True) if length]
+    lengths = [length for length in lengths if length]
     if not usable:
-        raise ValueError(
-            f"feedback.segment.num_agent_steps {length}: none of {len(episodes)} episodes is that long; "
-            "shorten the segment, or collect longer episodes before the first session"
-        )
-    # A draw pops from these, so nothing can be drawn twice.
-    starts = [rng.permutation(len(episode) - length + 1).tolist() for episode in usable]
+        raise ValueError(_none_holds_one(segment, len(episodes)))
+    # A draw pops from these, so nothing can be drawn twice. Of an episode only its end is a segment.
+    starts = [
+        [len(episode) - length] if segment.kind == "episode" else rng.permutation(len(episode) - length + 1).tolist()
+        for episode, length in zip(usable, lengths, strict=True)
+    ]
     newest = [number for number, episode in enumerate(usable) if episode.indices[0] >= since_index]
     drawn = _take_turns(newest, starts, round(settings.newest_share * num_segments), rng)
     drawn += _take_turns(range(len(usable)), starts, num_segments - len(drawn), rng)
-    return [Segment(usable[number].episode_id, usable[number].indices[start + offsets]) for number, start in drawn]
+    offsets = [frame_offsets(length, segment.num_frames) for length in lengths]
+    return [
+        Segment(usable[number].episode_id, usable[number].indices[start + offsets[number]]) for number, start in drawn
+    ]
+
+
+def _none_holds_one(segment: SegmentSettings, num_episodes: int) -> str:
+    if segment.kind == "episode":
+        return (
+            f"feedback.segment.kind 'episode': none of {num_episodes} episodes has ended and is still held whole; "
+            "collect more before the first session, or raise policy.replay_capacity"
+        )
+    return (
+        f"feedback.segment.num_agent_steps {segment.num_agent_steps}: none of {num_episodes} episodes is that long; "
+        "shorten the segment, or collect longer episodes before the first session"
+    )
 
 
 def _take_turns(

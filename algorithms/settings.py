@@ -30,14 +30,18 @@ class Settings(BaseModel):
 class SegmentSettings(Settings):
     """What one rating looks at."""
 
-    kind: Literal["frame", "trajectory"] = "frame"
-    """`frame`: one image. `trajectory`: `num_frames` images spread over `num_agent_steps` agent steps."""
+    kind: Literal["frame", "trajectory", "episode"] = "frame"
+    """`frame`: one image. `trajectory`: `num_frames` images spread over `num_agent_steps` agent steps. `episode`: as
+    many spread evenly over a whole episode that has ended, whatever its length."""
     num_frames: PositiveInt = 1
-    """Images shown for a trajectory; 1 for a frame."""
+    """Images shown for a trajectory or an episode; 1 for a frame. A single one of an episode is its last; an episode of
+    fewer steps shows some of them twice."""
     num_agent_steps: PositiveInt = 1
     """Length of a trajectory segment in agent steps."""
+    last_agent_steps: PositiveInt | None = None
+    """Of an `episode`, only so many agent steps at its end count as the segment. Absent: all."""
     layout: Literal["separate", "joined"] = "separate"
-    """Show a trajectory as several images, or as one picture with numbered frames side by side."""
+    """Show several images as they are, or as one picture with numbered frames side by side."""
 
     @model_validator(mode="after")
     def _frames_fit(self) -> "SegmentSettings":
@@ -45,6 +49,17 @@ class SegmentSettings(Settings):
             raise ValueError("a segment of kind 'frame' has num_frames 1 and num_agent_steps 1; use kind 'trajectory'")
         if self.kind == "trajectory" and not 2 <= self.num_frames <= self.num_agent_steps:
             raise ValueError("a trajectory needs 2 <= num_frames <= num_agent_steps")
+        if self.kind == "episode" and self.num_agent_steps != 1:
+            raise ValueError(
+                f"num_agent_steps {self.num_agent_steps}: a segment of kind 'episode' is as long as its episode; leave "
+                "it out, or say by last_agent_steps how much of the end counts"
+            )
+        if self.last_agent_steps is not None and self.kind != "episode":
+            raise ValueError(f"last_agent_steps is of segments of kind 'episode', and this is a '{self.kind}'")
+        if self.last_agent_steps is not None and self.last_agent_steps < self.num_frames:
+            raise ValueError(
+                f"last_agent_steps {self.last_agent_steps} is below num_frames {self.num_frames}: there are not so many"
+            )
         return self
 
 
@@ -82,6 +97,11 @@ class FeedbackSettings(Settings):
         if self.budget < largest:
             raise ValueError(
                 f"budget {self.budget} is below one session of {largest}; raise budget or lower per_session"
+            )
+        if self.segment.kind == "episode" and self.recent_episodes < largest:
+            raise ValueError(
+                f"recent_episodes {self.recent_episodes} is below one session of {largest}, and with segments of kind "
+                "'episode' each of them is asked about once; raise recent_episodes or lower per_session"
             )
         return self
 

@@ -260,6 +260,15 @@ def test_returns_add_up_an_episodes_rewards_and_are_unknown_without_its_beginnin
     np.testing.assert_array_equal(replay.returns(np.array([8, 5])), [np.nan, 3003])
 
 
+def test_an_episode_is_whole_until_its_beginning_leaves_and_ends_with_its_last_step():
+    replay = ColumnarReplay(7, 2, 1)
+    replay.add(make_chunk("a"), np.zeros(3), version=1)
+    replay.add(make_chunk("b", terminated=True), np.zeros(3), version=1)
+    assert [(one.whole, one.ended) for one in replay.recent_episodes(2)] == [(True, False), (True, True)]
+    replay.add(make_chunk("a", first_step=3, truncated=True), np.zeros(3), version=1)
+    assert [(one.whole, one.ended) for one in replay.recent_episodes(2)] == [(False, True), (True, True)]
+
+
 def test_an_empty_replay_can_be_stored():
     restored = ColumnarReplay(7, 2, 1)
     restored.set_state(stored_and_loaded(ColumnarReplay(7, 2, 1)))

@@ -69,9 +69,9 @@ def test_newest_share_falls_back_on_all_episodes():
 
 
 def test_frames_of_a_trajectory_reach_from_its_first_to_its_last_step():
-    assert frame_offsets(TRAJECTORY).tolist() == [0, 3, 6, 9]
-    assert frame_offsets(SegmentSettings(kind="trajectory", num_frames=3, num_agent_steps=3)).tolist() == [0, 1, 2]
-    assert frame_offsets(SegmentSettings()).tolist() == [0]
+    for length, number, expected in ((10, 4, [0, 3, 6, 9]), (3, 3, [0, 1, 2]), (1, 1, [0]), (5, 1, [4])):
+        assert frame_offsets(length, number).tolist() == expected
+    assert frame_offsets(2, 4).tolist() == [0, 0, 1, 1]
 
 
 def test_trajectories_stay_in_their_episode_and_reach_its_end():
@@ -99,3 +99,57 @@ def test_same_seed_same_segments():
     first, again, other = (select(episodes_of(*[30] * 5), 8, seed=seed) for seed in (3, 3, 4))
     indices = [[int(segment.indices[0]) for segment in drawn] for drawn in (first, again, other)]
     assert indices[0] == indices[1] != indices[2]
+
+
+# ------------------------------------------------------------------------------------------------ whole episodes
+
+
+def test_a_whole_episode_is_one_segment_whatever_its_length():
+    segment = SegmentSettings(kind="episode", num_frames=3)
+    drawn = select(episodes_of(5, 2, 9), 8, segment=segment)
+    assert {one.episode_id: one.indices.tolist() for one in drawn} == {
+        "episode0": [0, 2, 4], "episode1": [5, 5, 6], "episode2": [7, 11, 15],
+    }  # fmt: skip
+
+
+def test_of_an_episodes_end_so_many_steps_count():
+    segment = SegmentSettings(kind="episode", num_frames=2, last_agent_steps=3)
+    drawn = select(episodes_of(5, 2), 8, segment=segment)
+    assert {one.episode_id: one.indices.tolist() for one in drawn} == {"episode0": [2, 4], "episode1": [5, 6]}
+    last = select(episodes_of(5), 8, segment=SegmentSettings(kind="episode"))
+    assert [one.indices.tolist() for one in last] == [[4]]
+
+
+def test_an_episode_that_goes_on_or_lost_its_beginning_is_not_rated_as_a_whole():
+    indices = np.arange(6)
+    going, cut = StoredEpisode("going", indices, ended=False), StoredEpisode("cut", indices, whole=False)
+    whole, end = (SegmentSettings(kind="episode", num_frames=2, last_agent_steps=last) for last in (None, 6))
+    with pytest.raises(ValueError, match="none of 2 episodes has ended and is still held whole"):
+        select([going, cut], 2, segment=whole)
+    assert [one.episode_id for one in select([going, cut], 2, segment=end)] == ["cut"]
+    longer = SegmentSettings(kind="episode", num_frames=2, last_agent_steps=7)
+    with pytest.raises(ValueError, match="none of 1 episodes"):
+        select([cut], 1, segment=longer)
+
+
+def test_the_newest_episodes_come_first_if_asked():
+    drawn = select(episodes_of(*[5] * 20), 8, since_index=80, newest_share=0.5, segment=SegmentSettings(kind="episode"))
+    assert len({one.episode_id for one in drawn}) == 8 and sum(one.indices[0] >= 80 for one in drawn) >= 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "episode", "num_agent_steps": 9}, "as long as its episode; leave it out, or say by last_agent_steps"),
+        ({"kind": "frame", "last_agent_steps": 9}, "last_agent_steps is of segments of kind 'episode'"),
+        ({"kind": "episode", "num_frames": 4, "last_agent_steps": 3}, "last_agent_steps 3 is below num_frames 4"),
+    ],
+)
+def test_segments_that_cannot_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SegmentSettings(**settings)
+
+
+def test_a_session_of_episodes_needs_as_many():
+    with pytest.raises(ValueError, match="recent_episodes 10 is below one session of 20"):
+        FeedbackSettings(segment=SegmentSettings(kind="episode"), per_session=20, recent_episodes=10)
