@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -65,13 +66,16 @@ class SquashedGaussianActor(nn.Module):
         return (gaussian - torch.log1p(-actions.square())).sum(dim=-1)
 
     @torch.no_grad()
-    def act(self, obs: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Actions [B, action] without gradient: sampled with `generator`, or tanh(mean) without one."""
+    def act(
+        self, obs: torch.Tensor, generator: torch.Generator | None = None, noise_scale: float = 1.0
+    ) -> torch.Tensor:
+        """Actions [B, action] without gradient: sampled with `generator`, with `noise_scale` times the deviation, or
+        tanh(mean) without one."""
         mean, log_std = self.distribution_parameters(obs)
         if generator is None:
             return torch.tanh(mean)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-        return torch.tanh(mean + log_std.exp() * noise)
+        return torch.tanh(mean + noise_scale * log_std.exp() * noise)
 
     def numpy_weights(self) -> dict[str, np.ndarray]:
         """Copies of all weights and buffers by name, to hand to another process."""
@@ -96,7 +100,7 @@ def numpy_weights(network: nn.Module) -> dict[str, np.ndarray]:
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in network.state_dict().items()}
 
 
-def load_numpy(network: nn.Module, weights: dict[str, np.ndarray]) -> None:
+def load_numpy(network: nn.Module, weights: Mapping[str, np.ndarray]) -> None:
     """Take over weights of `numpy_weights`. Raises RuntimeError if names or shapes differ."""
     # Copied, since arrays out of an object store are read-only and torch warns about those.
     network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})

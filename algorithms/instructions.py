@@ -1,6 +1,7 @@
-"""Instructions as numbers: words of a vocabulary that the training data defines."""
+"""Instructions as numbers: words of a vocabulary that the training data defines, or, where there is none, hashes."""
 
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -49,3 +50,49 @@ class Vocabulary:
 def split(text: str) -> list[str]:
     """Words and punctuation marks of a text, in lower case."""
     return _WORDS.findall(text.lower())
+
+
+@dataclass(frozen=True)
+class HashedWords:
+    """Ids for words that nobody knows beforehand: a word's id is a hash of it, the same in every process and run.
+
+    Two words may share an id; with many ids that is rare.
+    """
+
+    num_words: int
+    """Ids, `PADDING` among them."""
+    length: int
+    """Words and punctuation marks of an instruction at most."""
+
+    def row(self, instruction: str) -> np.ndarray:
+        """Ids int32 [length] of an instruction.
+
+        Raises ValueError for one without a word, and for one that is longer: half an instruction is another one.
+        """
+        words = split(instruction)
+        if not 0 < len(words) <= self.length:
+            raise ValueError(
+                f"instruction {instruction!r} has {len(words)} words and punctuation marks, and 1 to {self.length} can "
+                "be read: raise policy.instruction_length"
+            )
+        row = np.full(self.length, PADDING, dtype=np.int32)
+        row[: len(words)] = [self._id(word) for word in words]
+        return row
+
+    def _id(self, word: str) -> int:
+        # Python's own hash differs from process to process.
+        return 1 + zlib.crc32(word.encode()) % (self.num_words - 1)
+
+
+class ReadRows:
+    """The rows of instructions, each made once."""
+
+    def __init__(self, words: HashedWords) -> None:
+        self._words = words
+        self._rows: dict[str, np.ndarray] = {}
+
+    def of(self, instructions: Sequence[str]) -> np.ndarray:
+        """Ids int32 [N, length] of N >= 1 instructions. Raises ValueError as `HashedWords.row`."""
+        for text in set(instructions) - self._rows.keys():
+            self._rows[text] = self._words.row(text)
+        return np.stack([self._rows[text] for text in instructions])

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from algorithms.actor_network import SquashedGaussianActor
+from algorithms.actor_network import SquashedGaussianActor, load_numpy, numpy_weights
 from algorithms.language_networks import Asked, LanguageEncoder, PolicyShape, asked_of
 from algorithms.offline_settings import PolicyNetworkSettings
 
@@ -33,7 +33,18 @@ class LanguageActor(nn.Module):
 
         The object counts only where there is one.
         """
-        features = self.encoder(observation, asked)
+        return self.log_prob_of(self.encoder(observation, asked), actions)
+
+    def entropy_of(self, features: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        """Entropy [B] in nats for `features` [B, ...] of the encoder, of policies without objects: exact of choices,
+        of actions that are numbers estimated by one draw each."""
+        if not self._discrete:
+            return -self.head.sample(features, generator)[1]
+        log_probs = torch.log_softmax(self.head(features), dim=-1)
+        return -(log_probs.exp() * log_probs).sum(dim=-1)
+
+    def log_prob_of(self, features: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """As `log_prob`, for `features` [B, ...] of the encoder."""
         if not self._discrete:
             return self.head.log_prob(features, actions)
         if self.object_head is None:
@@ -56,11 +67,22 @@ class LanguageActor(nn.Module):
         `observation` is [B, history, ...], `instruction` [B, ...]. `possible`, bool [B, actions, objects], leaves the
         choice among its true pairs: the action first, then its object, as SPRINT chooses.
         """
-        features = self.encoder(observation, asked_of(instruction))
+        return self.choose(self.encoder(observation, asked_of(instruction)), generator, possible)
+
+    @torch.no_grad()
+    def choose(
+        self,
+        features: torch.Tensor,
+        generator: torch.Generator | None = None,
+        possible: torch.Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> torch.Tensor:
+        """Actions as `act` gives them, for `features` [B, ...] of the encoder. Sampled ones at a `temperature`: choices
+        from softmax(logits / temperature), numbers with so many times their deviation."""
         if not self._discrete:
-            return self.head.act(features, generator)
+            return self.head.act(features, generator, temperature)
         if self.object_head is None:
-            return _choose(self.head(features), generator)
+            return _choose(self.head(features) / temperature, generator)
         if possible is None:
             possible = torch.ones(1, dtype=torch.bool, device=features.device)
             possible = possible.expand(len(features), self.head.out_features, self.object_head.out_features)
@@ -71,12 +93,11 @@ class LanguageActor(nn.Module):
 
     def numpy_weights(self) -> dict[str, np.ndarray]:
         """Copies of all weights and buffers by name, to hand to another process."""
-        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()}
+        return numpy_weights(self)
 
     def load_numpy(self, weights: Mapping[str, np.ndarray]) -> None:
         """Take over weights of `numpy_weights`. Raises RuntimeError if names or shapes differ."""
-        # Copied, since arrays out of an object store are read-only and torch warns about those.
-        self.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
+        load_numpy(self, weights)
 
 
 def _log_prob(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

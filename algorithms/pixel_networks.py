@@ -126,11 +126,6 @@ class PixelActor(nn.Module):
         return actor
 
 
-def actor_from_numpy(weights: dict[str, np.ndarray]) -> SquashedGaussianActor | PixelActor:
-    """The actor that these weights are of; by their names one sees whether it looks at pictures."""
-    return (PixelActor if "encoder.sizes" in weights else SquashedGaussianActor).from_numpy(weights)
-
-
 def shifted_stacks(windows: torch.Tensor, first: int, frame_stack: int, shifts: torch.Tensor) -> torch.Tensor:
     """Stacks uint8 [B, px, px, 3 * frame_stack] of `windows` uint8 [B, F, px, px, 3], from frame `first` on, moved.
 

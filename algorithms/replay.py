@@ -169,9 +169,9 @@ class ColumnarReplay:
         """`num_steps` steps, uniformly and with replacement, as the policy learns from them.
 
         Float32 arrays: observation and next_observation [N, observation], action [N, action], learned_reward [N] and
-        terminated [N], 0 or 1. A step cut by the time limit is not terminated: its value goes on. Where pictures are
-        kept also `pixels` uint8 [N, frame_stack + 1, px, px, 3]: all but the last were seen before the action, all but
-        the first after it, and none is of another episode.
+        terminated [N], 0 or 1; and `index` int64 [N], the steps' global indices. A step cut by the time limit is not
+        terminated: its value goes on. Where pictures are kept also `pixels` uint8 [N, frame_stack + 1, px, px, 3]: all
+        but the last were seen before the action, all but the first after it, and none is of another episode.
         """
         if not len(self):
             raise ValueError("the replay is empty: add experience before sampling")
@@ -179,6 +179,7 @@ class ColumnarReplay:
         slots = indices % self.capacity
         names = ("observation", "action", "learned_reward", "next_observation", "terminated")
         rows = {name: self._columns[name][slots].astype(np.float32, copy=False) for name in names}
+        rows["index"] = indices
         if self._pixels is not None:
             rows["pixels"] = self._pixels.windows(indices, self._columns["episode"][slots], self._oldest)
         return rows

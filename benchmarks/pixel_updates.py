@@ -27,7 +27,7 @@ from torch import nn
 
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.policies import build_rated_sac
-from algorithms.settings import PolicySettings
+from algorithms.policy_settings import SACSettings
 
 PX, FRAME_STACK, NUM_FEATURES, ACTION_SIZE = 84, 3, 50, 4
 EPISODE_STEPS, NUM_EPISODES = 100, 10
@@ -95,7 +95,7 @@ def random_chunks(rng: np.random.Generator) -> list[EpisodeChunk]:
 
 def rated_sac(convolutions: tuple, hidden: tuple[int, ...], batch: int, chunks: list[EpisodeChunk]) -> Update:
     """Ours."""
-    policy = PolicySettings(
+    policy = SACSettings(
         observation="pixels",
         image_px=PX,
         frame_stack=FRAME_STACK,

@@ -30,7 +30,7 @@ from stable_baselines3.common.logger import configure
 
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.policies import build_rated_sac
-from algorithms.settings import PolicySettings
+from algorithms.policy_settings import SACSettings
 
 OBSERVATION_SIZE = 39
 ACTION_SIZE = 4
@@ -78,7 +78,7 @@ def random_chunks(rng: np.random.Generator) -> list[EpisodeChunk]:
 
 def rated_sac(hidden: tuple[int, ...], batch: int, chunks: list[EpisodeChunk]) -> Update:
     """Ours."""
-    algo = build_rated_sac(PolicySettings(hidden=hidden, batch_size=batch), OBSERVATION_SIZE, ACTION_SIZE, seed=0)
+    algo = build_rated_sac(SACSettings(hidden=hidden, batch_size=batch), OBSERVATION_SIZE, ACTION_SIZE, seed=0)
     for chunk in chunks:
         algo.add_chunk(chunk, chunk.env_rewards, version=1)
     return algo.update

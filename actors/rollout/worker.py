@@ -13,10 +13,10 @@ from actors.rollout.trail import Trail
 from actors.worlds.families import family_of
 from actors.worlds.settings import TaskSettings
 from actors.worlds.world import Drawer, World, WorldSpec
+from algorithms.acting import actor_from_numpy
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.images import encode_png, reduce_image
 from algorithms.pixel_frames import PixelShape
-from algorithms.pixel_networks import actor_from_numpy
 
 ActorWeights = dict[str, np.ndarray]
 """Weights of an actor by name."""

@@ -1,5 +1,6 @@
 """What the settings of our RLlib algorithms share."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -38,6 +39,21 @@ class FedConfig(AlgorithmConfig):
             if value is not NotProvided:
                 setattr(self, name, value)
         return self
+
+    def learns_where(
+        self: C,
+        num_gpus: float | None,
+        accelerator_type: str | None = None,
+        resources: Mapping[str, float] | None = None,
+    ) -> C:
+        """Without a GPU learn in this process; with one in an actor, which Ray puts where such a GPU is free."""
+        return self.learners(
+            num_learners=1 if num_gpus else 0,
+            num_gpus_per_learner=num_gpus or 0.0,
+            # The name that Ray gives to a node's kind of GPU.
+            custom_resources_per_learner=dict(resources or {})
+            | ({f"accelerator_type:{accelerator_type}": 0.001} if accelerator_type else {}),
+        )
 
     def validate(self) -> None:
         super().validate()

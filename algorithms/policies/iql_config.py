@@ -40,6 +40,7 @@ class LanguageIQLConfig(FedConfig):
         self.largest_weight = _DEFAULTS.largest_weight
         self.tau = _DEFAULTS.tau
         self.weight_decay = _DEFAULTS.weight_decay
+        self.entropy_bonus = 0.0
         self.network = _DEFAULTS.network
         self.iteration_updates = ITERATION_UPDATES
         self.lr = _DEFAULTS.learning_rate
@@ -56,6 +57,7 @@ class LanguageIQLConfig(FedConfig):
         largest_weight: float = NotProvided,
         tau: float = NotProvided,
         weight_decay: float = NotProvided,
+        entropy_bonus: float = NotProvided,
         network: PolicyNetworkSettings = NotProvided,
         iteration_updates: int = NotProvided,
         learning_seed: int | None = NotProvided,
@@ -71,6 +73,7 @@ class LanguageIQLConfig(FedConfig):
             largest_weight: Where the actor's weights are cut.
             tau: Polyak step of the target critics.
             weight_decay: Of AdamW.
+            entropy_bonus: Weight of the policy's entropy in the actor's loss; 0, as published.
             network: The networks' sizes.
             iteration_updates: Gradient steps of one `train()`.
             learning_seed: Seeds networks and the order of the data, and leaves global generators alone. If None,
@@ -86,6 +89,7 @@ class LanguageIQLConfig(FedConfig):
             largest_weight=largest_weight,
             tau=tau,
             weight_decay=weight_decay,
+            entropy_bonus=entropy_bonus,
             network=network,
             iteration_updates=iteration_updates,
             learning_seed=learning_seed,
@@ -123,4 +127,5 @@ class LanguageIQLConfig(FedConfig):
         return super()._model_config_auto_includes | {
             "network": self.network,
             "cloning": self.actor_loss == "cloning",
+            "tells_entropy": self.entropy_bonus > 0.0,
         }

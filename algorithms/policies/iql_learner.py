@@ -17,7 +17,15 @@ from algorithms.policies.iql_losses import (
     twin_critic_loss,
     weighted_imitation_loss,
 )
-from algorithms.policies.iql_module import LOG_PROB, NEXT_VALUE, Q_PREDICTED, Q_TARGET, VALUE, LanguageIQLModule
+from algorithms.policies.iql_module import (
+    ENTROPY,
+    LOG_PROB,
+    NEXT_VALUE,
+    Q_PREDICTED,
+    Q_TARGET,
+    VALUE,
+    LanguageIQLModule,
+)
 
 METRICS = ("actor_loss", "critic_loss", "value_loss", "q_mean", "value_mean", "weight_mean", "cut_share", "log_prob")
 """Means over the updates of a call and over their batches; `cut_share` is that of weights at their largest. With
@@ -30,6 +38,10 @@ class LanguageIQLLearner(BatchedLearner):
     """Expectile value, twin critics and advantage-weighted actor in one step, many steps a call."""
 
     metric_names = METRICS
+
+    def build(self) -> None:
+        super().build()
+        self._iql.noise_generator = self.noise_generator
 
     @property
     def _iql(self) -> LanguageIQLModule:
@@ -59,6 +71,8 @@ class LanguageIQLLearner(BatchedLearner):
         of_value = expectile_loss(fwd_out[Q_TARGET], value, config.expectile)
         of_critic = twin_critic_loss(q, target, batch[REWARD_KNOWN])
         of_actor = weighted_imitation_loss(log_prob, weights)
+        if config.entropy_bonus > 0.0:
+            of_actor = of_actor - config.entropy_bonus * fwd_out[ENTROPY].mean()
         cut = (weights >= 0.999 * config.largest_weight).float().mean()
         self.note(of_actor, of_critic, of_value, q.mean(), value.mean(), weights.mean(), cut, log_prob.mean())
         # The actor shares no parameter with the critics, so that one backward pass gives each loss its gradient.
@@ -67,6 +81,13 @@ class LanguageIQLLearner(BatchedLearner):
     def after_update(self, num_updates: int) -> None:
         if self.config.actor_loss != "cloning":
             self._iql.update_targets(self.config.tau)
+
+    def reset_critic(self) -> None:
+        """Start critics, value and target anew, and forget what the optimiser gathered about them."""
+        seed = int(torch.randint(2**31, (1,), generator=self.noise_generator, device=self._device))
+        gathered = self.get_optimizer(DEFAULT_MODULE_ID, "all").state
+        for parameter in self._iql.reset_critic(seed):
+            gathered.pop(parameter, None)
 
     def set_observation_normalisation(self, shift: np.ndarray, scale: np.ndarray) -> None:
         """See `LanguageIQLModule.set_observation_normalisation`."""

@@ -31,6 +31,8 @@ NEXT_VALUE = "next_value"
 """[B]: V of the next state; without gradient."""
 LOG_PROB = "log_prob"
 """[B]: log-probability of the recorded actions."""
+ENTROPY = "entropy"
+"""[B]: entropy of the policy in the state, where the actor's loss asks for it."""
 
 
 class LanguageCritic(nn.Module):
@@ -67,7 +69,8 @@ class LanguageCritic(nn.Module):
 class LanguageIQLModule(SeededModule, InferenceOnlyAPI):
     """Actor, critics with value, and the critics' target.
 
-    `model_config` holds `network` (a `PolicyNetworkSettings`), `cloning` and `seed`, which may be None.
+    `model_config` holds `network` (a `PolicyNetworkSettings`), `cloning`, `tells_entropy` and `seed`, which may be
+    None.
     """
 
     def _build_networks(self) -> None:
@@ -75,6 +78,9 @@ class LanguageIQLModule(SeededModule, InferenceOnlyAPI):
         self.shape = shape_of(self.observation_space, self.action_space, network.history)
         self.actor = LanguageActor(self.shape, network)
         self._cloning = self.model_config["cloning"]
+        self._tells_entropy = self.model_config["tells_entropy"]
+        self.noise_generator: torch.Generator | None = None
+        """Of draws that the entropy of continuous actions is estimated by; torch's global one if None."""
         if self.inference_only or self._cloning:
             return
         self.critic = LanguageCritic(self.shape, network)
@@ -95,7 +101,10 @@ class LanguageIQLModule(SeededModule, InferenceOnlyAPI):
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         observation, actions = batch[Columns.OBS][OBSERVATION], batch[Columns.ACTIONS]
         asked = asked_of(batch[Columns.OBS][INSTRUCTION])
-        result = {LOG_PROB: self.actor.log_prob(observation, asked, actions)}
+        features = self.actor.encoder(observation, asked)
+        result = {LOG_PROB: self.actor.log_prob_of(features, actions)}
+        if self._tells_entropy:
+            result[ENTROPY] = self.actor.entropy_of(features, self.noise_generator)
         if self._cloning:
             return result
         seen_actions = critic_actions(self.shape, actions)
@@ -116,6 +125,20 @@ class LanguageIQLModule(SeededModule, InferenceOnlyAPI):
             "log_prob": self.actor.log_prob(observation, asked, actions),
         }
         return found if self._cloning else found | {"value": self.critic.value(observation, asked)}
+
+    @torch.no_grad()
+    def reset_critic(self, seed: int) -> list[nn.Parameter]:
+        """Draw the critics and the value anew from `seed`, the target alike, and return what was drawn.
+
+        How observations are normalised stays.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            drawn = LanguageCritic(self.shape, self.model_config["network"])
+        for parameter, fresh in zip(self.critic.parameters(), drawn.parameters(), strict=True):
+            parameter.copy_(fresh)
+        self.target_critic.load_state_dict(self.critic.state_dict())
+        return list(self.critic.parameters())
 
     @torch.no_grad()
     def set_observation_normalisation(self, shift: np.ndarray, scale: np.ndarray) -> None:

@@ -160,7 +160,7 @@ def language_iql_config(policy: IQLSettings, shape: PolicyShape, seed: int) -> L
     return (
         LanguageIQLConfig()
         .environment(observation_space=observation_space, action_space=action_space)
-        .learners(num_learners=1 if policy.num_gpus else 0, num_gpus_per_learner=policy.num_gpus or 0.0)
+        .learns_where(policy.num_gpus)
         .training(
             actor_loss=policy.actor_loss,
             expectile=policy.expectile,

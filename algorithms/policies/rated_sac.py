@@ -1,6 +1,5 @@
 """Soft actor-critic on a learned, changing reward, as an RLlib algorithm (new API stack)."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -21,33 +20,21 @@ from ray.rllib.utils.metrics import (
 )
 
 from algorithms.episodes import EpisodeChunk, Scene
-from algorithms.policies.fed_algorithm import FedAlgorithm, shares
+from algorithms.policies.fed_algorithm import shares
+from algorithms.policies.rated_algorithm import RatedAlgorithm
 from algorithms.policies.sac_config import RatedSACConfig
 from algorithms.policies.sac_learner import METRICS
 from algorithms.policies.sac_pixels import NEXT_STATE, STATE
+from algorithms.policy_settings import SACSettings
 from algorithms.replay import ColumnarReplay
-from algorithms.settings import PolicySettings
 
 ENV_REWARD_VERSION = 0
 """Version of rewards that come from a Gymnasium environment itself."""
 
-LARGEST_CALL = 2**27
-"""Bytes of pictures that one call to the learner gets at most, but for a single batch that is larger."""
-
-_REPLAY = "replay"
-_SAMPLING = "rated_sac_sampling"
-
 
 @RatedSACConfig.builds
-class RatedSAC(FedAlgorithm):
-    """SAC that learns from a `ColumnarReplay` whose rewards a reward model writes, and writes anew.
-
-    A checkpoint (`save_to_path`, `restore_from_path`, `from_checkpoint`) holds all that learning depends on: networks,
-    targets, temperature, optimiser moments, replay, and the states of both random generators. An algorithm that is fed
-    from outside continues from it bit for bit.
-    """
-
-    replay: ColumnarReplay
+class RatedSAC(RatedAlgorithm):
+    """SAC that learns from a `ColumnarReplay` whose rewards a reward model writes, and writes anew."""
 
     @classmethod
     def get_default_config(cls) -> RatedSACConfig:
@@ -63,27 +50,8 @@ class RatedSAC(FedAlgorithm):
         self.replay = ColumnarReplay(
             self.config.replay_capacity, observation_space.shape[0], action_space.shape[0], self._pixels
         )
-        self._rng = np.random.default_rng(self.config.seed_of_learning)
-        self._updates_owed = 0.0
 
     # ------------------------------------------------------------------------------------------------ fed from outside
-
-    def add_chunk(
-        self,
-        chunk: EpisodeChunk,
-        learned_rewards: np.ndarray,
-        version: int,
-        picture_features: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """Store experience with the rewards [T] of reward model `version`; returns the steps' global indices [T].
-
-        `picture_features` are as `ColumnarReplay.add` takes them.
-        """
-        return self.replay.add(chunk, learned_rewards, version, picture_features)
-
-    def relabel(self, indices: np.ndarray, rewards: np.ndarray, version: int) -> None:
-        """Write the learned rewards of these steps anew, as given by reward model `version`."""
-        self.replay.relabel(indices, rewards, version)
 
     def update(self, num_updates: int) -> dict[str, float]:
         """Take gradient steps on fresh batches; returns the means over them of `sac_learner.METRICS`.
@@ -91,14 +59,6 @@ class RatedSAC(FedAlgorithm):
         Raises ValueError without updates or experience, and FloatingPointError if a loss is no longer finite.
         """
         return self._mean_metrics(num_updates, METRICS, ("critic_loss", "actor_loss"), "the rewards")
-
-    def reset_critic(self) -> None:
-        """Start the critics and their targets anew: what they learned from other rewards is of no use now."""
-        self._on_learner(lambda learner: learner.reset_critic())
-
-    def set_observation_normalisation(self, shift: np.ndarray, scale: np.ndarray) -> None:
-        """See observations as (observation - shift) * scale, both [observation], from now on."""
-        self._on_learner(lambda learner: learner.set_observation_normalisation(shift, scale))
 
     # ------------------------------------------------------------------------------------------------ fed by RLlib
 
@@ -132,30 +92,7 @@ class RatedSAC(FedAlgorithm):
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
 
-    # ------------------------------------------------------------------------------------------------ checkpoints
-
-    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
-        state = super().get_state(components, not_components=not_components, **kwargs)
-        if self._check_component(_REPLAY, components, not_components):
-            state[_REPLAY] = self.replay.state()
-            state[_SAMPLING] = {"rng": self._rng.bit_generator.state, "updates_owed": self._updates_owed}
-        return state
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        if _REPLAY in state:
-            self.replay.set_state(state[_REPLAY])
-            self._rng.bit_generator.state = state[_SAMPLING]["rng"]
-            self._updates_owed = state[_SAMPLING]["updates_owed"]
-
     # ------------------------------------------------------------------------------------------------ inside
-
-    @property
-    def updates_per_call(self) -> int:
-        most = super().updates_per_call
-        if self._pixels is None:
-            return most
-        return max(1, min(most, LARGEST_CALL // (self.config.train_batch_size_per_learner * self._pixels.window_bytes)))
 
     def _learn(self, num_updates: int) -> list[dict[str, Any]]:
         num_rows = num_updates * self.config.train_batch_size_per_learner
@@ -175,7 +112,7 @@ class RatedSAC(FedAlgorithm):
         return self.learner_group.update(batch=batch, timesteps={})
 
 
-def rated_sac_config(policy: PolicySettings, observation_size: int, action_size: int, seed: int) -> RatedSACConfig:
+def rated_sac_config(policy: SACSettings, observation_size: int, action_size: int, seed: int) -> RatedSACConfig:
     """Settings of a `RatedSAC` that is fed from outside.
 
     Without a GPU it learns in this process. With one its learner is an actor, which Ray puts where a GPU is free.
@@ -186,13 +123,7 @@ def rated_sac_config(policy: PolicySettings, observation_size: int, action_size:
             observation_space=gymnasium.spaces.Box(-np.inf, np.inf, (observation_size,), np.float32),
             action_space=gymnasium.spaces.Box(-1.0, 1.0, (action_size,), np.float32),
         )
-        .learners(
-            num_learners=1 if policy.num_gpus else 0,
-            num_gpus_per_learner=policy.num_gpus or 0.0,
-            # The name that Ray gives to a node's kind of GPU.
-            custom_resources_per_learner=policy.resources
-            | ({f"accelerator_type:{policy.accelerator_type}": 0.001} if policy.accelerator_type else {}),
-        )
+        .learns_where(policy.num_gpus, policy.accelerator_type, policy.resources)
         .training(
             hidden=policy.hidden,
             actor_lr=policy.actor_learning_rate,
@@ -212,7 +143,7 @@ def rated_sac_config(policy: PolicySettings, observation_size: int, action_size:
     )
 
 
-def build_rated_sac(policy: PolicySettings, observation_size: int, action_size: int, seed: int) -> RatedSAC:
+def build_rated_sac(policy: SACSettings, observation_size: int, action_size: int, seed: int) -> RatedSAC:
     """A `RatedSAC` that is fed from outside. Without a GPU it needs no running Ray, and starts none."""
     return rated_sac_config(policy, observation_size, action_size, seed).build_algo()
 

@@ -9,7 +9,8 @@ from actors.rating.settings import RaterSettings
 from actors.rollout.settings import RolloutSettings
 from actors.worlds.families import AnyTask, family_of
 from actors.worlds.world import WorldSpec
-from algorithms.settings import FeedbackSettings, PolicySettings, PositiveInt, RewardModelSettings, Settings
+from algorithms.policy_settings import AnyPolicy, SACSettings
+from algorithms.settings import FeedbackSettings, PositiveInt, RewardModelSettings, Settings
 from orchestrator.settings.experiment import CheckpointSettings, Experiment
 from orchestrator.storage.locations import Location
 
@@ -52,7 +53,7 @@ class OnlineExperiment(Experiment):
     feedback: FeedbackSettings = FeedbackSettings()
     rater: RaterSettings = RaterSettings()
     reward_model: RewardModelSettings = RewardModelSettings()
-    policy: PolicySettings = PolicySettings()
+    policy: AnyPolicy = SACSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     checkpoint: OnlineCheckpointSettings = OnlineCheckpointSettings()
 

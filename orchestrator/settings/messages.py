@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 LONGEST_NAME = 100
 LONGEST_VALUE = 300
 """Characters of what was given that a message repeats."""
-TELLING = ("kind", "environment", "world")
+TELLING = ("kind", "environment", "world", "algorithm")
 """Fields that tell the settings classes of a block apart."""
 _ABSENT = object()
 

@@ -12,7 +12,7 @@ from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.policies import RatedSAC, build_rated_sac
 from algorithms.policies.rated_sac import rated_sac_config
 from algorithms.policies.sac_learner import METRICS
-from algorithms.settings import PolicySettings
+from algorithms.policy_settings import SACSettings
 
 EPISODE_STEPS = 10
 
@@ -32,7 +32,7 @@ def settings(**overrides):
         "tau": 0.02,
         "target_update_interval": 1,
     }
-    return PolicySettings(**small | overrides)
+    return SACSettings(**small | overrides)
 
 
 def build(seed=0, **overrides):

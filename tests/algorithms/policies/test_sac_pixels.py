@@ -10,7 +10,7 @@ from algorithms.pixel_frames import FrameStack
 from algorithms.pixel_networks import PixelActor, shifted_stacks
 from algorithms.policies import RatedSAC, RatedSACConfig, build_rated_sac
 from algorithms.policies.sac_losses import actor_loss, critic_loss, soft_target
-from algorithms.settings import PolicySettings
+from algorithms.policy_settings import SACSettings
 from tests.algorithms.policies.test_rated_sac import everything
 
 EPISODE_STEPS = 10
@@ -38,7 +38,7 @@ def settings(**overrides):
         "tau": 0.02,
         "target_update_interval": 1,
     }
-    return PolicySettings(**small | overrides)
+    return SACSettings(**small | overrides)
 
 
 def build(seed=0, state_size=2, **overrides):
@@ -244,14 +244,14 @@ def test_calls_are_cut_where_pictures_would_fill_the_memory(monkeypatch):
     for algo in (whole, cut):
         run(algo, range(3), num_updates=1)
     # Three batches of 64 windows of three frames.
-    monkeypatch.setattr("algorithms.policies.rated_sac.LARGEST_CALL", 3 * 64 * 3 * PX * PX * 3)
+    monkeypatch.setattr("algorithms.policies.rated_algorithm.LARGEST_CALL", 3 * 64 * 3 * PX * PX * 3)
     assert cut.updates_per_call == 3
     monkeypatch.undo()
     whole.update(8)
-    monkeypatch.setattr("algorithms.policies.rated_sac.LARGEST_CALL", 3 * 64 * 3 * PX * PX * 3)
+    monkeypatch.setattr("algorithms.policies.rated_algorithm.LARGEST_CALL", 3 * 64 * 3 * PX * PX * 3)
     cut.update(8)
     assert everything(whole) == everything(cut)
-    monkeypatch.setattr("algorithms.policies.rated_sac.LARGEST_CALL", 1)
+    monkeypatch.setattr("algorithms.policies.rated_algorithm.LARGEST_CALL", 1)
     assert cut.updates_per_call == 1
 
 
