@@ -269,10 +269,39 @@ def entropy_after(**overrides):
     return -float((shares * np.log(np.maximum(shares, 1e-9))).sum())
 
 
+@pytest.mark.slow
 def test_the_entropy_bonus_and_the_temperature_keep_actions_open():
     plain, hot = entropy_after(), entropy_after(exploration_temperature=5.0)
     assert plain < 0.3 and hot > plain + 0.3
     assert entropy_after(entropy_bonus=2.0) > plain + 0.3
+
+
+def test_choices_are_drawn_at_the_temperature_and_the_likeliest_at_none():
+    weights = build(exploration_temperature=3.0).actor_weights()
+    weights["head.weight"] = np.zeros_like(weights["head.weight"])
+    weights["head.bias"] = 3.0 * np.log(np.array([0.2, 0.1, 0.7], np.float32))
+    actor = actor_from_numpy(weights)
+    seen, texts = torch.zeros(4000, CELLS), [INSTRUCTIONS[0]] * 4000
+    drawn = actor.act(seen, texts, torch.Generator().manual_seed(0)).int().flatten().numpy()
+    np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 4000, [0.2, 0.1, 0.7], atol=0.03)
+    assert (actor.act(seen, texts) == 2.0).all()
+
+
+@pytest.mark.parametrize("spaces", [GRID, CONTINUOUS])
+def test_an_entropy_bonus_moves_the_actor_towards_what_is_open(spaces):
+    def entropy(algo):
+        actor = actor_from_numpy(algo.actor_weights())._actor
+        generator = torch.Generator().manual_seed(0)
+        return float(actor.entropy_of(torch.rand(500, 32, generator=generator), generator).detach().mean())
+
+    chunk = corridor(0, 0, None, np.random.default_rng(0))
+    if spaces is CONTINUOUS:
+        chunk = EpisodeChunk(**vars(chunk) | {"actions": (chunk.actions - 1.0) / 2.0})
+    algos = [build(spaces, entropy_bonus=bonus, learning_rate=1e-2) for bonus in (0.0, 100.0)]
+    for algo in algos:
+        algo.add_chunk(chunk, nearness(chunk, 0), version=1)
+        algo.update(8)
+    assert entropy(algos[1]) > entropy(algos[0]) + 0.01
 
 
 def test_what_is_read_does_not_depend_on_what_else_is():
