@@ -53,8 +53,8 @@ class InstructedActor:
         """Actions for observations float32 [B, observation] or, if it sees pictures, `stacked` uint8 [B, px, px, 3 *
         frame_stack], and B instructions.
 
-        Sampled with `noise`, or the likeliest ones without it. Raises ValueError for an instruction that cannot be
-        read.
+        Sampled with `noise`, or the likeliest ones without it. Raises InstructionError for an instruction that cannot
+        be read.
         """
         seen = observations if stacked is None else unstacked(stacked, self.frame_stack)
         read = torch.cat([self._reading(text) for text in instructions])

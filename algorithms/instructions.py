@@ -52,6 +52,10 @@ def split(text: str) -> list[str]:
     return _WORDS.findall(text.lower())
 
 
+class InstructionError(ValueError):
+    """An instruction cannot be read; the message says why, and what to do."""
+
+
 @dataclass(frozen=True)
 class HashedWords:
     """Ids for words that nobody knows beforehand: a word's id is a hash of it, the same in every process and run.
@@ -67,11 +71,11 @@ class HashedWords:
     def row(self, instruction: str) -> np.ndarray:
         """Ids int32 [length] of an instruction.
 
-        Raises ValueError for one without a word, and for one that is longer: half an instruction is another one.
+        Raises InstructionError for one without a word, and for one that is longer: half an instruction is another one.
         """
         words = split(instruction)
         if not 0 < len(words) <= self.length:
-            raise ValueError(
+            raise InstructionError(
                 f"instruction {instruction!r} has {len(words)} words and punctuation marks, and 1 to {self.length} can "
                 "be read: raise policy.instruction_length"
             )
@@ -92,7 +96,7 @@ class ReadRows:
         self._rows: dict[str, np.ndarray] = {}
 
     def of(self, instructions: Sequence[str]) -> np.ndarray:
-        """Ids int32 [N, length] of N >= 1 instructions. Raises ValueError as `HashedWords.row`."""
+        """Ids int32 [N, length] of N >= 1 instructions. Raises InstructionError as `HashedWords.row`."""
         for text in set(instructions) - self._rows.keys():
             self._rows[text] = self._words.row(text)
         return np.stack([self._rows[text] for text in instructions])

@@ -5,6 +5,9 @@ from typing import Protocol
 from algorithms.language_networks import PolicyShape
 from algorithms.pixel_frames import PixelShape
 
+MOST_CATEGORIES = 255
+"""Of a grid: with one more its numbers would look like a picture's bytes."""
+
 
 class AgentSpaces(Protocol):
     """Of a world; its spec is one."""

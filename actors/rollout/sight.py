@@ -1,30 +1,16 @@
 """What a policy of pictures sees of a world while it acts, and acting with what is seen."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from actors.worlds.world import Drawer, World
+from algorithms.acting import InstructedActor
 from algorithms.actor_network import SquashedGaussianActor
 from algorithms.images import reduce_image
 from algorithms.pixel_frames import FrameStack, PixelShape
 from algorithms.pixel_networks import PixelActor
-
-
-class InstructedActor(Protocol):
-    """A policy that is told what to do, in words."""
-
-    def act(
-        self, observations: torch.Tensor, instructions: Sequence[str], noise: torch.Generator | None = None
-    ) -> torch.Tensor:
-        """Actions float32 [B, action] for observations [B, observation] and B instructions.
-
-        Sampled with `noise`, or the most likely ones without it. Where an action is a choice it is its number, [B, 1].
-        """
-        ...
-
 
 Actor = SquashedGaussianActor | PixelActor | InstructedActor
 
@@ -72,7 +58,7 @@ def act(
     numbers = torch.from_numpy(observations)
     if isinstance(actor, SquashedGaussianActor):
         return actor.act(numbers, noise).numpy()
+    stacked = torch.from_numpy(np.stack([sight.stacked() for sight in sights])) if actor.frame_stack else None
     if isinstance(actor, PixelActor):
-        stacked = torch.from_numpy(np.stack([sight.stacked() for sight in sights]))
         return actor.act(stacked, numbers[:, : actor.state_size], noise).numpy()
-    return actor.act(numbers, instructions, noise).numpy()
+    return actor.act(numbers, instructions, noise, stacked).numpy()

@@ -14,6 +14,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from algorithms.acting import InstructedActor, observations_of
+from algorithms.episodes import EpisodeChunk
 from algorithms.instructions import HashedWords, ReadRows
 from algorithms.language_networks import PolicyShape
 from algorithms.offline_settings import PolicyNetworkSettings
@@ -95,11 +96,21 @@ class RatedIQL(RatedAlgorithm):
         )
         self._rows = ReadRows(HashedWords(self._shape.num_words, self._shape.instruction_length))
 
+    def add_chunk(
+        self,
+        chunk: EpisodeChunk,
+        learned_rewards: np.ndarray,
+        version: int,
+        picture_features: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """As `RatedAlgorithm.add_chunk`. Raises InstructionError if its instruction cannot be read."""
+        self._rows.of([chunk.instruction or self.config.instruction])
+        return super().add_chunk(chunk, learned_rewards, version, picture_features)
+
     def update(self, num_updates: int) -> dict[str, float]:
         """Take gradient steps on fresh batches; returns the means over them of `iql_learner.METRICS`.
 
-        Raises ValueError without updates or experience, or for an instruction that cannot be read, and
-        FloatingPointError if a loss is no longer finite.
+        Raises ValueError without updates or experience, and FloatingPointError if a loss is no longer finite.
         """
         return self._mean_metrics(num_updates, METRICS, ("actor_loss", "critic_loss", "value_loss"), "the rewards")
 

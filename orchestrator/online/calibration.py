@@ -16,7 +16,7 @@ from actors.rating.models import rater_identity
 from actors.rating.settings import POCKET_PIXELS, RaterSettings
 from actors.worlds.world import WorldSpec
 from algorithms.episodes import EpisodeChunk, Scene
-from algorithms.policies import RatedSAC, build_rated_sac
+from algorithms.policies import RatedAlgorithm, build_policy
 from algorithms.ratings import Rating
 from orchestrator.errors import SettingsError
 from orchestrator.online.actors import start_reward_learner, start_rollout_worker
@@ -82,7 +82,7 @@ def calibrate(experiment: OnlineExperiment, assumed: Assumed) -> Calibration:
         world = world_spec(small, Rollouts(lambda index: worker, 1, None))
         learner = start_reward_learner(small, world.observation_size)
         actors.append(learner)
-        policy = build_rated_sac(experiment.policy, world.observation_size, world.action_size, experiment.seed)
+        policy = build_policy(experiment.policy, world, experiment.task.instruction, experiment.seed)
         ray.get([worker.state.remote(), learner.state.remote()])
         start_s = time.monotonic() - started
         update_s = _updates(policy, world)
@@ -159,7 +159,7 @@ def _reward_model(experiment: OnlineExperiment, learner: Any, world: WorldSpec) 
     return score_s, max(0.0, whole_s / statistics.median(epochs) / count - segment.num_frames * score_s / 2)
 
 
-def _updates(policy: RatedSAC, world: WorldSpec) -> float:
+def _updates(policy: RatedAlgorithm, world: WorldSpec) -> float:
     """Seconds of a gradient step."""
     rng = np.random.default_rng(0)
     shape = policy.config.pixel_shape

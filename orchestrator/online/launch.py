@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from algorithms.policies import build_rated_sac
+from algorithms.policies import build_policy
 from orchestrator.cluster.placement import as_text
 from orchestrator.online.actors import start_reward_learner, start_rollout_worker
 from orchestrator.online.demands import learner_demand, placed, worker_demand
@@ -98,7 +98,7 @@ def _make_loop(
         as_text(learner_demand(here)),
         patience_s,
     )
-    policy = build_rated_sac(here.policy, world.observation_size, world.action_size, experiment.seed)
+    policy = build_policy(here.policy, world, experiment.task.instruction, experiment.seed)
     return OnlineLoop(experiment, world, rollouts, frames, policy, learner, sessions)
 
 

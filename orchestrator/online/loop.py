@@ -10,63 +10,37 @@ and checkpoints written. So with `max_rating_lag: 0` a run is a function of its 
 that was never stopped.
 """
 
-import io
-import json
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from actors.rollout.playing import metrics_of
 from actors.worlds.families import family_of
 from actors.worlds.world import WorldSpec
+from algorithms.instructions import InstructionError
 from algorithms.pixel_networks import PictureFeatures
-from algorithms.policies import RatedSAC
+from algorithms.policies import RatedAlgorithm
 from algorithms.scaling import RewardScale, observation_scale
 from algorithms.state_entropy import StateEntropy
-from orchestrator.errors import RatingsFailing, disk_errors_told
+from orchestrator.errors import RatingsFailing, SettingsError, disk_errors_told
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.frames.step_scores import StepScores
 from orchestrator.online.reward_training import RewardTraining
 from orchestrator.online.rollouts import Collected, Pending, Rollouts, Weights
 from orchestrator.online.sessions import FeedbackSessions, Labels, OpenSession
 from orchestrator.online.settings import OnlineExperiment
+from orchestrator.online.stopping.checkpoint import LoopCheckpoint
+from orchestrator.online.stopping.progress import Progress
 from orchestrator.ratings.service import SessionAnswers
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.layout import RATING_LEVEL, RATINGS_ASKED
-from orchestrator.storage.writing import read_arrays, write_arrays, write_atomic, write_json
 
 PRETRAINING = -1
 """Version of rewards that no reward model wrote: zero, or the state-entropy bonus."""
 AUDITED_STEPS = 4000
 """Steps of the replay whose learned reward is compared with true progress, about."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands; all of it goes into a checkpoint."""
-
-    next_evaluation: int
-    next_checkpoint: int
-    env_steps: int = 0
-    rounds: int = 0
-    reward_version: int = 0
-    """Version of the reward model; 0 until the first session."""
-    reward_shift: float = 0.0
-    reward_deviation: float = 1.0
-    """Scale of the learned reward; the identity unless `reward_model.reward_scale` is `standardised`."""
-    observations_scaled: bool = False
-    evaluated_at: int = -1
-    """Environment steps at the latest evaluation."""
-    best_score: float | None = None
-    """Of the evaluations so far: success, or where that is unknown the world's own return."""
-    num_asked: int = 0
-    num_failed: int = 0
-    num_from_store: int = 0
-    num_shared: int = 0
-    """Questions that another run asked at the same moment, and which the model answered once for both."""
 
 
 @dataclass
@@ -77,7 +51,7 @@ class OnlineLoop:
     world: WorldSpec
     rollouts: Rollouts
     frames: StepFrames
-    policy: RatedSAC
+    policy: RatedAlgorithm
     learner: RewardTraining
     sessions: FeedbackSessions
     folder: RunFolder = field(init=False)
@@ -89,6 +63,9 @@ class OnlineLoop:
         settings = self.experiment
         self._scores = StepScores(self.learner, self.frames, settings.reward_model.input == "frame")
         self._entropy = StateEntropy(settings.policy.entropy_neighbours)
+        self._parts = LoopCheckpoint(
+            self.rollouts, self.frames, self.policy, self.learner, self.sessions, self._entropy
+        )
         self._picture_features = _picture_features(settings)
         self._round_agent_steps = 0
         """Of the latest round, as collected."""
@@ -104,11 +81,15 @@ class OnlineLoop:
         """Go on until `total_env_steps`.
 
         Raises RatingsFailing, after a checkpoint, if the rater fails; DiskFailing, if a disk is full or broken;
-        ActorsLost, if actors died and find no place any more. In each case the run can be resumed.
+        ActorsLost, if actors died and find no place any more. In each case the run can be resumed. Raises SettingsError
+        if the policy cannot read an episode's instruction.
         """
         self.folder = folder
-        with disk_errors_told(folder.path):
-            self._go_on()
+        try:
+            with disk_errors_told(folder.path):
+                self._go_on()
+        except InstructionError as error:
+            raise SettingsError(str(error)) from error
 
     def _go_on(self) -> None:
         self.folder.save_world(asdict(self.world))
@@ -351,49 +332,11 @@ class OnlineLoop:
     def save(self) -> None:
         """Write a checkpoint: with the rating store, all that the rest of the run depends on."""
         self._show("checkpoint")
-        learner_state, worker_states = self.learner.state(), self.rollouts.state()
-
-        def write(folder: Path) -> None:
-            # RLlib takes a relative path for an address without a scheme.
-            self.policy.save_to_path(folder / "policy")
-            # Through memory, because torch tells of a full disk in words of its own.
-            buffer = io.BytesIO()
-            torch.save(learner_state, buffer)
-            write_atomic(folder / "reward_model.pt", buffer.getvalue())
-            self.frames.save(folder)
-            write_arrays(folder / "labels.npz", {"observations": self.sessions.labels.observations})
-            write_json(
-                folder / "loop.json",
-                {
-                    "progress": asdict(self.progress),
-                    "updates_owed": self._updates_owed,
-                    "entropy": self._entropy.state(),
-                    "sessions": self.sessions.state(),
-                    "workers": worker_states,
-                },
-            )
-
-        self.folder.checkpoints.save(self.progress.env_steps, write)
+        self.folder.checkpoints.save(self.progress.env_steps, self._parts.writer(self.progress, self._updates_owed))
 
     def restore(self, folder: Path) -> None:
         """Go back to a checkpoint. Frames come from the rating store, and replayed ones are drawn when next needed."""
-        # All is read before anything is changed: a damaged checkpoint leaves the parts as they are for an older one.
-        state = json.loads((folder / "loop.json").read_text())
-        observations = read_arrays(folder / "labels.npz")["observations"]
-        learner_state = torch.load(folder / "reward_model.pt", weights_only=True)
-        self.policy.restore_from_path(folder / "policy")
-        self.frames.restore(folder)
-        progress = state["progress"]
-        if "best_success" in progress:
-            # Written when success was always known.
-            progress["best_score"] = progress.pop("best_success")
-        self.progress = Progress(**progress)
-        self._updates_owed = state["updates_owed"]
-        self._entropy.set_state(state["entropy"])
-        self.sessions.set_state(state["sessions"], observations)
-        self.sessions.drop_lost()
-        self.rollouts.set_state(state["workers"])
-        self.learner.restore(learner_state, len(self.sessions.labels))
+        self.progress, self._updates_owed = self._parts.restore(folder)
 
     def _finish(self) -> None:
         """Evaluate and save what the last episode left, and keep what people want to look at."""

@@ -15,6 +15,7 @@ from actors.rollout.worker import Share
 from actors.worlds.families import family_of
 from actors.worlds.world import WorldError, WorldSpec
 from algorithms.episodes import EpisodeChunk, Scene
+from algorithms.instructions import InstructionError
 from orchestrator.cluster.replacing import died, first_line, raise_if_hopeless, wait_for_life
 from orchestrator.errors import SettingsError, WorldFailing
 from orchestrator.online.settings import OnlineExperiment
@@ -151,8 +152,11 @@ class Rollouts:
                     results[place] = calls[place].get()
                 except RayError as error:
                     if not died(error):
-                        if isinstance(getattr(error, "cause", None), WorldError):
-                            raise WorldFailing(str(error.cause)) from error
+                        cause = getattr(error, "cause", None)
+                        if isinstance(cause, WorldError):
+                            raise WorldFailing(str(cause)) from error
+                        if isinstance(cause, InstructionError):
+                            raise SettingsError(str(cause)) from error
                         raise
                     lost[place] = error
             self._replace({calls[place].worker: error for place, error in lost.items() if calls[place].is_current})

@@ -9,8 +9,10 @@ from actors.rating.settings import RaterSettings
 from actors.rollout.settings import RolloutSettings
 from actors.worlds.families import AnyTask, family_of
 from actors.worlds.world import WorldSpec
-from algorithms.policy_settings import AnyPolicy, SACSettings
+from algorithms.instructions import HashedWords, InstructionError
+from algorithms.policy_settings import AnyPolicy, OnlineIQLSettings, SACSettings
 from algorithms.settings import FeedbackSettings, PositiveInt, RewardModelSettings, Settings
+from algorithms.spaces import MOST_CATEGORIES
 from orchestrator.settings.experiment import CheckpointSettings, Experiment
 from orchestrator.storage.locations import Location
 
@@ -92,6 +94,12 @@ class OnlineExperiment(Experiment):
                 f"rollout.period_agent_steps {rollout.period_agent_steps}: all episodes of this world have "
                 f"{world.longest_agent_steps} agent steps, and a period is one of them; leave it out"
             )
+        if isinstance(self.policy, SACSettings):
+            problem = _beyond_sac(world)
+        else:
+            problem = self._beyond_iql(self.policy, world)
+        if problem:
+            return problem
         if not world.observation_size:
             for name, reads in (
                 ("policy.observation", self.policy.observation != "pixels" and self.policy.observation),
@@ -105,3 +113,29 @@ class OnlineExperiment(Experiment):
             size = world.observation_size
             return f"policy.entropy_dimensions {outside}: an observation has {size} entries, counted from 0"
         return None
+
+    def _beyond_iql(self, policy: OnlineIQLSettings, world: WorldSpec) -> str | None:
+        """What of such a world the policy cannot see or read; None if nothing."""
+        if world.grid_shape is not None and world.num_categories > MOST_CATEGORIES:
+            return (
+                f"the task's observations are a grid of {world.num_categories} categories, and policies see at most "
+                f"{MOST_CATEGORIES}: let the environment give it as numbers"
+            )
+        if world.grid_shape is not None and policy.normalise_observations:
+            return "policy.normalise_observations scales numbers, and the task's observations are a grid of categories"
+        if not world.says_instruction:
+            try:
+                HashedWords(policy.num_words, policy.instruction_length).row(self.task.instruction)
+            except InstructionError as error:
+                return f"task.{error}"
+        return None
+
+
+def _beyond_sac(world: WorldSpec) -> str | None:
+    """What of such a world SAC cannot do; None if nothing."""
+    beyond = None
+    if world.num_actions:
+        beyond = f"acts by numbers, and an action of this world is one of {world.num_actions} choices"
+    elif world.says_instruction:
+        beyond = "reads no instruction, and every episode of this world has one of its own"
+    return beyond and f"policy.algorithm 'sac' {beyond}: set policy.algorithm to 'iql'"

@@ -4,7 +4,7 @@ import numpy as np
 import ray
 
 from actors.reward.learner import RewardLearner
-from algorithms.policies import build_rated_sac
+from algorithms.policies import build_policy
 from orchestrator.kinds import read_run
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.launch import step_archive
@@ -97,9 +97,7 @@ class ToyRun:
         frames = StepFrames(self.world, rollouts, px, step_archive(experiment))
         sessions = FeedbackSessions(experiment, frames, self.service, store, rng)
         learner = RewardTraining(self._start_learner, sessions.first_inputs)
-        policy = build_rated_sac(
-            experiment.policy, self.world.observation_size, self.world.action_size, experiment.seed
-        )
+        policy = build_policy(experiment.policy, self.world, experiment.task.instruction, experiment.seed)
         self.loop = OnlineLoop(experiment, self.world, rollouts, frames, policy, learner, sessions)
         self.home = RunHome(experiment.run_folder)
         self.checkpoints = Checkpoints(self.home.folder / "checkpoints", experiment.checkpoint.keep, self.home)
