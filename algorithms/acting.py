@@ -10,7 +10,7 @@ import torch
 from algorithms.actor_network import SquashedGaussianActor, load_numpy
 from algorithms.instructions import HashedWords
 from algorithms.language_actor import LanguageActor
-from algorithms.language_networks import Asked, PolicyShape
+from algorithms.language_networks import Asked, PolicyShape, seen_by
 from algorithms.offline_settings import PolicyNetworkSettings
 from algorithms.pixel_networks import PixelActor
 
@@ -58,7 +58,7 @@ class InstructedActor:
         """
         seen = observations if stacked is None else unstacked(stacked, self.frame_stack)
         read = torch.cat([self._reading(text) for text in instructions])
-        features = self._actor.encoder.see(observations_of(self._shape, seen), read)
+        features = self._actor.encoder.see(seen_by(self._shape, seen), read)
         actions = self._actor.choose(features, noise, temperature=self._temperature)
         return actions.reshape(len(features), -1).float()
 
@@ -91,15 +91,6 @@ def read_told(weights: Mapping[str, np.ndarray]) -> tuple[PolicyShape, PolicyNet
     made_by = json.loads(str(weights[ACTING]))
     shape = made_by["shape"] | {"observation_shape": tuple(made_by["shape"]["observation_shape"])}
     return PolicyShape(**shape), PolicyNetworkSettings(**made_by["network"]), made_by["temperature"]
-
-
-def observations_of(shape: PolicyShape, seen: torch.Tensor) -> torch.Tensor:
-    """What the networks see, [B, history, ...]: of flat observations float32 [B, observation] in a history of one; of
-    frames, which are [B, history, ...] already, themselves."""
-    if shape.kind == "image":
-        return seen
-    one = seen.view(len(seen), 1, *shape.observation_shape)
-    return one.to(torch.uint8) if shape.kind == "grid" else one
 
 
 def unstacked(stacked: torch.Tensor, frame_stack: int) -> torch.Tensor:

@@ -9,6 +9,8 @@ from torch.nn import functional
 
 from algorithms.instructions import PADDING
 from algorithms.offline_settings import PolicyNetworkSettings
+from algorithms.pixel_frames import PixelShape
+from algorithms.spaces import AgentSpaces
 
 REDUCED_CHANNELS = 16
 """Channels of a grid or a picture where it becomes a flat vector."""
@@ -40,6 +42,36 @@ class PolicyShape:
     num_objects: int = 0
     """Classes of objects that a discrete action may be about, the first of them none at all; 0 if actions are about
     nothing."""
+
+
+def policy_shape(
+    spaces: AgentSpaces, pixels: PixelShape | None, num_words: int, instruction_length: int
+) -> PolicyShape:
+    """What networks that read instructions fit: pictures if `pixels` are seen, else a grid or numbers."""
+    if pixels is not None:
+        kind, shape = "image", (pixels.px, pixels.px, 3)
+    elif spaces.grid_shape is not None:
+        kind, shape = "grid", tuple(spaces.grid_shape)
+    else:
+        kind, shape = "vector", (spaces.observation_size,)
+    return PolicyShape(
+        kind=kind,
+        observation_shape=shape,
+        num_categories=spaces.num_categories if kind == "grid" else 0,
+        num_words=num_words,
+        instruction_length=instruction_length,
+        num_actions=spaces.num_actions,
+        action_size=spaces.num_actions or spaces.action_size,
+    )
+
+
+def seen_by(shape: PolicyShape, seen: torch.Tensor) -> torch.Tensor:
+    """What the networks see, [B, history, ...]: of flat observations float32 [B, observation] in a history of one; of
+    frames, which are [B, history, ...] already, themselves."""
+    if shape.kind == "image":
+        return seen
+    one = seen.view(len(seen), 1, *shape.observation_shape)
+    return one.to(torch.uint8) if shape.kind == "grid" else one
 
 
 class Asked(NamedTuple):

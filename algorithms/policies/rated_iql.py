@@ -13,10 +13,10 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-from algorithms.acting import InstructedActor, observations_of
+from algorithms.acting import InstructedActor
 from algorithms.episodes import EpisodeChunk
 from algorithms.instructions import HashedWords, ReadRows
-from algorithms.language_networks import PolicyShape
+from algorithms.language_networks import PolicyShape, policy_shape, seen_by
 from algorithms.offline_settings import PolicyNetworkSettings
 from algorithms.pixel_frames import PixelShape
 from algorithms.policies.iql_config import LanguageIQLConfig
@@ -25,7 +25,7 @@ from algorithms.policies.iql_module import INSTRUCTION, OBSERVATION, shape_of, s
 from algorithms.policies.rated_algorithm import RatedAlgorithm
 from algorithms.policy_settings import OnlineIQLSettings
 from algorithms.replay import ColumnarReplay
-from algorithms.spaces import AgentSpaces, policy_shape
+from algorithms.spaces import AgentSpaces
 
 
 class RatedIQLConfig(LanguageIQLConfig):
@@ -147,7 +147,7 @@ class RatedIQL(RatedAlgorithm):
         return self.learner_group.update(batch=batch, timesteps={})
 
     def _seen(self, observations: np.ndarray) -> np.ndarray:
-        return observations_of(self._shape, torch.from_numpy(np.ascontiguousarray(observations))).numpy()
+        return seen_by(self._shape, torch.from_numpy(np.ascontiguousarray(observations))).numpy()
 
 
 def build_rated_iql(policy: OnlineIQLSettings, spaces: AgentSpaces, instruction: str, seed: int) -> RatedIQL:
