@@ -52,7 +52,7 @@ class Obedient:
 
     frame_stack = 0
 
-    def act(self, observations, instructions, noise=None):
+    def act(self, observations, instructions, noise=None, stacked=None):
         assert observations.shape == (len(instructions), 1)
         return torch.tensor([[float(said.split()[1])] for said in instructions])
 
