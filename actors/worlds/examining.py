@@ -16,6 +16,8 @@ SEEDS = (0, 0, 1)
 """Of the resets. The first two show whether an episode depends on those before it."""
 MOST_AGENT_STEPS = 250
 """Of an episode; longer ones are left there."""
+INSTRUCTION_SEEDS = 20
+"""Resets of which the instruction is read, where every episode has its own."""
 KEPT_FRAMES = 6
 """Of each episode, evenly spread, for people to look at."""
 
@@ -25,10 +27,12 @@ class Played:
     """An episode of random actions, or as much of it as was played."""
 
     seed: int
+    instruction: str
+    """What was to be done in it."""
     digest: str
-    """Of all that it gave: observations, rewards, frames."""
+    """Of all that it gave: instruction, observations, rewards, frames."""
     start_digest: str
-    """Of its first observation and frame."""
+    """Of its instruction, its first observation and frame."""
     num_agent_steps: int
     terminated: bool
     truncated: bool
@@ -53,6 +57,8 @@ class Examined:
 
     spec: WorldSpec
     episodes: tuple[Played, ...]
+    instructions: tuple[str, ...]
+    """What the episodes of some seeds say, one for each; empty where all have the task's."""
     brightness: float
     """Mean of the darkest frame, 0 to 255."""
     contrast: float
@@ -61,6 +67,8 @@ class Examined:
     """Height and width of the world's own pictures, before they are made to fit; None if they are made as wanted."""
     upright: bool | None
     """Whether up in the world is up in the picture; None where that is not known."""
+    picture_note: str
+    """What else somebody should know of its pictures."""
     kept_bytes: float
     """Bytes that a step's frame takes in a run's archive; 0 where frames are drawn again."""
     agent_steps_per_s: float
@@ -89,10 +97,12 @@ def examine(task: TaskSettings) -> Examined:
         return Examined(
             spec=world.spec,
             episodes=episodes,
+            instructions=_said(world),
             brightness=min(float(frame.mean()) for frame in seen),
             contrast=min(float(frame.std()) for frame in seen),
             picture_px=facts.px,
             upright=facts.upright,
+            picture_note=facts.note,
             kept_bytes=sum(one.kept_bytes for one in episodes) / num_steps,
             agent_steps_per_s=num_steps / max(watch.stepping_s, 1e-9),
             frames_per_s=watch.num_frames / max(watch.drawing_s, 1e-9),
@@ -101,6 +111,14 @@ def examine(task: TaskSettings) -> Examined:
         if drawer is not None:
             drawer.close()
         world.close()
+
+
+def _said(world: World) -> tuple[str, ...]:
+    said = []
+    for seed in range(INSTRUCTION_SEEDS if world.spec.says_instruction else 0):
+        world.reset(seed)
+        said.append(world.instruction())
+    return tuple(said)
 
 
 def _without_margins(frames: np.ndarray, px: tuple[int, int] | None) -> np.ndarray:
@@ -144,9 +162,10 @@ def _play(world: World, watch: _Watch, seed: int) -> Played:
     rng = np.random.default_rng(seed)
     digest = hashlib.sha256()
     observation = world.reset(seed)
+    instruction = world.instruction()
     solved = world.solved_at_start()
     frames = [watch.frame()]
-    digest.update(observation.tobytes() + frames[0].tobytes())
+    digest.update(instruction.encode() + observation.tobytes() + frames[0].tobytes())
     start_digest = digest.hexdigest()
     successes, changed, env_return, terminated, truncated = [], [], 0.0, False, False
     while not (terminated or truncated) and len(successes) < MOST_AGENT_STEPS:
@@ -161,6 +180,7 @@ def _play(world: World, watch: _Watch, seed: int) -> Played:
     places = sorted({round(place) for place in np.linspace(0, len(frames) - 1, KEPT_FRAMES)})
     return Played(
         seed=seed,
+        instruction=instruction,
         digest=digest.hexdigest(),
         start_digest=start_digest,
         num_agent_steps=len(successes),

@@ -17,6 +17,8 @@ class PictureFacts:
     """Height and width before they are made to fit; None if they are drawn as wanted."""
     upright: bool | None = None
     """Whether up in the world is up in the picture; None where that is not known."""
+    note: str = ""
+    """What else somebody should know of them."""
 
 
 class Family:

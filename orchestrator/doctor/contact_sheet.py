@@ -48,19 +48,26 @@ def write_contact_sheet(
 
 
 def sheet(episodes: Sequence[Played]) -> np.ndarray:
-    """uint8 [H, W, 3]: an episode a row, each frame below its step."""
+    """uint8 [H, W, 3]: an episode a row below what was to be done in it, each frame below its step."""
     px = episodes[0].frames.shape[1]
     columns = max(len(one.frames) for one in episodes)
-    size = (_GAP + columns * (px + _GAP), len(episodes) * (px + _LINE + _GAP) + _GAP)
+    size = (_GAP + columns * (px + _GAP), len(episodes) * (px + 2 * _LINE + _GAP) + _GAP)
     picture = Image.new("RGB", size, _BACKGROUND)
     pen = ImageDraw.Draw(picture)
     for row, one in enumerate(episodes):
-        top = _GAP + row * (px + _LINE + _GAP)
+        top = _GAP + row * (px + 2 * _LINE + _GAP)
+        pen.text((_GAP, top), f"seed {one.seed}: {_readable(one.instruction)}", fill="black")
+        top += _LINE
         for column, (frame, step) in enumerate(zip(one.frames, one.frame_steps, strict=True)):
             left = _GAP + column * (px + _GAP)
-            pen.text((left, top), f"seed {one.seed}, step {step}" if px >= 90 else str(step), fill="black")
+            pen.text((left, top), f"step {step}" if px >= 50 else str(step), fill="black")
             picture.paste(Image.fromarray(frame), (left, top + _LINE))
     return np.asarray(picture)
+
+
+def _readable(text: str) -> str:
+    """What the picture's plain font can write."""
+    return text.encode("latin-1", "replace").decode("latin-1")
 
 
 def _page(
@@ -72,7 +79,7 @@ def _page(
         for one in findings
     )
     shown = "".join(
-        f"<h3>Seed {one.seed}: {one.num_agent_steps} steps</h3>"
+        f"<h3>Seed {one.seed}: {one.num_agent_steps} steps, {html.escape(one.instruction)}</h3>"
         + "".join(_figure(encode_png(f), f"step {s}") for f, s in zip(one.frames, one.frame_steps, strict=True))
         for one in episodes
     )

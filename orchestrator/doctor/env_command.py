@@ -31,7 +31,7 @@ def check_env(file: Path, overrides: Sequence[str], out: Path | None, console: C
     if findings[0].status != "failure":
         episodes = look().episodes
         # The first two are of one seed.
-        asked = [ask([encode_png(frame) for frame in one.frames]) for one in episodes[1:]]
+        asked = [ask([encode_png(frame) for frame in one.frames], one.instruction) for one in episodes[1:]]
         folder = out or Path("env_check") / task.name
         paths = write_contact_sheet(folder, f"{task.name}: {task.instruction}", findings, episodes[1:], asked)
         console.print(f"what the rater will see: {', '.join(map(str, paths))}", soft_wrap=True)

@@ -10,6 +10,7 @@ from actors.rollout.playing import count_success
 from actors.worlds.examining import MOST_AGENT_STEPS, Examined, Played, examine_apart
 from actors.worlds.settings import TaskSettings
 from actors.worlds.world import WorldError
+from algorithms.instructions import split
 from orchestrator.doctor.findings import Check, Unfit
 
 DARKEST = 3.0
@@ -19,6 +20,7 @@ LEAST_CONTRAST = 2.0
 FEWEST_CHANGED_PX = 6.0
 """Pixels that a step should change in what the reward model sees."""
 SLOW_FPS = 10.0
+SHOWN_INSTRUCTIONS = 3
 _PAGE = "docs/your_environment.md"
 
 
@@ -58,8 +60,27 @@ def world_checks(look: Callable[[], Looked]) -> Iterator[tuple[str, Check]]:
 def check_spaces(looked: Looked) -> str:
     """What a policy sees, and how it acts."""
     spec = looked.one.spec
+    seen = f"{spec.observation_size} numbers seen"
+    if spec.grid_shape is not None:
+        height, width, planes = spec.grid_shape
+        seen = f"a grid of {height} x {width} cells seen, {planes} planes of {spec.num_categories} categories"
+    if spec.num_actions:
+        return f"{seen}, an action is one of {spec.num_actions} choices"
     low, high = min(spec.action_low, default=-1.0), max(spec.action_high, default=1.0)
-    return f"{spec.observation_size} numbers seen, actions of {spec.action_size} numbers from {low:g} to {high:g}"
+    return f"{seen}, actions of {spec.action_size} numbers from {low:g} to {high:g}"
+
+
+def check_words(looked: Looked) -> str:
+    """What episodes are about."""
+    said = looked.one.instructions
+    if not looked.one.spec.says_instruction:
+        return f"all episodes: {looked.task.instruction!r}"
+    distinct, longest = sorted(set(said)), max(said, key=lambda text: len(split(text)))
+    shown = ", ".join(map(repr, distinct[:SHOWN_INSTRUCTIONS]))
+    return (
+        f"{len(said)} episodes say {len(distinct)} different instructions, the longest in {len(split(longest))} words: "
+        f"{shown}{', ...' if len(distinct) > SHOWN_INSTRUCTIONS else ''}"
+    )
 
 
 def check_seeds(looked: Looked) -> str:
@@ -140,13 +161,16 @@ def check_pictures(looked: Looked) -> str:
         )
     parts = ["drawn again from state" if one.spec.draws_again else f"kept, {one.kept_bytes:,.0f} bytes a step"]
     parts.append("upright" if one.upright else "look at the contact sheet whether they are upright")
+    if one.picture_note:
+        parts.append(one.picture_note)
     if one.picture_px is not None:
         height, width = one.picture_px
         parts.append(f"{width} x {height} pixels, fitted into {task.image_px} x {task.image_px}")
         if max(one.picture_px) < task.image_px:
             raise Unfit(
                 f"{', '.join(parts)}: they are enlarged, which shows nothing more",
-                f"let the environment draw larger (task.kwargs), or set task.image_px={max(one.picture_px)}",
+                "let the environment draw larger (task.kwargs, task.level.tile_px), or set "
+                f"task.image_px={max(28, *one.picture_px)}",
                 warning=True,
             )
     return ", ".join(parts)
@@ -182,6 +206,7 @@ def check_speed(looked: Looked) -> str:
 
 _CHECKS: dict[str, Callable[[Looked], str]] = {
     "world": check_spaces,
+    "words": check_words,
     "seeds": check_seeds,
     "episodes": check_episodes,
     "success": check_success,

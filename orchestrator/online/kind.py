@@ -97,19 +97,19 @@ class OnlineKind(Kind):
         """Its block `task`, and the environments of a rollout worker."""
         return experiment.task, experiment.rollout.envs_per_worker
 
-    def asks_of_frames(self, experiment: OnlineExperiment) -> Callable[[Sequence[bytes]], RatingRequest]:
+    def asks_of_frames(self, experiment: OnlineExperiment) -> Callable[..., RatingRequest]:
         """About a segment that shows some of the frames, evenly spread; of a single frame, the last."""
         from orchestrator.online.questions import QuestionMaker
 
         maker = QuestionMaker(experiment.task, experiment.feedback, experiment.rater.mode)
         num_frames = experiment.feedback.segment.num_frames
 
-        def ask(frames: Sequence[bytes]) -> RatingRequest:
+        def ask(frames: Sequence[bytes], instruction: str = "") -> RatingRequest:
             last = len(frames) - 1
             places = (
                 [round(last * place / (num_frames - 1)) for place in range(num_frames)] if num_frames > 1 else [last]
             )
-            return maker.question([frames[place] for place in places], 0, False).request
+            return maker.question([frames[place] for place in places], 0, False, instruction).request
 
         return ask
 

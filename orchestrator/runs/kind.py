@@ -131,9 +131,9 @@ class Kind(ABC):
         """The task whose frames it draws, and environments that one process draws in turn; None where it draws none."""
         return None
 
-    def asks_of_frames(self, experiment: Any) -> Callable[[Sequence[bytes]], RatingRequest] | None:
-        """What words the request about frames, PNG files in time order, to its rater; None where nobody is asked about
-        frames."""
+    def asks_of_frames(self, experiment: Any) -> Callable[..., RatingRequest] | None:
+        """What words the request about frames, PNG files in time order, and if given the instruction of their episode,
+        to its rater; None where nobody is asked about frames."""
         return None
 
     def seen_px(self, experiment: Any) -> int | None:

@@ -78,6 +78,37 @@ def test_what_is_wrong_is_found_with_what_to_do(factory, changes, name, status, 
     assert (finding.status, bool(finding.remedy)) == (status, status != "ok") and text in finding.text, finding
 
 
+def test_choices_grids_and_instructions_are_told():
+    looked = look("Errands", grid_key="grid", instruction_key="errand", success="termination")
+    findings = found(looked)
+    assert findings["world"].text == (
+        "a grid of 1 x 5 cells seen, 3 planes of 3 categories, an action is one of 3 choices"
+    )
+    assert findings["words"].text == (
+        "20 episodes say 2 different instructions, the longest in 5 words: 'go to the left end', 'go to the right end'"
+    )
+    assert findings["seeds"].status == "ok" and {one.instruction for one in looked.episodes} <= set(
+        looked.one.instructions
+    )
+    assert found(look())["words"].text == "all episodes: 'go right'"
+
+
+def test_an_instruction_that_chance_draws_is_no_equal_episode(monkeypatch):
+    said = iter(range(100))
+    monkeypatch.setattr(GymnasiumWorld, "instruction", lambda self: f"go {next(said)}")
+    assert found(look())["seeds"].status == "warning"
+
+
+def test_what_minigrid_adds_to_its_pictures_is_told():
+    task = GymnasiumTask(
+        world="gymnasium", name="go", env_id="minigrid:BabyAI-GoToLocal-v0", instruction="go", focus="the triangle",
+        image_px=64, episode_env_steps=8,
+    )  # fmt: skip
+    lit, plain = task, task.model_copy(update={"kwargs": {"highlight": False}})
+    told = [worlds.check_pictures(worlds.Looked(one, 64, *[examine(one)] * 2)) for one in (lit, plain)]
+    assert "task.kwargs: {highlight: false}" in told[0] and "lighter" not in told[1]
+
+
 def test_other_processes_that_see_other_things_are_told():
     looked, other = look(), look(kwargs={"step": 0.1})
     mixed = worlds.Looked(looked.task, 36, looked.one, other.one)
@@ -117,24 +148,28 @@ def test_the_page_shows_the_very_words_and_frames(tmp_path, monkeypatch):
     console = Console(file=io.StringIO(), width=200)
     env_command.check_env(file, ["rater.mode=two_turn"], tmp_path / "out", console)
     page = (tmp_path / "out/index.html").read_text()
-    assert "bring the &lt;white&gt; bar to the right end" in page and "Analyse how far the task is completed" in page
+    assert "steps, bring the &lt;white&gt; bar to the right end</h3>" in page
+    assert (
+        "Its task: bring the &lt;white&gt; bar to the right end" in page
+        and "Analyse how far the task is completed" in page
+    )
     # Two questions of two pictures each, and at most six frames of two episodes.
     assert page.count("picture 1</figcaption>") == page.count("picture 2</figcaption>") == 2
     assert "http" not in page.replace("http-equiv", "")
     sheet = decode_png((tmp_path / "out/frames.png").read_bytes())
-    assert sheet.shape[0] == 6 + 2 * (40 + 16 + 6) and (sheet == 255).any()
+    assert sheet.shape[0] == 6 + 2 * (40 + 2 * 16 + 6) and (sheet == 255).any()
     assert "all is well" not in console.file.getvalue() and "ok    seeds" in console.file.getvalue()
 
 
 def test_a_failed_check_ends_with_1_and_a_world_that_cannot_be_had_shows_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(worlds, "examine_apart", lambda task: (examine(task), examine(task)))
     file, _ = check(tmp_path, factory="Still")
-    with pytest.raises(DoctorFailed, match="2 of 7 checks failed: pictures, change"):
+    with pytest.raises(DoctorFailed, match="2 of 8 checks failed: pictures, change"):
         env_command.check_env(file, [], tmp_path / "still", Console(file=io.StringIO()))
     assert (tmp_path / "still/index.html").exists()
     file, _ = check(tmp_path, factory="NoSuch")
     console = Console(file=io.StringIO(), width=300)
-    with pytest.raises(DoctorFailed, match="1 of 7 checks failed: world"):
+    with pytest.raises(DoctorFailed, match="1 of 8 checks failed: world"):
         env_command.check_env(file, [], tmp_path / "none", console)
     assert "has no attribute 'NoSuch'" in console.file.getvalue()
     assert "note  seeds       not looked at: the environment cannot be had" in console.file.getvalue()

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from actors.babyai.settings import ACTION_NAMES, MAX_CHAIN, BabyAISettings, Split, SubtaskKind, egocentric_shape
 from actors.worlds.settings import TaskSettings
@@ -21,12 +21,14 @@ class BabyAITask(TaskSettings):
     """The family."""
     instruction: Annotated[str, Field(min_length=1)] = "do the chain of sub-tasks"
     """What all episodes have in common, for titles alone: each has its own, and the rater is asked about that."""
-    focus: Annotated[str, Field(min_length=1)] = "the red triangle and the things that its task names"
+    focus: Annotated[str, Field(min_length=1)] = (
+        "the red triangle, the things that its task names, and what it carries, which is shown at the top right"
+    )
     """What the rater should look at."""
     agent: Annotated[str, Field(pattern=AGENT_PATTERN)] = "the red triangle"
     """Who acts, as the rater is told."""
     image_px: Annotated[int, Field(ge=28, le=1024)] = 84
-    """Side of the square frames that are rated. The frame of the default level has just this side."""
+    """Side of the square frames that are rated. Absent: as `level` is drawn, so that `level.tile_px` decides."""
     level: BabyAISettings = BabyAISettings()
     """Rooms, objects and kinds of sub-tasks, and how a frame is drawn."""
     chain_lengths: tuple[Annotated[int, Field(ge=1, le=MAX_CHAIN)], ...] = (1,)
@@ -49,6 +51,18 @@ class BabyAITask(TaskSettings):
     shows_completed: bool = False
     """The policy's grid has a plane more that says how many sub-tasks are done. Where they leave no trace, as going to
     things does, nobody who sees one moment knows which is next."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_large_as_it_is_drawn(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "image_px" in given or not isinstance(given.get("level", {}), dict):
+            return given
+        try:
+            level = BabyAISettings.model_validate(given.get("level", {}))
+        except ValidationError:
+            # What is wrong with it is told where it stands.
+            return given
+        return given | {"image_px": min(1024, max(28, *level.frame_px))}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

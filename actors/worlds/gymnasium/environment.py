@@ -7,7 +7,7 @@ import numpy as np
 
 from actors.worlds.family import PictureFacts
 from actors.worlds.gymnasium import viewers
-from actors.worlds.gymnasium.grids import observations_of
+from actors.worlds.gymnasium.grids import observations_of, picture_note, quiet
 from actors.worlds.gymnasium.instructions import Instructions
 from actors.worlds.gymnasium.making import make_env, time_limit, told
 from actors.worlds.gymnasium.redrawing import CAMERA_SEED, DrawnState, pictures_each, take_picture
@@ -72,7 +72,7 @@ class GymnasiumWorld:
 
     def reset(self, seed: int) -> np.ndarray:
         """Start an episode; see `World`. Raises WorldError."""
-        with told(f"{self._task.source}: reset()"):
+        with told(f"{self._task.source}: reset()"), quiet(self._env):
             self._raw, self._info = self._env.reset(seed=seed)
         self._env_steps = 0
         self._instruction = self._instructions.read(self._raw, self._info)
@@ -159,7 +159,7 @@ class GymnasiumWorld:
 
     def picture_facts(self) -> PictureFacts:
         """Of the latest picture."""
-        return PictureFacts(self._picture_px, viewers.upright(self._env))
+        return PictureFacts(self._picture_px, viewers.upright(self._env), picture_note(self._env))
 
     def close(self) -> None:
         """Free the environment and what it draws with."""

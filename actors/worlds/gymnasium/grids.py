@@ -1,5 +1,7 @@
 """Observations that are grids of categories: MiniGrid's, and those that the task names."""
 
+import io
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from typing import Any
 
 import gymnasium
@@ -95,6 +97,19 @@ def minigrid_limit(env: gymnasium.Env) -> int | None:
     # BabyAI's levels draw theirs at each reset, and have 0 before the first.
     limit = getattr(env.unwrapped, "max_steps", None)
     return limit if _of_minigrid(env) and limit else None
+
+
+def quiet(env: gymnasium.Env) -> AbstractContextManager[Any]:
+    """While it lasts, BabyAI does not print each level that it rejects."""
+    babyai = type(env.unwrapped).__module__.startswith("minigrid.envs.babyai.")
+    return redirect_stdout(io.StringIO()) if babyai else nullcontext()
+
+
+def picture_note(env: gymnasium.Env) -> str:
+    """What MiniGrid adds to its pictures."""
+    if not (_of_minigrid(env) and env.unwrapped.highlight):
+        return ""
+    return "the cells that the agent sees are drawn lighter, which task.kwargs: {highlight: false} leaves out"
 
 
 def _is_minigrid(env: gymnasium.Env, key: str) -> bool:

@@ -47,6 +47,19 @@ def test_its_settings_tell_what_it_is_like():
     assert NUM_CATEGORIES == 1 + max(*OBJECT_TO_IDX.values(), *COLOR_TO_IDX.values(), *STATE_TO_IDX.values())
 
 
+def test_frames_are_as_large_as_they_are_drawn_unless_it_is_said():
+    assert make_task().image_px == 49 == make_task().level.frame_px[0]
+    assert make_task(level=ROOM | {"tile_px": 16}).image_px == 112 and make_task(image_px=60).image_px == 60
+    assert make_task(level={}).image_px == 84 == BabyAITask.model_fields["image_px"].default
+    written = make_task().model_dump(mode="json")
+    assert BabyAITask.model_validate(written) == make_task()
+    world = ChainWorld(make_task())
+    world.reset(0)
+    np.testing.assert_array_equal(world.frame(), world._env.render())
+    with pytest.raises(ValueError, match=r"level.tile_px"):
+        make_task(level=ROOM | {"tile_px": 2})
+
+
 def test_an_expert_is_paid_the_share_of_its_chain():
     world = ChainWorld(make_task(chain_lengths=[2], shows_completed=True))
     for seed in range(3):
