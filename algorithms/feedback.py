@@ -39,6 +39,10 @@ class FeedbackSchedule:
         self.num_asked += num_ratings
         return num_ratings
 
+    def give_back(self, num_ratings: int) -> None:
+        """Of a session begun, so many ratings were not asked: they stay in the budget."""
+        self.num_asked -= num_ratings
+
     def state(self) -> dict[str, int]:
         """All that a resumed schedule needs."""
         return {"points_passed": self.points_passed, "num_asked": self.num_asked}

@@ -41,41 +41,52 @@ def segment_length(settings: SegmentSettings, episode: StoredEpisode) -> int | N
     return min(len(episode), wanted or len(episode))
 
 
-def select_segments(
-    episodes: Sequence[StoredEpisode],
-    num_segments: int,
-    settings: FeedbackSettings,
-    since_index: int,
-    rng: np.random.Generator,
-) -> list[Segment]:
-    """Draw a session's segments, all different.
+class SegmentDraw:
+    """Draws segments of a session, as many as are asked for at a time; none is drawn twice.
 
     Episodes take turns in random order, so that all of them are seen before any is seen again; the time in an episode
-    is uniform. Fewer than `num_segments` are returned if there are no more. Raises ValueError if no episode holds one.
-
-    Args:
-        episodes: Finished episodes, oldest first; those beyond the latest `settings.recent_episodes` are left out.
-        since_index: Episodes whose first step has at least this global index count as collected since the last
-            session; `settings.newest_share` of the session is drawn from them first.
+    is uniform.
     """
-    segment = settings.segment
-    lengths = [segment_length(segment, episode) for episode in episodes[-settings.recent_episodes :]]
-    usable = [one for one, length in zip(episodes[-settings.recent_episodes :], lengths, strict=True) if length]
-    lengths = [length for length in lengths if length]
-    if not usable:
-        raise ValueError(_none_holds_one(segment, len(episodes)))
-    # A draw pops from these, so nothing can be drawn twice. Of an episode only its end is a segment.
-    starts = [
-        [len(episode) - length] if segment.kind == "episode" else rng.permutation(len(episode) - length + 1).tolist()
-        for episode, length in zip(usable, lengths, strict=True)
-    ]
-    newest = [number for number, episode in enumerate(usable) if episode.indices[0] >= since_index]
-    drawn = _take_turns(newest, starts, round(settings.newest_share * num_segments), rng)
-    drawn += _take_turns(range(len(usable)), starts, num_segments - len(drawn), rng)
-    offsets = [frame_offsets(length, segment.num_frames) for length in lengths]
-    return [
-        Segment(usable[number].episode_id, usable[number].indices[start + offsets[number]]) for number, start in drawn
-    ]
+
+    def __init__(
+        self, episodes: Sequence[StoredEpisode], settings: FeedbackSettings, since_index: int, rng: np.random.Generator
+    ) -> None:
+        """Raises ValueError if no episode holds a segment.
+
+        Args:
+            episodes: Finished episodes, oldest first; those beyond the latest `settings.recent_episodes` are left out.
+            settings: What a segment is, and how sessions are drawn.
+            since_index: Episodes whose first step has at least this global index count as collected since the last
+                session; `settings.newest_share` of what is drawn comes from them first.
+            rng: Advances with each draw.
+        """
+        segment, recent = settings.segment, episodes[-settings.recent_episodes :]
+        lengths = [segment_length(segment, episode) for episode in recent]
+        self._usable = [episode for episode, length in zip(recent, lengths, strict=True) if length]
+        lengths = [length for length in lengths if length]
+        if not self._usable:
+            raise ValueError(_none_holds_one(segment, len(episodes)))
+        # A draw pops from these, so nothing can be drawn twice. Of an episode only its end is a segment.
+        self._starts = [
+            [len(episode) - length]
+            if segment.kind == "episode"
+            else rng.permutation(len(episode) - length + 1).tolist()
+            for episode, length in zip(self._usable, lengths, strict=True)
+        ]
+        self._offsets = [frame_offsets(length, segment.num_frames) for length in lengths]
+        self._newest = [number for number, episode in enumerate(self._usable) if episode.indices[0] >= since_index]
+        self._newest_share = settings.newest_share
+        self._rng = rng
+
+    def draw(self, num_segments: int) -> list[Segment]:
+        """Segments that have not been drawn yet; fewer than `num_segments`, or none, if there are no more."""
+        newest = round(self._newest_share * num_segments)
+        drawn = _take_turns(self._newest, self._starts, newest, self._rng)
+        drawn += _take_turns(range(len(self._usable)), self._starts, num_segments - len(drawn), self._rng)
+        return [
+            Segment(self._usable[number].episode_id, self._usable[number].indices[start + self._offsets[number]])
+            for number, start in drawn
+        ]
 
 
 def _none_holds_one(segment: SegmentSettings, num_episodes: int) -> str:

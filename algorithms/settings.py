@@ -82,6 +82,12 @@ class FeedbackSettings(Settings):
     """Segments are drawn from this many latest episodes (ERL-VLM: 100)."""
     newest_share: Fraction = 0.0
     """Share of a session drawn from the episodes collected since the last session; 0 is uniform, as published."""
+    ask_again: bool = False
+    """Whether a segment may be rated whose pictures this run has had rated before, as published. False: another is
+    drawn in its place, so that no rating of the budget is spent twice; what other runs asked changes nothing."""
+    explore_until_two_levels: bool = True
+    """As long as all ratings are of one level there is nothing to learn from them: the reward model waits, and the
+    policy goes on exploring by state entropy. False, as published: it learns at once, and the reward is zero."""
     max_rating_lag: Annotated[int, Field(ge=0)] = 0
     """Rounds that ratings may arrive late. 0 waits for them: exact and repeatable."""
     tolerated_failure_share: Fraction = 0.2

@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+MOST_COMPARED = 5_000
+"""Stored states that all states are compared with when their rewards are written anew, spread evenly over them."""
 CHUNK_ROWS = 1024
 """States compared with all stored ones at a time; bounds the memory of the distance matrix."""
 
@@ -40,6 +42,11 @@ class RunningDeviation:
         self._count = count
 
     @property
+    def count(self) -> int:
+        """How many numbers were seen."""
+        return self._count
+
+    @property
     def deviation(self) -> float:
         """Population standard deviation; 0 before the first number."""
         return (self._squares / self._count) ** 0.5 if self._count else 0.0
@@ -69,8 +76,16 @@ class StateEntropy:
             return np.zeros(len(states), dtype=np.float32)
         rewards = np.log1p(neighbour_distances(states, stored, self._k))
         self._deviation.update(rewards)
-        deviation = self._deviation.deviation
-        return (rewards / deviation).astype(np.float32) if deviation > 0.0 else np.zeros_like(rewards)
+        return self._scaled(rewards)
+
+    def anew(self, stored: np.ndarray) -> np.ndarray:
+        """Rewards [M] float32 of states [M, O] against each other: what was new when it was seen may be so no more."""
+        step = -(-len(stored) // MOST_COMPARED)
+        # As a rule a state is its own nearest.
+        rewards = np.log1p(neighbour_distances(stored, stored[::step], self._k + 1))
+        if not self._deviation.count:
+            self._deviation.update(rewards)
+        return self._scaled(rewards)
 
     def state(self) -> dict[str, float]:
         """All that a resumed run needs."""
@@ -79,3 +94,7 @@ class StateEntropy:
     def set_state(self, state: dict[str, float]) -> None:
         """Go on from what `state` returned."""
         self._deviation.set_state(state)
+
+    def _scaled(self, rewards: np.ndarray) -> np.ndarray:
+        deviation = self._deviation.deviation
+        return (rewards / deviation).astype(np.float32) if deviation > 0.0 else np.zeros_like(rewards)

@@ -34,7 +34,7 @@ from orchestrator.sweeps.trial_folder import read_record
 from tests.online.test_run_for_real import Endpoint, last_checkpoint
 
 MADE = Path(__file__).parent / "made_before"
-TOLD_SINCE = ("eval/done", "eval/done_last_step")
+TOLD_SINCE = ("eval/done", "eval/done_last_step", "rating/repeats")
 """Metrics that the old code did not write."""
 
 
@@ -173,8 +173,9 @@ def test_an_online_run_goes_on_as_the_old_code_would(old, actors, endpoint):
     assert "going on from runs/online-seed0/checkpoints/env-steps-0000000240" in shown
     kept = len(rows_of(MADE / "runs/online-seed0/metrics.jsonl"))
     assert_went_on_as_before(run, kept)
+    assert "an older likert-rl began this run: from here on no picture" in " ".join(shown.split())
     evaluated = [row for row in rows_of(run / "metrics.jsonl")[kept:] if "eval/success" in row]
-    assert evaluated and all(set(TOLD_SINCE) < set(row) for row in evaluated)
+    assert evaluated and all({"eval/done", "eval/done_last_step"} < set(row) for row in evaluated)
     after = last_checkpoint(run)
     # Twelve ratings that it had, and a session that the larger budget allows.
     assert (after["keys"][:12], len(after["keys"])) == (before["keys"], 18)

@@ -8,7 +8,7 @@ import numpy as np
 
 from actors.rating.labellers.settings import LikertLabeller
 from algorithms.replay import StoredEpisode
-from algorithms.segments import select_segments
+from algorithms.segments import SegmentDraw
 from algorithms.settings import FeedbackSettings, SegmentSettings
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import SettingsError
@@ -63,7 +63,7 @@ def _draw(lengths: Mapping[str, int], instruction: str, number: int, settings: L
     feedback = FeedbackSettings(segment=segment, recent_episodes=len(names))
     episodes = [StoredEpisode(name, np.arange(lengths[name])) for name in names]
     try:
-        drawn = select_segments(episodes, number, feedback, 0, rng)
+        drawn = SegmentDraw(episodes, feedback, 0, rng).draw(number)
     except ValueError:
         raise SettingsError(
             f"labeller.num_actions = {settings.num_actions}: no episode of {instruction!r} is that long; lower it"

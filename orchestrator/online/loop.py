@@ -93,6 +93,11 @@ class OnlineLoop:
 
     def _go_on(self) -> None:
         self.folder.save_world(asdict(self.world))
+        if self.progress.began_older and not self.experiment.feedback.ask_again:
+            self.folder.note(
+                "an older likert-rl began this run: from here on no picture of it is asked about twice "
+                "(feedback.ask_again), and while all ratings are of one level it explores on"
+            )
         if self.progress.env_steps == 0:
             self._evaluate_controls()
         # A session that failed before a resume is due again at once.
@@ -157,14 +162,23 @@ class OnlineLoop:
 
         `states` are the new observations, or for a policy that sees pictures alone the features of these.
         """
-        settings = self.experiment.policy
-        if not settings.unsupervised_env_steps or not len(self.policy.replay):
+        if not self._explores or not len(self.policy.replay):
             return np.zeros(len(states), dtype=np.float32)
+        if self._picture_features is None:
+            states = states[:, list(self.experiment.policy.entropy_dimensions) or slice(None)]
+        return self._entropy.reward(states, self._stored_states())
+
+    def _stored_states(self) -> np.ndarray:
+        """What of the replay's states counts for exploration, [N, F] float32."""
         if self._picture_features is not None:
-            return self._entropy.reward(states, self.policy.replay.stored_picture_features())
-        stored = self.policy.replay.stored_next_observations()
-        columns = list(settings.entropy_dimensions) or slice(None)
-        return self._entropy.reward(states[:, columns], stored[:, columns])
+            return self.policy.replay.stored_picture_features()
+        columns = list(self.experiment.policy.entropy_dimensions) or slice(None)
+        return self.policy.replay.stored_next_observations()[:, columns]
+
+    @property
+    def _explores(self) -> bool:
+        """Whether new states are rewarded as long as no reward model does it."""
+        return bool(self.experiment.policy.unsupervised_env_steps) or self.progress.starving
 
     # ---------------------------------------------------------------------------------------------- policy
 
@@ -176,7 +190,7 @@ class OnlineLoop:
         if settings.normalise_observations and not self.progress.observations_scaled:
             self.policy.set_observation_normalisation(*observation_scale(self.policy.replay.stored_next_observations()))
             self.progress.observations_scaled = True
-        if self.progress.reward_version == 0 and not settings.unsupervised_env_steps:
+        if self.progress.reward_version == 0 and not self._explores:
             return
         self._update_policy(settings.updates_per_agent_step * self._round_agent_steps)
 
@@ -217,18 +231,37 @@ class OnlineLoop:
             if self.rollouts.stands:
                 self.save()
             raise
-        self._count_answers(answers)
+        self._count_answers(answers, session.num_repeats)
         if not len(labels):
             return
-        self._show("reward model")
-        update = self.learner.learn(self.sessions.inputs(labels), labels.ratings, self.sessions.ratings_to_learn())
         first = self.progress.reward_version == 0
+        if first and not self.sessions.tell_apart:
+            self._starve(session, labels, answers)
+            return
+        self.progress.starving = False
+        self._show("reward model")
+        # At first also those of sessions that nothing could be learned from.
+        new = self.sessions.labels if first else labels
+        update = self.learner.learn(self.sessions.inputs(new), new.ratings, self.sessions.ratings_to_learn())
         self.progress.reward_version = update.version
         self._relabel()
         if first and self.experiment.policy.reset_critic:
             self.policy.reset_critic()
             self._update_policy(self.experiment.policy.critic_reset_updates)
         self._log_session(session, labels, answers, update.metrics)
+
+    def _starve(self, session: OpenSession, labels: Labels, answers: SessionAnswers) -> None:
+        """All ratings so far are of one level: note it, and go on exploring."""
+        if not self.progress.starving:
+            self.progress.starving = True
+            word = session.questions[0].request.scale.words[int(labels.ratings[0])]
+            self.folder.note(
+                f"all {len(self.sessions.labels)} ratings so far are {word!r}: the reward model waits for a second "
+                "level, and the policy goes on exploring (feedback.explore_until_two_levels)"
+            )
+        replay = self.policy.replay
+        self.policy.relabel(replay.indices, self._entropy.anew(self._stored_states()), PRETRAINING)
+        self._log_session(session, labels, answers, {})
 
     def _relabel(self) -> None:
         """Rewrite every reward in the replay with the newest reward model."""
@@ -251,7 +284,8 @@ class OnlineLoop:
             self._log_evaluation(weights, f"eval/{name}_")
 
     def _evaluate_if_due(self) -> None:
-        if self.progress.env_steps < self.progress.next_evaluation or self.progress.reward_version == 0:
+        rated = self.progress.reward_version > 0 or self.progress.starving
+        if self.progress.env_steps < self.progress.next_evaluation or not rated:
             return
         interval = self.experiment.evaluation.interval_env_steps
         self.progress.next_evaluation = (self.progress.env_steps // interval + 1) * interval
@@ -293,11 +327,12 @@ class OnlineLoop:
             shared=self.progress.num_shared + shared,
         )
 
-    def _count_answers(self, answers: SessionAnswers) -> None:
+    def _count_answers(self, answers: SessionAnswers, num_repeats: int) -> None:
         self.progress.num_asked += len(answers.outcomes)
         self.progress.num_failed += answers.num_failed
         self.progress.num_from_store += answers.num_from_store
         self.progress.num_shared += answers.num_shared
+        self.progress.num_repeats += num_repeats
 
     def _log_session(
         self, session: OpenSession, labels: Labels, answers: SessionAnswers, reward_metrics: dict[str, float]
@@ -310,6 +345,7 @@ class OnlineLoop:
                 "rating/failed": self.progress.num_failed,
                 "rating/from_store": self.progress.num_from_store,
                 "rating/shared": self.progress.num_shared,
+                "rating/repeats": self.progress.num_repeats,
                 "time/rating_s": answers.duration_s,
             }
             | {RATING_LEVEL.format(number=level + 1): int(count) for level, count in enumerate(counts)}
@@ -367,6 +403,7 @@ class OnlineLoop:
 def _picture_features(experiment: OnlineExperiment) -> PictureFeatures | None:
     """What tells new states from known ones where the policy sees pictures alone and explores; else None."""
     policy = experiment.policy
-    if policy.observation != "pixels" or not policy.unsupervised_env_steps:
+    may_explore = policy.unsupervised_env_steps or experiment.feedback.explore_until_two_levels
+    if policy.observation != "pixels" or not may_explore:
         return None
     return PictureFeatures(policy.image_px, experiment.seed)

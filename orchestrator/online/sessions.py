@@ -13,7 +13,7 @@ from algorithms.feedback import FeedbackSchedule, shuffled
 from algorithms.images import decode_png, reduce_image
 from algorithms.ratings import Rating, RatingFailure
 from algorithms.replay import ColumnarReplay
-from algorithms.segments import Segment, select_segments
+from algorithms.segments import Segment, SegmentDraw
 from orchestrator.errors import LikertError, RatingsFailing
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.questions import QuestionMaker
@@ -23,6 +23,9 @@ from orchestrator.ratings.service import RatingService, Report, SessionAnswers
 from orchestrator.ratings.store import RatingStore
 
 log = logging.getLogger(__name__)
+
+MOST_REPEATS = 20
+"""For each rating of a session so many segments are drawn at most whose pictures were rated before."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class OpenSession:
     answers: "Future[SessionAnswers]"
     round: int
     """Round in which it was opened."""
+    num_repeats: int = 0
+    """Segments that were drawn and left out, since the run has had their pictures rated."""
 
 
 @dataclass(frozen=True)
@@ -84,25 +89,47 @@ class FeedbackSessions:
         self.labels = _no_labels()
         self._maker = QuestionMaker(self.experiment.task, settings, self.experiment.rater.mode)
 
-    def open(self, replay: ColumnarReplay, env_steps: int, round_: int, report: Report) -> OpenSession:
-        """Select segments, render them and start asking."""
+    def open(self, replay: ColumnarReplay, env_steps: int, round_: int, report: Report) -> OpenSession | None:
+        """Select segments, render them and start asking; None if there is nothing to ask that was not asked before."""
         settings = self.experiment.feedback
         self._before = self.state()
         num_segments = self.schedule.begin(env_steps)
         recent = replay.recent_episodes(settings.recent_episodes)
         episodes = [episode for episode in recent if self.frames.has(episode.indices).all()]
-        segments = select_segments(episodes, num_segments, settings, self._since_index, self.rng)
+        draw = SegmentDraw(episodes, settings, self._since_index, self.rng)
         self._since_index = replay.next_index
-        frames = self.frames.pngs(replay, [segment.indices for segment in segments])
+        asked, num_repeats = self._choose(draw, num_segments, replay, env_steps)
+        self.schedule.give_back(num_segments - len(asked))
+        if not asked:
+            return None
+        segments, questions = [segment for segment, _ in asked], [question for _, question in asked]
         instructions = [replay.instructions(segment.indices[-1:])[0] for segment in segments]
-        questions = [
-            self._maker.question(pngs, env_steps, self._success(replay, segment), instruction)
-            for segment, pngs, instruction in zip(segments, frames, instructions, strict=True)
-        ]
         observations = np.stack([replay.next_observations(segment.indices) for segment in segments])
         answers = self.service.ask(questions, report)
         returns = replay.returns(np.array([segment.indices[-1] for segment in segments]))
-        return OpenSession(segments, questions, observations, instructions, returns, answers, round_)
+        return OpenSession(segments, questions, observations, instructions, returns, answers, round_, num_repeats)
+
+    def _choose(
+        self, draw: SegmentDraw, num_segments: int, replay: ColumnarReplay, env_steps: int
+    ) -> tuple[list[tuple[Segment, Question]], int]:
+        """What to ask, and how many segments were left out because the run has had their pictures rated."""
+        ask_again = self.experiment.feedback.ask_again
+        known, chosen, num_repeats = set(self.labels.keys), [], 0
+        while len(chosen) < num_segments and num_repeats <= MOST_REPEATS * num_segments:
+            segments = draw.draw(num_segments - len(chosen))
+            if not segments:
+                break
+            frames = self.frames.pngs(replay, [segment.indices for segment in segments])
+            for segment, pngs in zip(segments, frames, strict=True):
+                instruction = replay.instructions(segment.indices[-1:])[0]
+                question = self._maker.question(pngs, env_steps, self._success(replay, segment), instruction)
+                key = self.service.key(question.request)
+                if key in known and not ask_again:
+                    num_repeats += 1
+                    continue
+                known.add(key)
+                chosen.append((segment, question))
+        return chosen, num_repeats
 
     def _success(self, replay: ColumnarReplay, segment: Segment) -> bool | None:
         return bool(replay.successes(segment.indices)[-1]) if self.experiment.task.knows_success else None
@@ -128,6 +155,11 @@ class FeedbackSessions:
         )
         self.labels = _joined(self.labels, new)
         return new, answers
+
+    @property
+    def tell_apart(self) -> bool:
+        """Whether there is something to learn from the ratings so far: two levels, unless one is enough by settings."""
+        return not self.experiment.feedback.explore_until_two_levels or len(np.unique(self.labels.ratings)) > 1
 
     def ratings_to_learn(self) -> np.ndarray:
         """[N] int64: all ratings so far, in the order of `labels`; dealt out anew if this is the shuffled control.

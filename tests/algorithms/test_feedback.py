@@ -60,3 +60,13 @@ def test_shuffled_ratings_keep_the_histogram_and_lose_the_order():
     assert np.bincount(dealt).tolist() == [30, 15, 5]
     assert dealt.tolist() != ratings.tolist() == np.repeat([0, 1, 2], [30, 15, 5]).tolist()
     assert dealt.tolist() == shuffled(ratings, np.random.default_rng(0)).tolist()
+
+
+def test_ratings_that_were_not_asked_stay_in_the_budget():
+    schedule = FeedbackSchedule(
+        FeedbackSettings(first_env_steps=100, interval_env_steps=100, per_session=8, budget=12), 1_000
+    )
+    assert schedule.begin(100) == 8
+    schedule.give_back(8)
+    assert [schedule.begin(200), schedule.begin(300)] == [8, 4]
+    assert not schedule.due(400)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from algorithms.replay import StoredEpisode
-from algorithms.segments import frame_offsets, select_segments
+from algorithms.segments import SegmentDraw, frame_offsets
 from algorithms.settings import FeedbackSettings, SegmentSettings
 
 TRAJECTORY = SegmentSettings(kind="trajectory", num_frames=4, num_agent_steps=10)
@@ -19,9 +19,15 @@ def episodes_of(*lengths, first_index=0):
 
 
 def select(episodes, num_segments, since_index=0, seed=0, **settings):
-    return select_segments(
-        episodes, num_segments, FeedbackSettings(**settings), since_index, np.random.default_rng(seed)
-    )
+    draw = SegmentDraw(episodes, FeedbackSettings(**settings), since_index, np.random.default_rng(seed))
+    return draw.draw(num_segments)
+
+
+def test_what_was_drawn_is_not_drawn_later():
+    draw = SegmentDraw(episodes_of(3, 4), FeedbackSettings(), 0, np.random.default_rng(0))
+    drawn = [*draw.draw(4), *draw.draw(2), *draw.draw(5)]
+    assert sorted(int(segment.indices[0]) for segment in drawn) == list(range(7))
+    assert draw.draw(1) == []
 
 
 def test_every_step_can_be_drawn_the_first_and_the_last_too():

@@ -65,3 +65,21 @@ def test_a_resumed_bonus_equals_one_that_went_on():
     entropy.reward(batches[1], batches[0])
     resumed.set_state(entropy.state())
     assert resumed.reward(batches[2], batches[0]).tolist() == entropy.reward(batches[2], batches[0]).tolist()
+
+
+def test_written_anew_what_was_seen_often_since_is_worth_less():
+    seen_often, seen_once = np.zeros((50, 2), dtype=np.float32), np.array([[3.0, 4.0]], dtype=np.float32)
+    states = np.concatenate([seen_often, seen_once])
+    rewards = StateEntropy(k=5).anew(states)
+    assert rewards.shape == (51,) and rewards.dtype == np.float32
+    assert rewards[:50].tolist() == [0.0] * 50
+    # Scaled by the deviation of these, where there were none before.
+    distances = np.array([0.0] * 50 + [math.log(6.0)])
+    assert rewards[50] == pytest.approx(math.log(6.0) / distances.std())
+
+
+def test_written_anew_the_scale_is_that_of_what_was_rewarded_before():
+    entropy = StateEntropy(k=1)
+    entropy.reward(np.array([[0.0, 0.0], [9.0, 12.0]], dtype=np.float32), STORED)
+    states = np.array([[0.0, 0.0], [3.0, 4.0]], dtype=np.float32)
+    assert entropy.anew(states).tolist() == pytest.approx([2.0, 2.0])

@@ -36,8 +36,10 @@ def test_the_loop_solves_a_toy_task_from_ratings_and_a_rerun_asks_nothing(whole)
     assert first.success() == 1.0
     # Sessions at 200, 400, ... 1,000: the last point, at the end of the run, would teach nobody.
     assert len(first.labels) == 5 * 40
-    # Equal frames, of a dot at the wall, are one question.
-    assert first.num_asked == len(set(first.labels.keys)) > 100
+    # Equal frames, of a dot at the wall, are asked once: others were asked in their place.
+    assert first.num_asked == len(set(first.labels.keys)) == len(first.labels)
+    repeats = read_run(experiment.run_folder).series("rating/repeats").values
+    assert repeats[-1] == first.loop.progress.num_repeats > 0
     assert len(RatingStore(experiment.ratings_folder)) == first.num_asked
     rows = read_run(experiment.run_folder).rows
     assert len(rows) == len({(row["env_step"], *row) for row in rows}), "a number was logged twice"
@@ -45,6 +47,15 @@ def test_the_loop_solves_a_toy_task_from_ratings_and_a_rerun_asks_nothing(whole)
     again = ToyRun(experiment.model_copy(update={"name": "again"})).run()
     assert again.num_asked == 0
     assert again.fingerprint() == first.fingerprint()
+
+
+@pytest.mark.slow
+def test_as_published_equal_pictures_cost_twice(experiment):
+    feedback = experiment.feedback.model_copy(update={"ask_again": True})
+    run = ToyRun(experiment.model_copy(update={"feedback": feedback})).run()
+    assert len(run.labels) == 5 * 40
+    assert run.num_asked == len(set(run.labels.keys)) < len(run.labels)
+    assert run.loop.progress.num_repeats == 0
 
 
 @pytest.mark.slow

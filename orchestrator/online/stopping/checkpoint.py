@@ -67,9 +67,11 @@ class LoopCheckpoint:
         if "best_success" in progress:
             # Written when success was always known.
             progress["best_score"] = progress.pop("best_success")
+        progress.setdefault("began_older", "num_repeats" not in progress)
         self.entropy.set_state(state["entropy"])
         self.sessions.set_state(state["sessions"], observations)
         self.sessions.drop_lost()
         self.rollouts.set_state(state["workers"])
-        self.learner.restore(learner_state, len(self.sessions.labels))
+        # Those that nothing could be learned from are with the sessions alone.
+        self.learner.restore(learner_state, len(self.sessions.labels) if progress["reward_version"] else 0)
         return Progress(**progress), state["updates_owed"]

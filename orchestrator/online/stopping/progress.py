@@ -26,3 +26,9 @@ class Progress:
     num_from_store: int = 0
     num_shared: int = 0
     """Questions that another run asked at the same moment, and which the model answered once for both."""
+    num_repeats: int = 0
+    """Segments that were not rated, because the run has had the same pictures rated before."""
+    starving: bool = False
+    """Whether there are ratings, all of one level: nothing is learned from them yet."""
+    began_older: bool = False
+    """Whether it began when pictures could be rated twice."""
