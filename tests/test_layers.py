@@ -18,7 +18,7 @@ ACTORS = {
     "reward": (),
     "rollout": ("worlds",),
     "thor": (),
-    "worlds": ("babyai",),
+    "worlds": ("babyai", "thor"),
 }
 """Folders of `actors/`, and which others each may know: a pocket rater is made for the server that will load and ask
 it; a rollout worker acts in worlds; and some of these are made of simulators that have folders of their own."""

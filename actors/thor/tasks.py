@@ -56,6 +56,8 @@ class ThorTask:
     subtasks: tuple[Subtask, ...]
     num_expert_steps: int
     """The expert's actions in the chain."""
+    acted_on: tuple[str, ...] = ()
+    """THOR's ids of what the expert's actions in the chain are about, each once."""
 
     @property
     def instruction(self) -> str:

@@ -12,8 +12,12 @@ from actors.worlds.gymnasium.settings import GymnasiumTask
 from actors.worlds.metaworld.family import MetaWorldFamily
 from actors.worlds.metaworld.settings import MetaWorldTask
 from actors.worlds.settings import TaskSettings
+from actors.worlds.thor.family import ThorFamily
+from actors.worlds.thor.settings import ThorTaskSettings
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (MetaWorldFamily(), GymnasiumFamily(), BabyAIFamily())}
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (MetaWorldFamily(), GymnasiumFamily(), BabyAIFamily(), ThorFamily())
+}
 """By name; a task that names none is of the first."""
 
 
@@ -27,7 +31,7 @@ def _named(given: Any) -> Any:
 
 
 AnyTask = Annotated[
-    Annotated[MetaWorldTask | GymnasiumTask | BabyAITask, Field(discriminator="world")],
+    Annotated[MetaWorldTask | GymnasiumTask | BabyAITask | ThorTaskSettings, Field(discriminator="world")],
     BeforeValidator(_named),
 ]
 """The field `task` of an experiment."""

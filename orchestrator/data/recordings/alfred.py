@@ -11,9 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from actors.thor.settings import ACTIONS
-from algorithms.trajectories import Trajectory
-from orchestrator.data.recordings.alfred_files import (
+from actors.thor.demonstrations import (
     TRAJECTORY_FILE,
     Demonstration,
     LowAction,
@@ -22,6 +20,8 @@ from orchestrator.data.recordings.alfred_files import (
     read_json,
     skills_of,
 )
+from actors.thor.settings import ACTIONS
+from algorithms.trajectories import Trajectory
 from orchestrator.data.recordings.alfred_pictures import AUGMENTED_FILE, paired
 from orchestrator.data.recordings.importing import ImportProblem, ImportSettings, digest_of, write_imported
 from orchestrator.data.recordings.pictures import PictureError, stored_frame

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from orchestrator.data.recordings.alfred_files import (
+from actors.thor.demonstrations import (
     END,
     TRAJECTORY_FILE,
     Augmented,

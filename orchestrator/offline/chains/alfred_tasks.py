@@ -4,13 +4,13 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from actors.chain_evaluation import Trial
-from actors.thor.tasks import ExpertAction, Subtask, ThorTask, subtask_of
-from orchestrator.data.recordings.alfred_files import TRAJECTORY_FILE, NotALFRED, parsed, skills_of
+from actors.thor.chains import chains_of
+from actors.thor.demonstrations import TRAJECTORY_FILE
+from actors.thor.tasks import ThorTask
 from orchestrator.errors import SettingsError
 from orchestrator.offline.chains.chain_tasks import TASK_STREAM, ChainTasks
 from orchestrator.offline.evaluation_settings import ChainEvaluationSettings
@@ -54,35 +54,6 @@ def demonstration_files(source: Path) -> list[Path]:
             "train/"
         )
     return files
-
-
-def chains_of(found: dict[str, Any], name: str, length: int, annotator: int) -> list[ThorTask]:
-    """All chains of that many skills of a demonstration whose ends can be told; `found` is its `traj_data.json`.
-
-    Raises NotALFRED, KeyError or IndexError for a file that is not ALFRED's.
-    """
-    told, scene = parsed(found), found["scene"]
-    if not isinstance(scene, dict):
-        raise NotALFRED(f"scene is no block, but {type(scene).__name__}")
-    expert = [ExpertAction(action.name, action.object_id, action.receptacle_id) for action in told.plan.low_actions]
-    sentences = told.annotations[annotator].high_descs
-    skills = skills_of(told.plan, len(sentences))
-    kinds = told.plan.kinds
-    chains = []
-    for first in range(len(skills) - length + 1):
-        chosen = skills[first : first + length]
-        subtasks: list[Subtask] = []
-        for skill in chosen:
-            text = " ".join(sentences[skill.sentence].split())
-            try:
-                subtasks.append(subtask_of(kinds[skill.high_idx], text, expert[skill.low.start : skill.low.stop]))
-            except ValueError:
-                break  # Navigation alone, or nothing that could be judged.
-        if len(subtasks) == length and all(subtask.instruction for subtask in subtasks):
-            steps = range(chosen[0].low.start, chosen[-1].low.stop)
-            before = tuple(expert[: steps.start])
-            chains.append(ThorTask(f"{name}/{first}", scene, before, tuple(subtasks), len(steps)))
-    return chains
 
 
 def _tasks(files: list[Path], source: Path, seed: int, length: int) -> Iterator[ThorTask]:

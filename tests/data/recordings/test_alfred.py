@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from actors.thor.demonstrations import NotALFRED, Plan, skills_of
 from algorithms.images import decode_png
 from orchestrator.cli.main import app
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.data.recordings.alfred import ACTIONS, AlfredSettings, import_alfred
-from orchestrator.data.recordings.alfred_files import NotALFRED, Plan, skills_of
 from orchestrator.errors import SettingsError
 from tests.fakes.small_alfred import colour, write_demonstration
 

@@ -10,10 +10,10 @@ from actors.babyai.settings import NO_DETOURS
 from actors.rollout.settings import RolloutSettings
 from actors.rollout.worker import RolloutWorker
 from actors.worlds.babyai.environment import ChainWorld
-from actors.worlds.babyai.family import level_of
 from actors.worlds.babyai.settings import NUM_CATEGORIES, BabyAITask
 from actors.worlds.families import FAMILIES, family_of
 from actors.worlds.probing import probe
+from actors.worlds.shares import level_of
 from actors.worlds.world import WorldError
 
 ROOM = {"num_rows": 1, "num_cols": 1, "num_objects": 4, "subtasks": ["pickup", "goto"]}
