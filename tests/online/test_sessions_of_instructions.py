@@ -32,12 +32,11 @@ class Frames:
 class Service:
     """Answers with level 1, at once."""
 
-    def __init__(self):
-        self.questions = []
+    def key(self, request):
+        return request.task.instruction
 
     def ask(self, questions, report):
-        self.questions += questions
-        answers = [Rating(f"key{place}", 1, (0.0, 1.0, 0.0), "", 0, 0, 0.0) for place, _ in enumerate(questions)]
+        answers = [Rating(self.key(one.request), 1, (0.0, 1.0, 0.0), "", 0, 0, 0.0) for one in questions]
         future = Future()
         future.set_result(SessionAnswers(answers, 0, 0.0))
         return future
