@@ -2,11 +2,19 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from algorithms.ratings import AGENT_PATTERN, ROBOT_ARM
 from algorithms.settings import PositiveInt, Settings
 
+
+def _as_number(key: Any) -> Any:
+    # JSON has no numbers for keys, and tasks go through it on their way to other processes.
+    return int(key) if isinstance(key, str) and key.isdecimal() else key
+
+
+NumLevels = Annotated[Literal[2, 3, 4, 5], BeforeValidator(_as_number)]
+"""Levels of a scale."""
 SuccessCounts = Literal["any", "end", "held"]
 """Of an episode whose steps say whether the task is done: `any` of its steps, the last one at its `end`, or `held`,
 which is from some step to the end without a break. A start that is solved already is no step."""
@@ -27,7 +35,7 @@ class TaskSettings(Settings):
     """Side of the square frames that are rated."""
     action_repeat: PositiveInt = 1
     """Environment steps for each agent step."""
-    rubrics: dict[Literal[2, 3, 4, 5], tuple[str, ...]] = Field(default_factory=dict)
+    rubrics: dict[NumLevels, tuple[str, ...]] = Field(default_factory=dict)
     """For a scale of n levels, one line per level, worst first: what it looks like. Goes into the prompt."""
 
     @model_validator(mode="after")

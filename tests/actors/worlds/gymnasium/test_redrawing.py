@@ -155,3 +155,14 @@ def test_a_closed_drawer_is_closed_once():
     drawer = StateDrawer(make_task())
     drawer.close()
     drawer.close()
+
+
+def test_a_task_with_rubrics_draws_again_too():
+    """Tasks go through JSON, which turns the numbers of levels into words."""
+    task = GymnasiumTask(
+        world="gymnasium", name="reach", env_id="Reacher-v5", instruction="reach", focus="the ball", image_px=64,
+        rubrics={3: ("far", "near", "there")},
+    )  # fmt: skip
+    world = GymnasiumWorld(task)
+    assert world.spec.draws_again
+    world.close()

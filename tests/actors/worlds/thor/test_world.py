@@ -25,6 +25,7 @@ def alfred(tmp_path_factory):
 
 def make_task(alfred, **changes):
     given = {"world": "thor", "name": "heat", "thor": {"source": str(alfred)}, "chain": ["PickupObject", "HeatObject"]}
+    given |= {"rubrics": {2: ["not done", "done"]}}
     return ThorTaskSettings.model_validate(given | {"num_tasks": 2, "image_px": 60} | changes)
 
 
