@@ -96,7 +96,8 @@ class ReadRows:
         self._rows: dict[str, np.ndarray] = {}
 
     def of(self, instructions: Sequence[str]) -> np.ndarray:
-        """Ids int32 [N, length] of N >= 1 instructions. Raises InstructionError as `HashedWords.row`."""
+        """Ids int32 [N, length] of N instructions. Raises InstructionError as `HashedWords.row`."""
         for text in set(instructions) - self._rows.keys():
             self._rows[text] = self._words.row(text)
-        return np.stack([self._rows[text] for text in instructions])
+        rows = [self._rows[text] for text in instructions]
+        return np.array(rows, dtype=np.int32).reshape(-1, self._words.length)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from algorithms.language_networks import PolicyShape, asked_of
 from algorithms.rating_loss import class_weights, item_losses, level_counts, level_log_probabilities, smoothed_targets
-from algorithms.reward_networks import RewardEnsemble, StateRewardNetwork
+from algorithms.reward_ensemble import RewardEnsemble
 from algorithms.settings import RewardModelSettings
 from algorithms.stratified import rating_batches
 
@@ -21,7 +22,8 @@ class RewardModel:
 
     Its inputs are frames uint8 [N, px, px, 3] or states float32 [N, observation]. A rated segment of F frames or states
     has a further dimension, [N, F, ...]; its score is the mean of their outputs. RbRL takes the sum, which differs by a
-    factor that the loss does not see.
+    factor that the loss does not see. A model that reads is told the instruction of each input besides, as ids of words
+    int32 [N, words].
     """
 
     def __init__(
@@ -30,18 +32,26 @@ class RewardModel:
         observation_size: int | None,
         seed: int,
         device: str | torch.device = "cpu",
+        reads: PolicyShape | None = None,
     ) -> None:
-        """Raises ValueError if the settings do not fit the inputs; see `RewardEnsemble`."""
+        """`reads`: what networks that read the instruction fit; None for a model that does not.
+
+        Raises ValueError if the settings do not fit the inputs; see `RewardEnsemble`."""
         self._settings = settings
         self._device = torch.device(device)
-        self._ensemble = RewardEnsemble(settings, observation_size, seed)
+        self._ensemble = RewardEnsemble(settings, observation_size, seed, reads)
         self._ensemble.to(self._device, memory_format=torch.channels_last)
         self._members = self._ensemble.members
         # One optimiser for all members, as published; their parameters do not interact.
         self._optimiser = torch.optim.Adam(self._members.parameters(), lr=settings.learning_rate, fused=True)
 
     def fit(
-        self, inputs: np.ndarray, ratings: np.ndarray, num_ratings: int, rng: np.random.Generator
+        self,
+        inputs: np.ndarray,
+        ratings: np.ndarray,
+        num_ratings: int,
+        rng: np.random.Generator,
+        words: np.ndarray | None = None,
     ) -> dict[str, float]:
         """Train on all ratings until `target_accuracy` or `max_epochs`, going on from where the last call ended.
 
@@ -49,6 +59,7 @@ class RewardModel:
             inputs: Frames or states of N >= 1 segments, [N, F, ...] or [N, ...].
             ratings: int64 [N] in [0, num_ratings).
             rng: Draws the batches.
+            words: int32 [N, words], for a model that reads.
 
         Returns:
             `epochs`; `loss` of the last epoch; `accuracy`: the share of ratings that were the most probable level when
@@ -60,19 +71,20 @@ class RewardModel:
         self._standardise_by(segments)
         epochs, metrics = 0, {}
         for epochs in range(1, self._settings.max_epochs + 1):
-            metrics = self._fit_epoch(segments, labels, weights, rng)
+            metrics = self._fit_epoch(segments, labels, weights, rng, words)
             if epochs >= self._settings.min_epochs and metrics["accuracy"] > self._settings.target_accuracy:
                 break
-        self._set_range(segments, labels)
+        self._set_range(segments, labels, words)
         return {"epochs": float(epochs), **metrics}
 
     @torch.no_grad()
-    def score(self, inputs: np.ndarray) -> np.ndarray:
+    def score(self, inputs: np.ndarray, words: np.ndarray | None = None) -> np.ndarray:
         """Rewards float32 [N] of N >= 0 frames uint8 [N, px, px, 3] or states float32 [N, observation].
 
-        Zeros before the first `fit`, and as long as all ratings are equal, unless `reward_scale` is `raw`.
+        `words` int32 [N, words] is for a model that reads. Zeros before the first `fit`, and as long as all ratings are
+        equal, unless `reward_scale` is `raw`.
         """
-        return self._in_batches(inputs, self._ensemble).numpy()
+        return self._in_batches(inputs, self._ensemble, words).numpy()
 
     def weights(self) -> dict[str, np.ndarray]:
         """Copies of the ensemble's weights by name."""
@@ -98,15 +110,31 @@ class RewardModel:
     def _frame_dims(self) -> int:
         return 3 if self._settings.input == "frame" else 1
 
-    def _in_batches(self, inputs: np.ndarray, network: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    def _in_batches(
+        self, inputs: np.ndarray, network: Callable[..., torch.Tensor], words: np.ndarray | None = None
+    ) -> torch.Tensor:
         """The network's outputs [..., N], on the processor, computed in batches of one shape."""
         outputs = []
+        which, read = (None, None) if words is None else self._read(words)
         for start in range(0, max(len(inputs), 1), SCORE_BATCH):
             part = inputs[start : start + SCORE_BATCH]
             batch = np.zeros((SCORE_BATCH, *inputs.shape[1:]), dtype=inputs.dtype)
             batch[: len(part)] = part
-            outputs.append(network(torch.from_numpy(batch).to(self._device))[..., : len(part)].cpu())
+            arguments = [torch.from_numpy(batch).to(self._device)]
+            if which is not None:
+                rows = np.zeros(SCORE_BATCH, dtype=np.int64)
+                rows[: len(part)] = which[start : start + SCORE_BATCH]
+                arguments.append([one[torch.from_numpy(rows).to(self._device)] for one in read])
+            outputs.append(network(*arguments)[..., : len(part)].cpu())
         return torch.cat(outputs, dim=-1)
+
+    def _read(self, words: np.ndarray) -> tuple[np.ndarray, list[torch.Tensor]]:
+        """Of instructions [N, words] which of the different ones each is [N], and what each member makes of these."""
+        # Of no instruction an empty one, since there is always a batch.
+        different, which = np.unique(words if len(words) else words.sum(0)[None], axis=0, return_inverse=True)
+        rows = torch.from_numpy(different).to(self._device).split(1)
+        # One at a time, as inputs are always as many at a time.
+        return which.reshape(-1), [torch.cat([member.read(row) for row in rows]) for member in self._members]
 
     def _class_weights(self, labels: torch.Tensor, num_ratings: int) -> torch.Tensor:
         if self._settings.class_weights == "none":
@@ -114,20 +142,26 @@ class RewardModel:
         return class_weights(level_counts(labels, num_ratings))
 
     def _standardise_by(self, segments: np.ndarray) -> None:
-        for member in self._members:
-            if isinstance(member, StateRewardNetwork):
+        if self._settings.input == "state":
+            for member in self._members:
                 member.standardise_by(torch.tensor(segments, device=self._device).flatten(0, 1))
 
     @torch.no_grad()
-    def _set_range(self, segments: np.ndarray, labels: torch.Tensor) -> None:
+    def _set_range(self, segments: np.ndarray, labels: torch.Tensor, words: np.ndarray | None) -> None:
         """Settle the rewards' scale by the rated inputs. Ratings that are all equal say nothing, so then it is zero."""
         inputs = segments.reshape(-1, *segments.shape[2:])
-        outputs = self._in_batches(inputs, self._ensemble.outputs)
+        words = None if words is None else np.repeat(words, segments.shape[1], axis=0)
+        outputs = self._in_batches(inputs, self._ensemble.outputs, words)
         highest = outputs.amax(dim=1) if len(labels.unique()) > 1 else outputs.amin(dim=1)
         self._ensemble.set_range(outputs.amin(dim=1), highest)
 
     def _fit_epoch(
-        self, segments: np.ndarray, labels: torch.Tensor, weights: torch.Tensor, rng: np.random.Generator
+        self,
+        segments: np.ndarray,
+        labels: torch.Tensor,
+        weights: torch.Tensor,
+        rng: np.random.Generator,
+        words: np.ndarray | None,
     ) -> dict[str, float]:
         """One pass over all ratings, in batches of its own for every member, so that members differ."""
         settings, num_ratings = self._settings, len(weights)
@@ -138,7 +172,7 @@ class RewardModel:
             self._optimiser.zero_grad()
             for member, indices in zip(self._members, indices_of_members, strict=True):
                 batch_labels = labels[torch.from_numpy(indices)]
-                log_probabilities, loss = self._member_loss(member, segments, indices, batch_labels, weights)
+                log_probabilities, loss = self._member_loss(member, segments, indices, batch_labels, weights, words)
                 # Members share no parameters, so each may go backwards as soon as it is ready.
                 loss.backward()
                 losses.append(float(loss.detach()))
@@ -155,12 +189,17 @@ class RewardModel:
         indices: np.ndarray,
         labels: torch.Tensor,
         weights: torch.Tensor,
+        words: np.ndarray | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities [B, n], and the mean loss weighted by class, of one batch."""
         # An item that a balanced batch repeats goes through the network once.
         distinct, positions = np.unique(indices, return_inverse=True)
         items = torch.from_numpy(segments[distinct]).to(self._device)
-        scores = member(items.flatten(0, 1)).view(len(distinct), -1).mean(dim=1)
+        reads = []
+        if words is not None:
+            asked = asked_of(torch.from_numpy(words[distinct]).to(self._device))
+            reads = [member.read(asked.distinct)[asked.which].repeat_interleave(items.shape[1], dim=0)]
+        scores = member(items.flatten(0, 1), *reads).view(len(distinct), -1).mean(dim=1)
         rewards = scores[torch.from_numpy(positions).to(self._device)]
         labels = labels.to(self._device)
         log_probabilities = level_log_probabilities(rewards, labels, len(weights), self._settings.sharpness)

@@ -1,12 +1,10 @@
-"""Networks from a frame, or a state, to a reward in (-1, 1), and the ensemble that makes one reward of several."""
+"""Networks from a frame, or a state, to a reward in (-1, 1)."""
 
 import itertools
 
 import torch
 from torch import nn
 from torch.nn.utils import skip_init
-
-from algorithms.settings import RewardModelSettings
 
 FRAME_LAYERS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "published": ((16, 5, 3), (32, 3, 2), (64, 3, 2), (128, 3, 2)),
@@ -89,55 +87,3 @@ def _initialise(layers: nn.Sequential, generator: torch.Generator) -> None:
             layer.weight.uniform_(-bound, bound, generator=generator)
             layer.bias.zero_()
         trainable[-1].weight.uniform_(-LAST_LAYER_BOUND, LAST_LAYER_BOUND, generator=generator)
-
-
-class RewardEnsemble(nn.Module):
-    """Several networks whose mean is the reward.
-
-    The rating loss sees rewards only up to a scale and an offset, so each member's are arbitrary, and in practice stay
-    near a thousandth, where they started. `reward_scale` settles both unless it is `raw`: a member's lowest and highest
-    output on rated inputs become 0 and 1, as inside the loss, and what lies outside is cut there. `raw` publishes the
-    outputs as they are (reference code).
-    """
-
-    lowest: torch.Tensor
-    scale: torch.Tensor
-
-    def __init__(self, settings: RewardModelSettings, observation_size: int | None, seed: int) -> None:
-        """Raises ValueError if the network sees states and `observation_size` is absent, or if images are too small."""
-        super().__init__()
-        self._raw = settings.reward_scale == "raw"
-        generator = torch.Generator().manual_seed(seed)
-        self.members = nn.ModuleList(
-            _new_member(settings, observation_size, generator) for _ in range(settings.num_members)
-        )
-        # A scale of 0 makes all rewards 0: the answer of a model that knows nothing.
-        self.register_buffer("lowest", torch.zeros(settings.num_members))
-        self.register_buffer("scale", torch.zeros(settings.num_members))
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Rewards float32 [N]: in [0, 1] under `rated_range`, in (-1, 1) under `raw`."""
-        outputs = self.outputs(inputs)
-        if not self._raw:
-            outputs = ((outputs - self.lowest[:, None]) * self.scale[:, None]).clamp(0.0, 1.0)
-        return outputs.mean(dim=0)
-
-    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Each member's own output, float32 [members, N] in (-1, 1)."""
-        return torch.stack([member(inputs) for member in self.members])
-
-    def set_range(self, lowest: torch.Tensor, highest: torch.Tensor) -> None:
-        """Each member's lowest and highest output on rated inputs, [members] each; equal ones make its reward 0."""
-        self.lowest.copy_(lowest)
-        width = highest - lowest
-        self.scale.copy_(torch.where(width > 0.0, 1.0 / width, 0.0))
-
-
-def _new_member(
-    settings: RewardModelSettings, observation_size: int | None, generator: torch.Generator
-) -> FrameRewardNetwork | StateRewardNetwork:
-    if settings.input == "frame":
-        return FrameRewardNetwork(settings.network, settings.image_px, generator)
-    if observation_size is None:
-        raise ValueError("reward_model.input 'state' needs the size of an observation")
-    return StateRewardNetwork(observation_size, settings.hidden, generator)

@@ -116,11 +116,12 @@ class RewardModelSettings(Settings):
     input: Literal["frame", "state"] = "frame"
     """`frame`: a convolutional network on the rendered image. `state`: a multi-layer perceptron on the observation."""
     network: Literal["published", "small"] = "published"
-    """Frame network: `published` (convs 16/32/64/128 for 224 pixels) or `small` (for 56 pixels and a processor)."""
+    """Frame network: `published` (convs 16/32/64/128 for 224 pixels) or `small` (for 56 pixels and a processor). Where
+    each episode has an instruction of its own, a network that reads it takes its place."""
     image_px: PositiveInt = 224
     """Side of the image that the frame network sees; rendered frames are reduced to it."""
     hidden: tuple[PositiveInt, ...] = (256, 256)
-    """Hidden layers of the state network."""
+    """Hidden layers of the state network, and of one that reads the instruction."""
     num_members: PositiveInt = 3
     """Ensemble size; the reward is the members' mean."""
     reward_scale: Literal["raw", "rated_range", "standardised"] = "rated_range"

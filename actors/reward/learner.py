@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from actors.reward.frame_cache import FrameCache
+from algorithms.instructions import HashedWords, ReadRows
+from algorithms.language_networks import PolicyShape
 from algorithms.reward_model import RewardModel
 from algorithms.settings import RewardModelSettings
 
@@ -41,9 +43,15 @@ class RewardLearner:
     """Holds the reward model, the ratings it learns from, and frames for relabelling."""
 
     def __init__(
-        self, settings: RewardModelSettings, num_ratings: int, observation_size: int | None, seed: int
+        self,
+        settings: RewardModelSettings,
+        num_ratings: int,
+        observation_size: int | None,
+        seed: int,
+        reads: PolicyShape | None = None,
     ) -> None:
-        """`observation_size` may be absent for a frame reward model.
+        """`observation_size` may be absent for a frame reward model. `reads`: what networks fit that read the
+        instruction of each episode; without it instructions are not looked at.
 
         Raises RuntimeError if the settings ask for a GPU that this process cannot see.
         """
@@ -57,14 +65,16 @@ class RewardLearner:
             # The actor has one core; with more threads than that, processes fight.
             torch.set_num_threads(1)
         self._num_ratings = num_ratings
-        self._model = RewardModel(settings, observation_size, seed, "cuda" if num_gpus > 0 else "cpu")
+        self._model = RewardModel(settings, observation_size, seed, "cuda" if num_gpus > 0 else "cpu", reads)
+        self._rows = None if reads is None else ReadRows(HashedWords(reads.num_words, reads.instruction_length))
         self._rng = np.random.default_rng(seed)
         self._version = 0
         self._inputs: list[np.ndarray] = []
+        self._instructions: list[str] = []
         self._ratings = np.zeros(0, dtype=np.int64)
         self._cache = FrameCache(int(settings.frame_cache_gb * 1e9))
 
-    def add_ratings(self, inputs: np.ndarray, ratings: np.ndarray) -> None:
+    def add_ratings(self, inputs: np.ndarray, ratings: np.ndarray, instructions: Sequence[str] = ()) -> None:
         """Remember rated segments for all trainings to come.
 
         Args:
@@ -72,14 +82,20 @@ class RewardLearner:
             ratings: Integers [N] in [0, num_ratings). Raises TypeError for anything else, such as a `RatingFailure`:
                 a question without an answer teaches nothing. Raises ValueError if a rating is not on the scale, or if
                 numbers or shapes of inputs do not agree.
+            instructions: N texts, for a model that reads.
         """
         checked = self._checked(ratings)
         if len(inputs) != len(checked):
             raise ValueError(f"{len(inputs)} rated segments, but {len(checked)} ratings; give one rating for each")
+        if self._rows is not None and len(instructions) != len(inputs):
+            raise ValueError(
+                f"{len(inputs)} rated segments, but {len(instructions)} instructions, which the model reads"
+            )
         if self._inputs and inputs.shape[1:] != self._inputs[0].shape[1:]:
             raise ValueError(f"rated segments of shape {inputs.shape[1:]} cannot join {self._inputs[0].shape[1:]}")
         # Copied: what Ray hands over lives in shared memory that others need.
         self._inputs.append(np.array(inputs))
+        self._instructions += instructions
         self._ratings = np.concatenate([self._ratings, checked])
 
     def train(self, ratings: np.ndarray | None = None) -> RewardUpdate:
@@ -94,29 +110,35 @@ class RewardLearner:
         if len(labels) != len(self._ratings):
             raise ValueError(f"train: {len(labels)} ratings were given for {len(self._ratings)} segments")
         self._inputs = [np.concatenate(self._inputs)]
-        metrics = self._model.fit(self._inputs[0], labels, self._num_ratings, self._rng)
+        words = self._words(self._instructions)
+        metrics = self._model.fit(self._inputs[0], labels, self._num_ratings, self._rng, words)
         self._version += 1
         return RewardUpdate(self._version, metrics)
 
-    def score(self, inputs: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
+    def score(
+        self, inputs: np.ndarray | Sequence[np.ndarray], instructions: Sequence[str] = ()
+    ) -> tuple[np.ndarray, int]:
         """Rewards float32 [N] of frames uint8 [N, px, px, 3] or states float32 [N, observation], and the version.
 
-        A list of such arrays counts as one.
+        A list of such arrays counts as one. `instructions`: N texts, for a model that reads.
         """
-        return self._model.score(_joined(inputs)), self._version
+        return self._model.score(_joined(inputs), self._words(instructions)), self._version
 
-    def cache_frames(self, first_index: int, frames: np.ndarray | Sequence[np.ndarray]) -> None:
-        """Keep the frames seen after the agent steps from `first_index` on, for `relabel`."""
-        self._cache.add(first_index, _joined(frames))
+    def cache_frames(
+        self, first_index: int, frames: np.ndarray | Sequence[np.ndarray], instructions: Sequence[str] = ()
+    ) -> None:
+        """Keep the frames seen after the agent steps from `first_index` on, and for a model that reads the steps'
+        instructions, for `relabel`."""
+        self._cache.add(first_index, _joined(frames), self._words(instructions))
 
     def relabel(self, oldest_index: int = 0) -> ScoredSteps:
         """Score every cached frame of agent steps from `oldest_index` on; older ones are forgotten."""
         self._cache.drop_before(oldest_index)
         indices, rewards = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.float32)]
-        for steps, frames in self._cache.groups(RELABEL_FRAMES):
+        for steps, frames, words in self._cache.groups(RELABEL_FRAMES):
             held = steps >= oldest_index
             indices.append(steps[held])
-            rewards.append(self._model.score(frames[held]))
+            rewards.append(self._model.score(frames[held], None if words is None else words[held]))
         return ScoredSteps(np.concatenate(indices), np.concatenate(rewards), self._version)
 
     def publish(self) -> tuple[dict[str, np.ndarray], int]:
@@ -135,6 +157,10 @@ class RewardLearner:
         self._model.load_state_dict(state["model"])
         self._rng.bit_generator.state = state["rng"]
         self._version = state["version"]
+
+    def _words(self, instructions: Sequence[str]) -> np.ndarray | None:
+        """int32 [N, words]; None if the model does not read."""
+        return None if self._rows is None else self._rows.of(instructions)
 
     def _checked(self, ratings: np.ndarray) -> np.ndarray:
         array = np.asarray(ratings)

@@ -4,6 +4,9 @@ from typing import Any
 
 from actors.reward.learner import RewardLearner
 from actors.rollout.worker import RolloutWorker
+from actors.worlds.world import WorldSpec
+from algorithms.language_networks import policy_shape
+from algorithms.pixel_frames import PixelShape
 from orchestrator.cluster.actors import actor_class
 from orchestrator.cluster.placement import in_bundle
 from orchestrator.online.demands import LEARNER, WORKER, learner_demand, online_demands, worker_demand
@@ -18,9 +21,20 @@ def start_rollout_worker(experiment: OnlineExperiment, index: int) -> Any:
     )
 
 
-def start_reward_learner(experiment: OnlineExperiment, observation_size: int) -> Any:
+def start_reward_learner(experiment: OnlineExperiment, world: WorldSpec) -> Any:
     """The actor that holds the reward model. It is never restarted: whoever drives it replaces and restores it."""
     place = in_bundle(online_demands(experiment), LEARNER)
     return actor_class(RewardLearner, learner_demand(experiment), **place).remote(
-        experiment.reward_model, experiment.feedback.num_ratings, observation_size, experiment.seed
+        *reward_learner_arguments(experiment, world)
     )
+
+
+def reward_learner_arguments(experiment: OnlineExperiment, world: WorldSpec) -> tuple[Any, ...]:
+    """What a `RewardLearner` is made with. Where episodes have instructions of their own it reads them, by the same
+    ids of words as the policy."""
+    model, policy = experiment.reward_model, experiment.policy
+    made_with = model, experiment.feedback.num_ratings, world.observation_size, experiment.seed
+    if not world.says_instruction:
+        return made_with
+    seen = PixelShape(model.image_px, 1, (), 0, 0, sees_state=False) if model.input == "frame" else None
+    return *made_with, policy_shape(world, seen, policy.num_words, policy.instruction_length)

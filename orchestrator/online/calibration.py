@@ -80,7 +80,7 @@ def calibrate(experiment: OnlineExperiment, assumed: Assumed) -> Calibration:
     actors = [worker]
     try:
         world = world_spec(small, Rollouts(lambda index: worker, 1, None))
-        learner = start_reward_learner(small, world.observation_size)
+        learner = start_reward_learner(small, world)
         actors.append(learner)
         policy = build_policy(experiment.policy, world, experiment.task.instruction, experiment.seed)
         ray.get([worker.state.remote(), learner.state.remote()])
@@ -140,23 +140,32 @@ def _reward_model(experiment: OnlineExperiment, learner: Any, world: WorldSpec) 
     """Seconds of a score, and of a rated segment in an epoch."""
     settings, segment = experiment.reward_model, experiment.feedback.segment
     rng = np.random.default_rng(0)
-    seen = (settings.image_px, settings.image_px, 3) if settings.input == "frame" else (world.observation_size,)
+    frame = (settings.image_px, settings.image_px, 3)
+    seen = frame if settings.input == "frame" else (world.observation_size,)
 
     def inputs(*shape: int) -> np.ndarray:
         if settings.input == "frame":
-            return rng.integers(256, size=(*shape, *seen), dtype=np.uint8)
-        return rng.normal(size=(*shape, *seen)).astype(np.float32)
+            return rng.integers(256, size=(*shape, *frame), dtype=np.uint8)
+        return _observations(world, rng, *shape)
 
     count = min(settings.batch_size, RATED)
     ratings = rng.integers(experiment.feedback.num_ratings, size=count)
-    ray.get(learner.add_ratings.remote(inputs(count, segment.num_frames), ratings))
+    asked = [experiment.task.instruction] if world.says_instruction else []
+    ray.get(learner.add_ratings.remote(inputs(count, segment.num_frames), ratings, count * asked))
     epochs: list[float] = []
     whole_s = seconds_of(lambda: epochs.append(ray.get(learner.train.remote()).metrics["epochs"]))
     to_score = ray.put(inputs(SCORED if int(np.prod(seen)) < 20_000 else SCORED // 4))
     number = len(ray.get(to_score))
-    score_s = seconds_of(lambda: ray.get(learner.score.remote(to_score))) / number
+    score_s = seconds_of(lambda: ray.get(learner.score.remote(to_score, number * asked))) / number
     # At its end a training scores what it was trained on.
     return score_s, max(0.0, whole_s / statistics.median(epochs) / count - segment.num_frames * score_s / 2)
+
+
+def _observations(world: WorldSpec, rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """float32 [*shape, observation], such as the world might give."""
+    if world.grid_shape is not None:
+        return rng.integers(world.num_categories, size=(*shape, world.observation_size)).astype(np.float32)
+    return rng.normal(size=(*shape, world.observation_size)).astype(np.float32)
 
 
 def _updates(policy: RatedAlgorithm, world: WorldSpec) -> float:
@@ -168,7 +177,7 @@ def _updates(policy: RatedAlgorithm, world: WorldSpec) -> float:
         EpisodeChunk(
             episode_id="calibration",
             first_step=0,
-            observations=rng.normal(size=(rows + 1, world.observation_size)).astype(np.float32),
+            observations=_observations(world, rng, rows + 1),
             actions=world.random_actions(rng, rows).astype(np.float32),
             env_rewards=np.zeros(rows, dtype=np.float32),
             successes=np.zeros(rows, dtype=bool),

@@ -93,7 +93,7 @@ def _make_loop(
     rng = np.random.default_rng(np.random.SeedSequence(experiment.seed, spawn_key=(_SEGMENTS,)))
     sessions = FeedbackSessions(experiment, frames, service, store, rng)
     learner = RewardTraining(
-        partial(start_reward_learner, here, world.observation_size),
+        partial(start_reward_learner, here, world),
         sessions.first_inputs,
         as_text(learner_demand(here)),
         patience_s,

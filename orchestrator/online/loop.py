@@ -61,7 +61,9 @@ class OnlineLoop:
 
     def __post_init__(self) -> None:
         settings = self.experiment
-        self._scores = StepScores(self.learner, self.frames, settings.reward_model.input == "frame")
+        self._scores = StepScores(
+            self.learner, self.frames, settings.reward_model.input == "frame", self.world.says_instruction
+        )
         self._entropy = StateEntropy(settings.policy.entropy_neighbours)
         self._parts = LoopCheckpoint(
             self.rollouts, self.frames, self.policy, self.learner, self.sessions, self._entropy
@@ -242,7 +244,9 @@ class OnlineLoop:
         self._show("reward model")
         # At first also those of sessions that nothing could be learned from.
         new = self.sessions.labels if first else labels
-        update = self.learner.learn(self.sessions.inputs(new), new.ratings, self.sessions.ratings_to_learn())
+        update = self.learner.learn(
+            self.sessions.inputs(new), new.ratings, new.instructions, self.sessions.ratings_to_learn()
+        )
         self.progress.reward_version = update.version
         self._relabel()
         if first and self.experiment.policy.reset_critic:

@@ -1,7 +1,7 @@
 """The reward learner of a run, as something that lasts: its actor may die, what it has learned does not."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from orchestrator.cluster.replacing import died, first_line, raise_if_hopeless, 
 
 log = logging.getLogger(__name__)
 
-KnownRatings = Callable[[int], tuple[np.ndarray, np.ndarray]]
-"""Given n: what the reward model sees of the first n rated segments of the run, and their ratings."""
+KnownRatings = Callable[[int], tuple[np.ndarray, np.ndarray, Sequence[str]]]
+"""Given n: what the reward model sees of the first n rated segments of the run, their ratings and instructions."""
 
 
 class FramesLost(Exception):
@@ -43,24 +43,26 @@ class RewardTraining:
         self._num_known = 0
         self._state: dict[str, Any] | None = None
 
-    def learn(self, inputs: np.ndarray, ratings: np.ndarray, ratings_to_learn: np.ndarray) -> RewardUpdate:
+    def learn(
+        self, inputs: np.ndarray, ratings: np.ndarray, instructions: Sequence[str], ratings_to_learn: np.ndarray
+    ) -> RewardUpdate:
         """Add rated segments to those known, and train on all with `ratings_to_learn`; see `RewardLearner`."""
 
         def add_and_train(actor: Any) -> tuple[RewardUpdate, dict[str, Any]]:
-            ray.get(actor.add_ratings.remote(inputs, ratings))
+            ray.get(actor.add_ratings.remote(inputs, ratings, instructions))
             return ray.get(actor.train.remote(ratings_to_learn)), ray.get(actor.state.remote())
 
         update, self._state = self._lasting(add_and_train)
         self._num_known += len(ratings)
         return update
 
-    def cache_frames(self, first_index: int, frames: Any) -> None:
+    def cache_frames(self, first_index: int, frames: Any, instructions: Sequence[str]) -> None:
         """Keep frames for `relabel`, if it can; returns at once."""
-        self._actor.cache_frames.remote(first_index, frames)
+        self._actor.cache_frames.remote(first_index, frames, instructions)
 
-    def score(self, inputs: Any) -> tuple[np.ndarray, int]:
+    def score(self, inputs: Any, instructions: Sequence[str]) -> tuple[np.ndarray, int]:
         """See `RewardLearner.score`. Raises FramesLost if `inputs` is a reference to what is gone."""
-        return self._lasting(lambda actor: ray.get(actor.score.remote(inputs)))
+        return self._lasting(lambda actor: ray.get(actor.score.remote(inputs, instructions)))
 
     def relabel(self, oldest_index: int) -> ScoredSteps:
         """See `RewardLearner.relabel`."""

@@ -201,11 +201,11 @@ class FeedbackSessions:
             [reduce_image(np.stack([decode_png(png) for png in pngs]), settings.image_px) for pngs in frames]
         )
 
-    def first_inputs(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """`inputs` of the run's first `number` labels, and their ratings [number]."""
+    def first_inputs(self, number: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """`inputs` of the run's first `number` labels, their ratings [number], and their instructions."""
         labels = self.labels
         first = labels.only(range(min(number, len(labels))))
-        return self.inputs(first), first.ratings
+        return self.inputs(first), first.ratings, first.instructions
 
     def drop_lost(self) -> None:
         """Leave out labels whose frames the store has lost, if the reward model needs to see them again.

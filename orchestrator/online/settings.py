@@ -98,6 +98,12 @@ class OnlineExperiment(Experiment):
             problem = _beyond_sac(world)
         else:
             problem = self._beyond_iql(self.policy, world)
+        network = self.reward_model.network
+        if world.says_instruction and network != RewardModelSettings.model_fields["network"].default:
+            problem = problem or (
+                f"reward_model.network {network!r} is for tasks of one instruction; in this world each episode has one "
+                "of its own, and another network sees frames in its light: leave it out"
+            )
         if problem:
             return problem
         if not world.observation_size:

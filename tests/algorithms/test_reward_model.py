@@ -5,8 +5,9 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from algorithms.reward_ensemble import RewardEnsemble
 from algorithms.reward_model import SCORE_BATCH, RewardModel
-from algorithms.reward_networks import FrameRewardNetwork, RewardEnsemble, StateRewardNetwork, frame_features
+from algorithms.reward_networks import FrameRewardNetwork, StateRewardNetwork, frame_features
 from algorithms.settings import RewardModelSettings
 
 PX = 32

@@ -16,7 +16,7 @@ class MortalLearner(RewardLearner):
             die_if(self._graves / "train")
         return super().train(ratings)
 
-    def score(self, inputs):
+    def score(self, inputs, instructions=()):
         if self._version == 1:
             die_if(self._graves / "score")
-        return super().score(inputs)
+        return super().score(inputs, instructions)

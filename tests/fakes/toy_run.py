@@ -6,6 +6,7 @@ import ray
 from actors.reward.learner import RewardLearner
 from algorithms.policies import build_policy
 from orchestrator.kinds import read_run
+from orchestrator.online.actors import reward_learner_arguments
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.launch import step_archive
 from orchestrator.online.loop import OnlineLoop
@@ -109,11 +110,7 @@ class ToyRun:
 
     def _start_learner(self):
         settings = self.experiment
-        self.learners.append(
-            ray.remote(self.learner_class).remote(
-                settings.reward_model, settings.feedback.num_ratings, self.world.observation_size, settings.seed
-            )
-        )
+        self.learners.append(ray.remote(self.learner_class).remote(*reward_learner_arguments(settings, self.world)))
         return self.learners[-1]
 
     def run(self, resume=False):

@@ -18,6 +18,7 @@ from actors.rating.settings import POCKET
 from orchestrator.cluster.actors import actor_class
 from orchestrator.cluster.placement import in_bundle
 from orchestrator.online import launch
+from orchestrator.online.actors import reward_learner_arguments
 from orchestrator.online.demands import LEARNER, WORKER, learner_demand, online_demands
 from orchestrator.online.kind import OnlineKind
 from orchestrator.settings.loading import settings_as_yaml
@@ -65,13 +66,12 @@ def _start_worker(experiment, index):
     return actor.remote(_deaths(experiment), experiment.task, experiment.rollout, experiment.seed, index)
 
 
-def _start_learner(experiment, observation_size):
+def _start_learner(experiment, world):
     from tests.fakes.mortal_learner import MortalLearner
 
     place = in_bundle(online_demands(experiment), LEARNER)
     actor = actor_class(MortalLearner, learner_demand(experiment), **place)
-    levels = experiment.feedback.num_ratings
-    return actor.remote(_deaths(experiment), experiment.reward_model, levels, observation_size, experiment.seed)
+    return actor.remote(_deaths(experiment), *reward_learner_arguments(experiment, world))
 
 
 def _deaths(experiment):

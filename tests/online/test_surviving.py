@@ -17,6 +17,7 @@ import torch
 
 from orchestrator.cluster import replacing
 from orchestrator.errors import ActorsLost, DiskFailing
+from orchestrator.online.actors import reward_learner_arguments
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.store import RatingStore
 from orchestrator.storage import parquet_parts
@@ -44,10 +45,8 @@ class MortalRun(ToyRun):
 
     def _start_learner(self):
         settings = self.experiment
-        levels = settings.feedback.num_ratings
-        self.learners.append(
-            ray.remote(MortalLearner).remote(self.graves, settings.reward_model, levels, 1, settings.seed)
-        )
+        arguments = reward_learner_arguments(settings, self.world)
+        self.learners.append(ray.remote(MortalLearner).remote(self.graves, *arguments))
         return self.learners[-1]
 
     worker_options: dict = {}  # noqa: RUF012 - replaced as a whole

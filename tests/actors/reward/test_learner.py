@@ -161,7 +161,7 @@ def test_steps_that_the_replay_forgot_are_forgotten_here():
         cache.add(first_index, frames_of(4))
     cache.drop_before(5)
     # The block of steps 4 to 7 ends at 7, so it is still needed.
-    assert [indices.tolist() for indices, _ in cache.groups(100)] == [[4, 5, 6, 7, 8, 9, 10, 11]]
+    assert [indices.tolist() for indices, _, _ in cache.groups(100)] == [[4, 5, 6, 7, 8, 9, 10, 11]]
     assert cache.nbytes == 8 * FRAME_BYTES
 
 
@@ -169,14 +169,14 @@ def test_older_steps_never_push_out_newer_ones():
     cache = FrameCache(8 * FRAME_BYTES)
     for first_index in (8, 4, 0):
         cache.add(first_index, frames_of(4))
-    assert np.concatenate([indices for indices, _ in cache.groups(1)]).tolist() == [4, 5, 6, 7, 8, 9, 10, 11]
+    assert np.concatenate([indices for indices, _, _ in cache.groups(1)]).tolist() == [4, 5, 6, 7, 8, 9, 10, 11]
 
 
 def test_a_block_is_replaced_by_one_with_the_same_first_step():
     cache, frames = FrameCache(8 * FRAME_BYTES), frames_of(8)
     cache.add(0, frames[:4])
     cache.add(0, frames[4:])
-    ((indices, held),) = cache.groups(100)
+    ((indices, held, _),) = cache.groups(100)
     assert indices.tolist() == [0, 1, 2, 3] and np.array_equal(held, frames[4:])
     assert cache.nbytes == 4 * FRAME_BYTES
 
@@ -186,8 +186,8 @@ def test_groups_hold_whole_blocks_in_order():
     for first_index in (6, 0, 3):
         cache.add(first_index, frames[first_index : first_index + 3])
     groups = list(cache.groups(4))
-    assert [indices.tolist() for indices, _ in groups] == [[0, 1, 2, 3, 4, 5], [6, 7, 8]]
-    assert np.array_equal(np.concatenate([held for _, held in groups]), frames[:9])
+    assert [indices.tolist() for indices, _, _ in groups] == [[0, 1, 2, 3, 4, 5], [6, 7, 8]]
+    assert np.array_equal(np.concatenate([held for _, held, _ in groups]), frames[:9])
 
 
 # -------------------------------------------------------------------------------------------------- stop and resume
