@@ -30,6 +30,10 @@ class PolicySettings(Settings):
     """Latest frames that it sees at once; one frame shows no motion. For policies that see pictures."""
     discount: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
     """Discount per agent step."""
+    termination: Literal["ends", "stays"] = "ends"
+    """What a step is worth that ends its episode for good. `ends`: its own reward. `stays`: that reward again and
+    again, as if the agent stayed there. Rewards from ratings are not negative, so where reaching the goal ends the
+    episode, `ends` makes it pay to wait beside the goal."""
     tau: Annotated[float, Field(gt=0.0, le=1.0)] = 0.005
     """Polyak step of the target critics."""
     batch_size: PositiveInt = 512
@@ -191,6 +195,10 @@ class OnlineIQLSettings(PolicySettings):
     """Implicit Q-learning."""
     discount: Annotated[float, Field(gt=0.0, lt=1.0)] = _IQL.discount
     """Discount per agent step."""
+    termination: Literal["ends", "stays"] = "stays"
+    """What a step is worth that ends its episode for good. `stays`: its reward again and again, as if the agent stayed
+    there. `ends`: that reward once, with which it pays to wait beside a goal that ends the episode, since rewards from
+    ratings are not negative."""
     batch_size: PositiveInt = _IQL.batch_size
     """Transitions in an update."""
     expectile: Annotated[float, Field(ge=0.5, lt=1.0)] = _IQL.expectile

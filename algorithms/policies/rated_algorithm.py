@@ -88,6 +88,14 @@ class RatedAlgorithm(FedAlgorithm):
 
     # ------------------------------------------------------------------------------------------------ inside
 
+    def _sample(self, num_steps: int) -> dict[str, np.ndarray]:
+        """As `ColumnarReplay.sample`, with what a step that ends its episode is worth."""
+        rows = self.replay.sample(num_steps, self._rng)
+        if self.config.termination == "stays":
+            forever = np.where(rows["terminated"] > 0.0, 1.0 / (1.0 - self.config.gamma), 1.0)
+            rows["learned_reward"] = (rows["learned_reward"] * forever).astype(np.float32)
+        return rows
+
     @property
     def updates_per_call(self) -> int:
         most, pixels = super().updates_per_call, self.config.pixel_shape

@@ -3,7 +3,7 @@
 The learner is that of `LanguageIQL`; what it learns from is a replay that grows.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ class RatedIQLConfig(LanguageIQLConfig):
         self.replay_capacity = 200_000
         self.observation_size = 0
         self.instruction = ""
+        self.termination: Literal["ends", "stays"] = "stays"
         self.exploration_temperature = 1.0
 
     def training(
@@ -44,6 +45,7 @@ class RatedIQLConfig(LanguageIQLConfig):
         replay_capacity: int = NotProvided,
         observation_size: int = NotProvided,
         instruction: str = NotProvided,
+        termination: Literal["ends", "stays"] = NotProvided,
         exploration_temperature: float = NotProvided,
         **kwargs: Any,
     ) -> "RatedIQLConfig":
@@ -53,6 +55,7 @@ class RatedIQLConfig(LanguageIQLConfig):
             replay_capacity: Agent steps that the replay holds.
             observation_size: Numbers of an observation in the replay, a grid's too.
             instruction: Of episodes whose chunks say nothing of their own.
+            termination: What a step that ends its episode is worth: its reward, or that again and again.
             exploration_temperature: What actors sample at.
             **kwargs: What `LanguageIQLConfig` has.
         """
@@ -61,6 +64,7 @@ class RatedIQLConfig(LanguageIQLConfig):
             replay_capacity=replay_capacity,
             observation_size=observation_size,
             instruction=instruction,
+            termination=termination,
             exploration_temperature=exploration_temperature,
         )
 
@@ -125,7 +129,7 @@ class RatedIQL(RatedAlgorithm):
 
     def _learn(self, num_updates: int) -> list[dict[str, Any]]:
         num_rows = num_updates * self.config.train_batch_size_per_learner
-        rows = self.replay.sample(num_rows, self._rng)
+        rows = self._sample(num_rows)
         texts = [text or self.config.instruction for text in self.replay.instructions(rows["index"])]
         asked = self._rows.of(texts)
         if self._pixels is None:
@@ -180,6 +184,7 @@ def build_rated_iql(policy: OnlineIQLSettings, spaces: AgentSpaces, instruction:
             replay_capacity=policy.replay_capacity,
             observation_size=spaces.observation_size,
             instruction=instruction,
+            termination=policy.termination,
             exploration_temperature=policy.exploration_temperature,
         )
         .build_algo()

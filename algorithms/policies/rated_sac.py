@@ -96,7 +96,7 @@ class RatedSAC(RatedAlgorithm):
 
     def _learn(self, num_updates: int) -> list[dict[str, Any]]:
         num_rows = num_updates * self.config.train_batch_size_per_learner
-        rows = self.replay.sample(num_rows, self._rng)
+        rows = self._sample(num_rows)
         columns = {
             Columns.ACTIONS: rows["action"],
             Columns.REWARDS: rows["learned_reward"],
@@ -134,6 +134,7 @@ def rated_sac_config(policy: SACSettings, observation_size: int, action_size: in
             tau=policy.tau,
             target_update_interval=policy.target_update_interval,
             pixels=None if policy.pixel_shape is None else asdict(policy.pixel_shape),
+            termination=policy.termination,
             replay_capacity=policy.replay_capacity,
             updates_per_agent_step=policy.updates_per_agent_step,
             gamma=policy.discount,

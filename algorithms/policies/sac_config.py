@@ -43,6 +43,7 @@ class RatedSACConfig(FedConfig):
         self.tau = 0.005
         self.target_update_interval = 1
         self.pixels: dict[str, Any] | None = None
+        self.termination: Literal["ends", "stays"] = "ends"
         self.replay_capacity = 1_000_000
         self.updates_per_agent_step = 1.0
         self.num_steps_sampled_before_learning_starts = 1_000
@@ -63,6 +64,7 @@ class RatedSACConfig(FedConfig):
         tau: float = NotProvided,
         target_update_interval: int = NotProvided,
         pixels: dict[str, Any] | None = NotProvided,
+        termination: Literal["ends", "stays"] = NotProvided,
         replay_capacity: int = NotProvided,
         updates_per_agent_step: float = NotProvided,
         num_steps_sampled_before_learning_starts: int = NotProvided,
@@ -82,6 +84,7 @@ class RatedSACConfig(FedConfig):
             tau: Polyak step of the target critics.
             target_update_interval: Gradient steps between two Polyak steps.
             pixels: Fields of a `PixelShape`, for a policy that sees pictures; None for one that sees numbers.
+            termination: What a step that ends its episode is worth: its reward, or that again and again.
             replay_capacity: Agent steps that the replay holds.
             updates_per_agent_step: Gradient steps per agent step that RLlib's env runners collect.
             num_steps_sampled_before_learning_starts: Agent steps that they collect before the first.
@@ -102,6 +105,7 @@ class RatedSACConfig(FedConfig):
             tau=tau,
             target_update_interval=target_update_interval,
             pixels=pixels,
+            termination=termination,
             replay_capacity=replay_capacity,
             updates_per_agent_step=updates_per_agent_step,
             num_steps_sampled_before_learning_starts=num_steps_sampled_before_learning_starts,

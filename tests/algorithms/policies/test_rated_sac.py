@@ -257,11 +257,15 @@ def test_a_reset_critic_starts_anew_and_the_actor_stays():
     assert np.isfinite(algo.update(5)["critic_loss"])
 
 
-@pytest.mark.parametrize(("terminated", "expected"), [(True, 1.0), (False, 2.0)])
-def test_values_stop_at_a_termination_but_not_at_a_time_limit(terminated, expected):
+@pytest.mark.parametrize(
+    ("terminated", "termination", "expected"), [(True, "ends", 1.0), (False, "ends", 2.0), (True, "stays", 2.0)]
+)
+def test_values_stop_at_a_termination_but_not_at_a_time_limit(terminated, termination, expected):
     # The one step there is has reward 1 and leads to where it started: it is worth 1 if that terminates, and
-    # 1 + 0.5 + 0.25 + ... = 2 if only the time was up.
-    algo = build(discount=0.5, tau=0.2, initial_temperature=1e-6, temperature_learning_rate=1e-9)
+    # 1 + 0.5 + 0.25 + ... = 2 if only the time was up, or if one that is there stays.
+    algo = build(
+        termination=termination, discount=0.5, tau=0.2, initial_temperature=1e-6, temperature_learning_rate=1e-9
+    )
     here = np.zeros((2, 2), np.float32)
     step = EpisodeChunk(
         episode_id="one step",

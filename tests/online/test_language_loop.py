@@ -1,0 +1,125 @@
+"""The real loop where actions are choices and each episode says what is to be done: online IQL, told in words."""
+
+import pytest
+import ray
+import torch
+
+from actors.rollout.worker import RolloutWorker
+from actors.worlds.world import WorldSpec
+from algorithms.images import decode_png
+from orchestrator.kinds import read_run
+from orchestrator.online.report import write_online_report
+from orchestrator.online.settings import OnlineExperiment
+from tests.fakes.toy_reach import CountingServer
+from tests.fakes.toy_run import ToyRun, toy_experiment
+
+ERRANDS = {
+    "world": "gymnasium",
+    "name": "errands",
+    "factory": "tests.fakes.toy_envs:Errands",
+    "grid_key": "grid",
+    "instruction_key": "errand",
+    "instruction": "go where you are told",
+    "focus": "the white cell",
+    "image_px": 40,
+    "episode_env_steps": 8,
+    "success": "termination",
+}
+IQL = {
+    "algorithm": "iql",
+    "network": {"hidden": [32], "instruction_size": 16, "channels": 8},
+    "num_words": 64,
+    "instruction_length": 8,
+    "learning_rate": 2e-3,
+    "weight_decay": 0.0,
+    "discount": 0.7,
+    "tau": 0.1,
+    "beta": 10.0,
+    "expectile": 0.7,
+    "batch_size": 64,
+    "replay_capacity": 2_000,
+    "seed_env_steps": 150,
+    "unsupervised_env_steps": 0,
+}
+
+
+class LookingServer(CountingServer):
+    """Reads to which end the white cell should go, and looks how far it has come."""
+
+    def _answer(self, prompt, images, choices):
+        self.num_asked += bool(choices)
+        if not choices:
+            return "I see a white cell."
+        columns = decode_png(images[-1])[16:24, :, 0].mean(axis=0)
+        place = columns.argmax() / (len(columns) - len(columns) // 5)
+        done = place if "right" in str(prompt) else 1.0 - place
+        return choices[min(int(done * len(choices)), len(choices) - 1)]
+
+
+class ErrandsRun(ToyRun):
+    """A run of real workers."""
+
+    worker_class = RolloutWorker
+    world = WorldSpec(
+        observation_size=15, action_size=1, longest_agent_steps=8, fixed_length=False, draws_again=False,
+        knows_success=True, num_actions=3, grid_shape=(1, 5, 3), num_categories=3, says_instruction=True,
+    )  # fmt: skip
+
+    def __init__(self, experiment):
+        super().__init__(experiment, server_class=LookingServer)
+
+
+def errands_experiment(folder, **changes):
+    tree = toy_experiment(folder).model_dump() | {"task": ERRANDS, "policy": IQL, "total_env_steps": 600}
+    tree["rollout"] |= {"envs_per_worker": 2, "chunk_agent_steps": 8, "period_agent_steps": 24}
+    tree["feedback"] |= {
+        "first_env_steps": 150, "interval_env_steps": 150, "per_session": 30, "budget": 400, "ask_again": True,
+    }  # fmt: skip
+    tree["reward_model"] |= {
+        "hidden": [32], "learning_rate": 1e-3, "max_epochs": 15, "num_members": 2, "reward_scale": "rated_range",
+    }  # fmt: skip
+    tree["evaluation"] |= {"interval_env_steps": 300}
+    tree["checkpoint"] |= {"interval_env_steps": 200}
+    for name, value in changes.items():
+        tree[name] = tree[name] | value if isinstance(value, dict) else value
+    return OnlineExperiment.model_validate(tree)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray():
+    torch.set_num_threads(1)
+    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path):
+    short = {
+        "reward_model": {"max_epochs": 2, "num_members": 1},
+        "total_env_steps": 300,
+        "policy": {"updates_per_agent_step": 0.1},
+    }
+    whole = ErrandsRun(errands_experiment(tmp_path, **short)).run()
+    part = errands_experiment(tmp_path, name="part", ratings_folder=tmp_path / "others", **short)
+    ErrandsRun(part.model_copy(update={"total_env_steps": 200})).run()
+    assert ErrandsRun(part).run(resume=True).fingerprint() == whole.fingerprint()
+    replay = whole.loop.policy.replay
+    assert set(replay.instructions(replay.indices)) == {"go to the left end", "go to the right end"}
+    assert set(whole.labels.instructions) == {"go to the left end", "go to the right end"}
+    assert set(replay.reward_versions(replay.indices)) == {whole.loop.progress.reward_version}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sees", ["state", "frame"])
+def test_both_errands_are_learned_from_ratings_that_read_them(tmp_path, sees):
+    seen = {"input": sees, "image_px": 20}
+    run = ErrandsRun(errands_experiment(tmp_path, total_env_steps=1_200, reward_model=seen)).run()
+    data = read_run(run.experiment.run_folder)
+    assert data.series("eval/untrained_success").values[-1] < 0.8
+    assert run.success() == 1.0
+    replay = run.loop.policy.replay
+    near = replay.successes(replay.indices)
+    rewards = replay.learned_rewards(replay.indices)
+    assert rewards[near].mean() > rewards[~near].mean() + 0.2
+    write_online_report([data], tmp_path / "report")
+    assert "errands" in (tmp_path / "report" / "results.md").read_text()
