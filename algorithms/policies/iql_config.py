@@ -31,6 +31,9 @@ class LanguageIQLConfig(FedConfig):
     learned from an environment.
     """
 
+    # Of the class, so that settings in checkpoints have it that were written before there was a choice.
+    entropy_bonus = 0.0
+
     def __init__(self, algo_class: type[Algorithm] | None = None) -> None:
         super().__init__(algo_class)
         self.transitions: Callable[[], Transitions] | None = None
@@ -40,7 +43,6 @@ class LanguageIQLConfig(FedConfig):
         self.largest_weight = _DEFAULTS.largest_weight
         self.tau = _DEFAULTS.tau
         self.weight_decay = _DEFAULTS.weight_decay
-        self.entropy_bonus = 0.0
         self.network = _DEFAULTS.network
         self.iteration_updates = ITERATION_UPDATES
         self.lr = _DEFAULTS.learning_rate

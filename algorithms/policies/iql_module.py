@@ -78,7 +78,7 @@ class LanguageIQLModule(SeededModule, InferenceOnlyAPI):
         self.shape = shape_of(self.observation_space, self.action_space, network.history)
         self.actor = LanguageActor(self.shape, network)
         self._cloning = self.model_config["cloning"]
-        self._tells_entropy = self.model_config["tells_entropy"]
+        self._tells_entropy = self.model_config.get("tells_entropy", False)
         self.noise_generator: torch.Generator | None = None
         """Of draws that the entropy of continuous actions is estimated by; torch's global one if None."""
         if self.inference_only or self._cloning:

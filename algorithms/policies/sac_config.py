@@ -31,6 +31,9 @@ class RatedSACConfig(FedConfig):
     come with them.
     """
 
+    # Of the class, so that settings in checkpoints have it that were written before there was a choice.
+    termination: Literal["ends", "stays"] = "ends"
+
     def __init__(self, algo_class: type[Algorithm] | None = None) -> None:
         super().__init__(algo_class)
         self.hidden = (256, 256)
@@ -43,7 +46,6 @@ class RatedSACConfig(FedConfig):
         self.tau = 0.005
         self.target_update_interval = 1
         self.pixels: dict[str, Any] | None = None
-        self.termination: Literal["ends", "stays"] = "ends"
         self.replay_capacity = 1_000_000
         self.updates_per_agent_step = 1.0
         self.num_steps_sampled_before_learning_starts = 1_000
