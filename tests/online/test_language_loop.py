@@ -93,6 +93,7 @@ def local_ray():
     ray.shutdown()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path):
     short = {
         "reward_model": {"max_epochs": 2, "num_members": 1},
