@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from actors.rating.models import rater_identity
 from actors.rating.settings import POCKET_PIXELS, RaterSettings
 from actors.worlds.world import WorldSpec
 from algorithms.episodes import EpisodeChunk, Scene
+from algorithms.frame_codec import decode
+from algorithms.images import encode_png, reduce_image
 from algorithms.policies import RatedAlgorithm, build_policy
 from algorithms.ratings import Rating
 from orchestrator.errors import SettingsError
@@ -86,7 +88,7 @@ def calibrate(experiment: OnlineExperiment, assumed: Assumed) -> Calibration:
         ray.get([worker.state.remote(), learner.state.remote()])
         start_s = time.monotonic() - started
         update_s = _updates(policy, world)
-        step_s, frame_s, picture_s, pngs = _rollouts(small, worker, policy.actor_weights())
+        step_s, frame_s, picture_s, pngs = _rollouts(small, worker, policy.actor_weights(), world.draws_again)
         score_s, fit_s = _reward_model(small, learner, world)
     finally:
         for actor in actors:
@@ -110,7 +112,7 @@ def _a_little_of(experiment: OnlineExperiment) -> OnlineExperiment:
 
 
 def _rollouts(
-    experiment: OnlineExperiment, worker: Any, weights: Mapping[str, np.ndarray]
+    experiment: OnlineExperiment, worker: Any, weights: Mapping[str, np.ndarray], draws_again: bool
 ) -> tuple[float, float, float, list[bytes]]:
     """Seconds of an agent step, of a reduced frame and of a picture, and pictures of different states."""
     rollout, model = experiment.rollout, experiment.reward_model
@@ -122,6 +124,8 @@ def _rollouts(
 
     step_s = seconds_of(act) / per_call
     chunks = act()
+    if not draws_again:
+        return step_s, *_kept(chunks, model.image_px if model.input == "frame" else None)
     pngs = [
         png
         for chunk in chunks
@@ -134,6 +138,21 @@ def _rollouts(
         return step_s, 0.0, picture_s, pngs
     reduced = seconds_of(lambda: ray.get(worker.render_reduced.remote(chunk.scene, states, model.image_px)))
     return step_s, reduced / len(states), picture_s, pngs
+
+
+def _kept(chunks: Sequence[EpisodeChunk], reduced_px: int | None) -> tuple[float, float, list[bytes]]:
+    """The last three of `_rollouts`, of chunks that hold their frames: taking those is part of a step."""
+    longest = max(chunks, key=len)
+
+    def shown() -> list[bytes]:
+        return [encode_png(frame) for frame in decode(longest.frames)[1 : PICTURES + 1]]
+
+    pngs = shown()
+    picture_s = seconds_of(shown) / len(pngs)
+    if reduced_px is None:
+        return 0.0, picture_s, pngs
+    frame_s = seconds_of(lambda: reduce_image(decode(longest.frames)[1:], reduced_px)) / len(longest)
+    return frame_s, picture_s, pngs
 
 
 def _reward_model(experiment: OnlineExperiment, learner: Any, world: WorldSpec) -> tuple[float, float]:

@@ -14,8 +14,11 @@ from actors.worlds.families import family_of
 from actors.worlds.metaworld.settings import ACTION_SIZE, OBSERVATION_SIZE
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.feedback import FeedbackSchedule
+from algorithms.frame_codec import encode
+from algorithms.images import decode_png
 from algorithms.replay import ColumnarReplay
 from orchestrator.cli.main import app
+from orchestrator.online import calibration
 from orchestrator.online.calibration import Calibration, seconds_stored
 from orchestrator.online.loop import OnlineLoop
 from orchestrator.online.plan import OnlineWork, parts_of, work_of
@@ -239,6 +242,20 @@ def test_stored_answers_tell_how_fast_a_rater_is():
     rows = [row(200, 0.0, 0.5)] * 10 + [row(200, 3.0, 3.2)] * 20 + [row(400, 100.0, 2.0)] * 10
     assert seconds_stored(rows) == pytest.approx((3.5 + 2.0) / 40)
     assert seconds_stored(rows[:19]) is None
+
+
+def test_pictures_that_are_kept_are_taken_from_the_chunk_that_holds_most():
+    def chunk(steps):
+        frames = np.full((steps + 1, 8, 8, 3), 10, np.uint8) + np.arange(steps + 1, dtype=np.uint8)[:, None, None, None]
+        return EpisodeChunk(
+            "a", 0, np.zeros((steps + 1, 1)), np.zeros((steps, 1)), np.zeros(steps), np.zeros(steps, bool), True, False,
+            np.zeros((steps + 1, 0)), Scene({}), frames=encode(frames),
+        )  # fmt: skip
+
+    frame_s, picture_s, pngs = calibration._kept([chunk(2), chunk(3)], reduced_px=4)
+    assert frame_s > 0.0 and picture_s > 0.0
+    assert [int(decode_png(png)[0, 0, 0]) for png in pngs] == [11, 12, 13]
+    assert calibration._kept([chunk(2)], reduced_px=None)[0] == 0.0
 
 
 def test_a_plan_is_told_in_columns():
