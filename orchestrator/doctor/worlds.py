@@ -60,7 +60,7 @@ def world_checks(look: Callable[[], Looked]) -> Iterator[tuple[str, Check]]:
 def check_spaces(looked: Looked) -> str:
     """What a policy sees, and how it acts."""
     spec = looked.one.spec
-    seen = f"{spec.observation_size} numbers seen"
+    seen = f"{spec.observation_size} numbers seen" if spec.observation_size else "pictures alone seen"
     if spec.grid_shape is not None:
         height, width, planes = spec.grid_shape
         seen = f"a grid of {height} x {width} cells seen, {planes} planes of {spec.num_categories} categories"

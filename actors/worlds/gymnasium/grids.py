@@ -89,6 +89,11 @@ def observations_of(task: GymnasiumTask, env: gymnasium.Env) -> Observations:
         return Grid(task, space, task.grid_key, minigrid=_is_minigrid(env, task.grid_key))
     if _is_minigrid(env, _MINIGRID_KEY) and _MINIGRID_KEY in (task.observation_keys or space.spaces):
         return Grid(task, space, _MINIGRID_KEY, minigrid=True)
+    if _of_minigrid(env) and isinstance(space, spaces.Box) and space.shape in _grid_shapes(env):
+        raise WorldError(
+            f"{task.source}: its observations are MiniGrid's grid alone, which looks like a picture and is none: leave "
+            "out the wrapper that took it from its Dict; task.observation_keys: [image] shows a policy no more"
+        )
     return Numbers(space, task.observation_keys, task.source)
 
 
@@ -117,8 +122,13 @@ def _is_minigrid(env: gymnasium.Env, key: str) -> bool:
     space = env.observation_space
     if not (_of_minigrid(env) and isinstance(space, spaces.Dict) and key == _MINIGRID_KEY and key in space.spaces):
         return False
+    return space[key].shape in _grid_shapes(env)
+
+
+def _grid_shapes(env: gymnasium.Env) -> tuple[tuple[int, ...], ...]:
+    """Of MiniGrid's codes: in part, and in full."""
     inner = env.unwrapped
-    return space[key].shape in (inner.observation_space[key].shape, (inner.width, inner.height, 3))
+    return inner.observation_space[_MINIGRID_KEY].shape, (inner.width, inner.height, 3)
 
 
 def _of_minigrid(env: gymnasium.Env) -> bool:

@@ -162,6 +162,10 @@ def test_wrappers_of_minigrid_may_show_all_or_draw():
     assert cells[y, x, 0] == OBJECT_TO_IDX["agent"]
     drawn = make_world(**GO_TO, wrappers=("minigrid.wrappers:RGBImgPartialObsWrapper",))
     assert drawn.spec.grid_shape is None and drawn.spec.observation_size == 4, "the direction alone"
+    with pytest.raises(WorldError, match="MiniGrid's grid alone, which looks like a picture and is none"):
+        make_world(**GO_TO, wrappers=("minigrid.wrappers:ImgObsWrapper",))
+    alone = make_world(**GO_TO, observation_keys=("image",))
+    assert alone.spec.grid_shape == (7, 7, 3) and alone.spec.says_instruction
     numbers = make_world(**GO_TO, observation_keys=("direction",))
     assert numbers.spec.observation_size == Discrete(4).n
 
