@@ -229,7 +229,7 @@ def export(
     run: Annotated[str, typer.Argument(help="A run's folder, such as runs/robots-seed0; an address too.")],
     folder: Annotated[Path, typer.Argument(help="A new folder for the policy.")],
 ) -> None:
-    """Write a run's policy into a folder that needs torch alone: safetensors, JSON and a player of 60 lines.
+    """Write a run's policy into a folder that needs torch alone: safetensors, JSON and a player of 70 lines.
 
     The policy is the final one, or that of the newest checkpoint; of an online run the best by evaluation.
     """

@@ -119,13 +119,11 @@ class OnlineKind(Kind):
 
     def policy(self, run: "Path | RemotePath", experiment: OnlineExperiment) -> "ExportedPolicy":
         """The policy of the best evaluation so far."""
-        from orchestrator.runs.policies.exporting import ExportedPolicy
-        from orchestrator.runs.policies.simulated import about_best_policy, best_weights
+        from orchestrator.runs.policies.simulated import best_policy
 
-        weights, about = best_weights(run)
         path = run / WORLD_FILE
         world = json.loads(path.read_text()) if path.exists() else {}
-        return ExportedPolicy(weights, about_best_policy(weights, about, run.name, experiment.task, world))
+        return best_policy(run, experiment.task, world)
 
     def score(self, experiment: OnlineExperiment) -> str:
         """Share of evaluation episodes with success; where that is unknown, the environment's own return."""

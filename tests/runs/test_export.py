@@ -14,18 +14,22 @@ import torch
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
+from actors.worlds.gymnasium.settings import GymnasiumTask
+from algorithms.acting import InstructedActor, actor_from_numpy
 from algorithms.action_scale import ActionScale
 from algorithms.actor_network import SquashedGaussianActor
 from algorithms.instructions import Vocabulary
 from algorithms.language_actor import LanguageActor
 from algorithms.language_networks import PolicyShape
 from algorithms.offline_settings import PolicyNetworkSettings
+from algorithms.pixel_frames import FrameStack
 from orchestrator.cli.main import app
 from orchestrator.data.schema import ActionSpace, DatasetInfo
 from orchestrator.errors import SettingsError
 from orchestrator.runs.layout import BEST_POLICY_FILE, POLICY_ABOUT_FILE, POLICY_FILE
 from orchestrator.runs.policies.exporting import PLAYER, ExportedPolicy, write_export
 from orchestrator.runs.policies.language import about_policy, note_policy, player_weights
+from orchestrator.runs.policies.simulated import best_policy
 from orchestrator.storage.writing import read_arrays, write_arrays
 
 MADE = Path(__file__).parents[1] / "made_before" / "runs"
@@ -109,6 +113,50 @@ CASES = {
 }  # fmt: skip
 
 
+HASHED = {"num_categories": 0, "num_words": 64, "instruction_length": 7}
+INSTRUCTED = {
+    "errands": PolicyShape("grid", (2, 5, 3), **HASHED | {"num_categories": 4}, num_actions=3, action_size=3),
+    "choices": PolicyShape("vector", (4,), **HASHED, num_actions=3, action_size=3),
+    "pushes": PolicyShape("vector", (4,), **HASHED, num_actions=0, action_size=2),
+    "looks": PolicyShape("image", (16, 16, 3), **HASHED, num_actions=3, action_size=3),
+}
+"""Policies of online runs that follow instructions."""
+
+
+def instructed(folder, name, shape, rng):
+    """Export such a run's policy; what it does in the house, and what the player is to be asked."""
+    network = NETWORK.model_copy(update={"history": 2 if shape.kind == "image" else 1})
+    torch.manual_seed(1)
+    actor = LanguageActor(shape, network).eval()
+    for weights in actor.parameters():
+        torch.nn.init.normal_(weights, std=0.5)
+    kept = actor.numpy_weights() | InstructedActor.told(shape, network, 1.0)
+    (folder / f"{name}-run").mkdir()
+    write_arrays(folder / f"{name}-run" / BEST_POLICY_FILE, kept | {"about.env_steps": np.array(7)})
+    world = {"says_instruction": True, "action_low": [-2.0, -1.0], "action_high": [2.0, 3.0]}
+    task = GymnasiumTask(
+        world="gymnasium", name=name, env_id="Toy-v0", instruction="do it", focus="it", episode_env_steps=5
+    )
+    write_export(folder / name, best_policy(folder / f"{name}-run", task, world), "kind: online\n")
+    acting, episodes, done = actor_from_numpy(kept), [], []
+    for text in TEXTS:
+        seen = rng.normal(size=(STEPS, *shape.observation_shape)).astype(np.float32)
+        if shape.kind != "vector":
+            seen = rng.integers(shape.num_categories or 256, size=seen.shape).astype(np.uint8)
+        episodes.append((text, seen.tolist()))
+        stack, actions = FrameStack(2), []
+        for one in seen:
+            stack.push(one)
+            stacked = torch.from_numpy(stack.stacked()[None]) if shape.kind == "image" else None
+            action = acting.act(torch.from_numpy(one.astype(np.float32).reshape(1, -1)), [text], None, stacked)[0]
+            scaled = (
+                action.double() * torch.tensor([2.0, 2.0]) + torch.tensor([0.0, 1.0]) if name == "pushes" else action
+            )
+            actions.append(scaled.tolist())
+        done.append(actions)
+    return done, episodes
+
+
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
     """For each case, what the player of its folder did and what the policy does in the house."""
@@ -135,6 +183,8 @@ def played(tmp_path_factory):
     states = rng.normal(size=(STEPS, 39)).astype(np.float32)
     expected["state"] = [SquashedGaussianActor.from_numpy(arrays).act(torch.from_numpy(states)).tolist()]
     asked[str(folder / "state")] = [(None, states.tolist())]
+    for name, shape in INSTRUCTED.items():
+        expected[name], asked[str(folder / name)] = instructed(folder, name, shape, rng)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", PLAY], input=json.dumps(asked), capture_output=True, text=True, check=False,
@@ -145,7 +195,7 @@ def played(tmp_path_factory):
     return folder, found, expected
 
 
-@pytest.mark.parametrize("name", [*CASES, "state"])
+@pytest.mark.parametrize("name", [*CASES, "state", *INSTRUCTED])
 def test_the_player_acts_as_the_policy_does_in_the_house(played, name):
     _, found, expected = played
     np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5)
@@ -165,7 +215,7 @@ def test_what_an_exported_folder_holds(played):
     assert sorted(path.name for path in (folder / "arm").iterdir()) == [
         "player.py", "policy.json", "policy.safetensors", "settings.yaml"
     ]  # fmt: skip
-    assert len(PLAYER.read_text().splitlines()) <= 60
+    assert len(PLAYER.read_text().splitlines()) <= 70
     about = json.loads((folder / "arm/policy.json").read_text())
     assert about["actions"] == {
         "kind": "continuous", "names": ["lift", "turn", "grip"], "low": [-90.0, 0.0, 3.25],
@@ -176,6 +226,10 @@ def test_what_an_exported_folder_holds(played):
     state = json.loads((folder / "state/policy.json").read_text())
     assert state["run"]["weights"] == BEST_POLICY_FILE and state["run"]["env_steps"] > 0
     assert (folder / "state/settings.yaml").read_text().startswith("kind: online")
+    told = json.loads((folder / "errands/policy.json").read_text())
+    assert told["use"]["begin"] == "each episode, with its instruction" and told["instruction"]["hashed_ids"] == 64
+    assert told["actions"] == {"kind": "discrete", "names": ["action_0", "action_1", "action_2"]}
+    assert told["run"] == {"name": "errands-run", "weights": BEST_POLICY_FILE, "env_steps": 7}
 
 
 def test_larger_pictures_are_averaged_and_long_instructions_are_named(played):

@@ -39,7 +39,6 @@ def about_policy(
 ) -> dict[str, Any]:
     """The content of `policy.json` but for `run`. `sees` is the setting `data.observation`; `words` are those that the
     policy knows, unless a `sentence_model` (name and revision) reads for it."""
-    picture = shape.kind == "image"
     size = shape.observation_shape
     actions: dict[str, Any] = {"kind": info.actions.kind, "names": list(info.actions.names)}
     if scale is None:
@@ -55,14 +54,7 @@ def about_policy(
             "act": f"with uint8 {list(size)}: {_SEES[sees]}",
             "out": f"the likeliest action: {out}",
         },
-        "observation": {
-            "kind": shape.kind,
-            "shape": list(size),
-            "offsets": [] if picture else [plane * shape.num_categories for plane in range(size[-1])],
-            "strides": [2, 2, 1] if picture else [1, 1],
-            "cells": [IMAGE_CELLS, IMAGE_CELLS] if picture else list(size[:2]),
-            "what": sees,
-        },
+        "observation": about_observation(shape, sees),
         "instruction": {
             "words": list(words),
             "length": shape.instruction_length,
@@ -70,7 +62,7 @@ def about_policy(
             "sentence_model_revision": sentence_model and sentence_model[1],
         },
         "history": network.history,
-        "layers": [f"body.{2 * number}" for number in range(len(network.hidden))],
+        "layers": layers_of(network),
         "heads": ["head", "object_head"] if objects else ["head"],
         "actions": actions,
         "data": {
@@ -83,6 +75,24 @@ def about_policy(
             "settings": info.settings,
         },
     }
+
+
+def about_observation(shape: PolicyShape, what: str) -> dict[str, Any]:
+    """The entry `observation` of `policy.json`: what the player needs of the network that sees."""
+    picture, size = shape.kind == "image", shape.observation_shape
+    about = {"kind": shape.kind, "shape": list(size), "what": what}
+    if shape.kind == "vector":
+        return about
+    return about | {
+        "offsets": [] if picture else [plane * shape.num_categories for plane in range(size[-1])],
+        "strides": [2, 2, 1] if picture else [1, 1],
+        "cells": [IMAGE_CELLS, IMAGE_CELLS] if picture else list(size[:2]),
+    }
+
+
+def layers_of(network: PolicyNetworkSettings) -> list[str]:
+    """The entry `layers`: the hidden layers behind what is seen and read."""
+    return [f"body.{2 * number}" for number in range(len(network.hidden))]
 
 
 def note_policy(folder: Path, about: Mapping[str, Any], has_begun: bool) -> None:

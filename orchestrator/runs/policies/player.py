@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from zlib import crc32
 
 import torch
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, interpolate, linear
@@ -26,7 +27,11 @@ class Player:
             words = re.findall(r"[^\W_]+|[^\w\s]", text.lower())
             if not 0 < len(words) <= asked["length"]:
                 raise ValueError(f"{text!r} has {len(words)} words; 1 to {asked['length']} can be read")
-            ids = [asked["words"].index(word) + 2 if word in asked["words"] else 1 for word in words]
+            known, ids = asked["words"], asked.get("hashed_ids")  # Of words that were not known beforehand: a hash.
+            if ids:
+                ids = [1 + crc32(word.encode()) % (ids - 1) for word in words]
+            else:
+                ids = [known.index(word) + 2 if word in known else 1 for word in words]
             hidden = self.w["instruction.words.weight"][ids] + self.w["instruction.places"][: len(ids)]
             size = hidden.shape[1]
             reader = torch.nn.TransformerEncoderLayer(size, 4, 2 * size, 0.0, batch_first=True, norm_first=True)
@@ -47,7 +52,11 @@ class Player:
 
     def see(self, seen, kind, shape, offsets=(), strides=(), cells=(), **_):
         if kind == "vector":
-            return (seen.float() - self.w["observation.shift"]) * self.w["observation.scale"]
+            hidden = (seen.float() - self.w["observation.shift"]) * self.w["observation.scale"]
+            if "observation.linear.weight" not in self.w:
+                return hidden
+            scale, shift = linear(self.read, *self.of("observation.modulation.linear")).chunk(2)
+            return (linear(hidden, *self.of("observation.linear")) * (1 + scale) + shift).relu()
         if kind == "image":  # Larger pictures are averaged over areas.
             hidden = interpolate(seen.permute(2, 0, 1)[None].float(), shape[:2], mode="area")[0].round() / 255
         else:
