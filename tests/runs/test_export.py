@@ -118,7 +118,7 @@ INSTRUCTED = {
     "errands": PolicyShape("grid", (2, 5, 3), **HASHED | {"num_categories": 4}, num_actions=3, action_size=3),
     "choices": PolicyShape("vector", (4,), **HASHED, num_actions=3, action_size=3),
     "pushes": PolicyShape("vector", (4,), **HASHED, num_actions=0, action_size=2),
-    "looks": PolicyShape("image", (16, 16, 3), **HASHED, num_actions=3, action_size=3),
+    "looks": PolicyShape("image", (16, 16, 3), **HASHED, num_actions=0, action_size=2),
 }
 """Policies of online runs that follow instructions."""
 
@@ -129,7 +129,7 @@ def instructed(folder, name, shape, rng):
     torch.manual_seed(1)
     actor = LanguageActor(shape, network).eval()
     for weights in actor.parameters():
-        torch.nn.init.normal_(weights, std=0.5)
+        torch.nn.init.normal_(weights, std=0.5 if shape.num_actions else 0.25)
     kept = actor.numpy_weights() | InstructedActor.told(shape, network, 1.0)
     (folder / f"{name}-run").mkdir()
     write_arrays(folder / f"{name}-run" / BEST_POLICY_FILE, kept | {"about.env_steps": np.array(7)})
@@ -142,17 +142,17 @@ def instructed(folder, name, shape, rng):
     for text in TEXTS:
         seen = rng.normal(size=(STEPS, *shape.observation_shape)).astype(np.float32)
         if shape.kind != "vector":
-            seen = rng.integers(shape.num_categories or 256, size=seen.shape).astype(np.uint8)
+            bright = rng.integers(1, 5, size=(STEPS, 1, 1, 1)) if shape.kind == "image" else 4
+            seen = (rng.integers(shape.num_categories or 256, size=seen.shape) * bright // 4).astype(np.uint8)
         episodes.append((text, seen.tolist()))
         stack, actions = FrameStack(2), []
         for one in seen:
             stack.push(one)
             stacked = torch.from_numpy(stack.stacked()[None]) if shape.kind == "image" else None
             action = acting.act(torch.from_numpy(one.astype(np.float32).reshape(1, -1)), [text], None, stacked)[0]
-            scaled = (
-                action.double() * torch.tensor([2.0, 2.0]) + torch.tensor([0.0, 1.0]) if name == "pushes" else action
-            )
-            actions.append(scaled.tolist())
+            if not shape.num_actions:
+                action = 2.0 * action.double() + torch.tensor([0.0, 1.0])
+            actions.append(action.tolist())
         done.append(actions)
     return done, episodes
 
