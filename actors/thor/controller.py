@@ -33,9 +33,8 @@ def check_thor(settings: ThorSettings) -> None:
     if not os.access(settings.executable, os.X_OK) or not settings.executable.is_file():
         raise ThorUnavailable(
             f"{settings.executable} is no program: place AI2-THOR's Unity build there, or name it by "
-            f"evaluation.thor.build or task.thor.build. It is {RELEASE}.zip of ai2thor 2.1.0; unpack it and `chmod +x` "
-            "the file without "
-            "an ending (docs/alfred.md)"
+            f"evaluation.thor.build or task.alfred.build. It is {RELEASE}.zip of ai2thor 2.1.0; unpack it and "
+            "`chmod +x` the file without an ending (docs/alfred.md)"
         )
     if not os.environ.get("DISPLAY"):
         raise ThorUnavailable(
@@ -100,7 +99,7 @@ def answer_within(timeout_s: float, ask: Callable[[], Any]) -> Any:
     if not answers:
         raise ThorUnavailable(
             f"AI2-THOR has not answered for {timeout_s:g} s: its Unity process has died or hangs. See that DISPLAY has "
-            "OpenGL (`glxinfo`), or raise evaluation.thor.timeout_s or task.thor.timeout_s"
+            "OpenGL (`glxinfo`), or raise evaluation.thor.timeout_s or task.alfred.timeout_s"
         )
     result, error = answers[0]
     if error is not None:

@@ -29,7 +29,7 @@ class ThorWorld:
         objects = objects_of(task, self._tasks)
         self._pairs = pairs_of(objects)
         with _told():
-            self._env = ThorEnvironment(task.thor, objects, start)
+            self._env = ThorEnvironment(task.alfred, objects, start)
         self._num_completed = 0
         self._info: dict[str, Any] = {}
         self._instruction = task.instruction

@@ -30,7 +30,7 @@ class ThorTaskSettings(TaskSettings):
     """Who acts, as the rater is told."""
     image_px: Annotated[int, Field(ge=28, le=1024)] = FRAME_PX
     """Side of the square frames that are rated; THOR draws 300 pixels."""
-    thor: ThorSettings
+    alfred: ThorSettings
     """Where ALFRED's demonstrations are, and the Unity build."""
     chain: Annotated[tuple[SkillKind, ...], Field(min_length=1)]
     """The kind of each sub-task, in order: consecutive skills of a demonstration, walking there included."""

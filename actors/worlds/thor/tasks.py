@@ -26,11 +26,11 @@ def tasks_of(settings: str) -> tuple[ThorTask, ...]:
     Raises WorldError if there are too few.
     """
     task = ThorTaskSettings.model_validate_json(settings)
-    files = sorted(task.thor.source.rglob(TRAJECTORY_FILE))
+    files = sorted(task.alfred.source.rglob(TRAJECTORY_FILE))
     if not files:
         raise WorldError(
-            f"task.thor.source = {task.thor.source}: no {TRAJECTORY_FILE} in it or below; name ALFRED's folder, such "
-            "as train/"
+            f"task.alfred.source = {task.alfred.source}: no {TRAJECTORY_FILE} in it or below; name ALFRED's folder, "
+            "such as train/"
         )
     rng, found = np.random.default_rng(task.tasks_seed), []
     for index in rng.permutation(len(files)):
@@ -41,9 +41,9 @@ def tasks_of(settings: str) -> tuple[ThorTask, ...]:
             return tuple(found)
     where = "" if task.floor_plans is None else f" in floor plans {task.floor_plans[0]} to {task.floor_plans[1]}"
     raise WorldError(
-        f"task.num_tasks = {task.num_tasks}: {task.thor.source} has {len(found)} demonstrations with "
+        f"task.num_tasks = {task.num_tasks}: {task.alfred.source} has {len(found)} demonstrations with "
         f"{', '.join(task.chain)} one after the other{where}; lower num_tasks, or name a folder with more by "
-        "task.thor.source"
+        "task.alfred.source"
     )
 
 
@@ -69,7 +69,7 @@ def _drawn(task: ThorTaskSettings, file: Path, draws: np.ndarray) -> ThorTask | 
         if not _in_rooms(task, found["scene"]["floor_plan"]):
             return None
         annotator = int(draws[0] * len(found["turk_annotations"]["anns"]))
-        name = file.parent.relative_to(task.thor.source).as_posix()
+        name = file.parent.relative_to(task.alfred.source).as_posix()
         chains = chains_of(found, name, len(task.chain), annotator)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return None  # `likert data alfred` names what is wrong with it.

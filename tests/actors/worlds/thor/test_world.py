@@ -1,5 +1,7 @@
 """ALFRED's chains in AI2-THOR as a world, on a toy with the face of its controller."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,11 @@ from actors.worlds.thor.environment import ThorWorld
 from actors.worlds.thor.settings import ThorTaskSettings
 from actors.worlds.thor.tasks import INTERACTIONS, objects_of, pairs_of, tasks_of
 from actors.worlds.world import WorldError
+from orchestrator.errors import SettingsError
+from orchestrator.kinds import load_experiment
 from tests.fakes.toy_thor import HEATED, ToyThor, write_demonstration
+
+CONFIGS = Path(__file__).parents[4] / "tune_configs" / "erl_vlm_language"
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +29,19 @@ def alfred(tmp_path_factory):
     return folder
 
 
-def make_task(alfred, **changes):
-    given = {"world": "thor", "name": "heat", "thor": {"source": str(alfred)}, "chain": ["PickupObject", "HeatObject"]}
+def make_task(source, **changes):
+    given = {
+        "world": "thor",
+        "name": "heat",
+        "alfred": {"source": str(source)},
+        "chain": ["PickupObject", "HeatObject"],
+    }
     given |= {"rubrics": {2: ["not done", "done"]}}
     return ThorTaskSettings.model_validate(given | {"num_tasks": 2, "image_px": 60} | changes)
 
 
-def make_world(alfred, **changes):
-    return ThorWorld(make_task(alfred, **changes), start=lambda settings: ToyThor())
+def make_world(source, **changes):
+    return ThorWorld(make_task(source, **changes), start=lambda settings: ToyThor())
 
 
 def expert(world):
@@ -91,14 +102,14 @@ def test_tasks_are_of_the_kinds_and_rooms_that_are_asked_for(alfred):
         ({"num_tasks": 4}, "has 3 demonstrations with PickupObject, HeatObject one after the other; lower num_tasks"),
         ({"chain": ["PickupObject", "CoolObject"]}, "has 0 demonstrations with PickupObject, CoolObject"),
         ({"floor_plans": [8, 30]}, "has 0 demonstrations with .* in floor plans 8 to 30"),
-        ({"thor": {"source": str(alfred / "nowhere")}}, r"no traj_data\.json in it or below"),
+        ({"alfred": {"source": str(alfred / "nowhere")}}, r"no traj_data\.json in it or below"),
     ):
         with pytest.raises(WorldError, match=message):
             make_world(alfred, **changes)
 
 
 def test_without_ai2thor_one_message_says_what_to_do(alfred):
-    with pytest.raises(WorldError, match=r"likert-rl\[thor\]|is no program.*task.thor.build|DISPLAY"):
+    with pytest.raises(WorldError, match=r"likert-rl\[thor\]|is no program.*task.alfred.build|DISPLAY"):
         probe(make_task(alfred))
 
 
@@ -115,3 +126,14 @@ def test_without_ai2thor_one_message_says_what_to_do(alfred):
 def test_settings_that_name_no_tasks(alfred, changes, message):
     with pytest.raises(ValueError, match=message):
         make_task(alfred, **changes)
+
+
+def test_what_is_wrong_with_a_block_is_told_where_it_stands(tmp_path):
+    file = tmp_path / "thor.yaml"
+    file.write_text(
+        "base: {}\ntask: {{chain: [GotoLocation], alfred: {{sauce: x}}}}\n".format(CONFIGS / "thor_put.yaml")
+    )
+    with pytest.raises(SettingsError) as caught:
+        load_experiment(file)
+    assert "task.chain.0 = 'GotoLocation': must be one of 'PickupObject'" in str(caught.value)
+    assert "task.alfred.sauce: there is no such setting; did you mean 'source'?" in str(caught.value)
