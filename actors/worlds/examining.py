@@ -18,7 +18,7 @@ MOST_AGENT_STEPS = 250
 """Of an episode; longer ones are left there."""
 INSTRUCTION_SEEDS = 20
 """Resets of which the instruction is read, where every episode has its own."""
-KEPT_FRAMES = 6
+KEPT_FRAMES = 8
 """Of each episode, evenly spread, for people to look at."""
 
 

@@ -153,7 +153,7 @@ def test_the_page_shows_the_very_words_and_frames(tmp_path, monkeypatch):
         "Its task: bring the &lt;white&gt; bar to the right end" in page
         and "Analyse how far the task is completed" in page
     )
-    # Two questions of two pictures each, and at most six frames of two episodes.
+    # Two questions of two pictures each, and at most eight frames of two episodes.
     assert page.count("picture 1</figcaption>") == page.count("picture 2</figcaption>") == 2
     assert "http" not in page.replace("http-equiv", "")
     sheet = decode_png((tmp_path / "out/frames.png").read_bytes())
