@@ -67,6 +67,10 @@ class PolicySettings(Settings):
 
     of_pictures: ClassVar[tuple[str, ...]] = ("image_px", "frame_stack")
     """Settings that only policies of pictures have."""
+    with_pictures: ClassVar[str] = "'pixels' or 'pixels_and_state'"
+    """What `observation` may be for a policy that sees them."""
+    with_numbers: ClassVar[str] = "'pixels_and_state'"
+    """What it is for one that sees pictures, to see numbers."""
 
     @property
     @abstractmethod
@@ -83,10 +87,12 @@ class PolicySettings(Settings):
             if foreign:
                 of_other, own = _algorithm_of(other), _algorithm_of(cls)
                 alone = [name for name in known if name not in other.model_fields]
+                one = len(foreign) == 1
+                said = "is a setting" if one else "are settings"
                 raise ValueError(
-                    f"{', '.join(foreign)} {'is a setting' if len(foreign) == 1 else 'are settings'} of algorithm "
-                    f"{of_other!r}, and this one is {own!r}: leave out, or set policy.algorithm to {of_other!r}. What "
-                    f"{own!r} has of its own: {', '.join(alone)}"
+                    f"{', '.join(foreign)} {said} of algorithm {of_other!r}, and this one is {own!r}: leave "
+                    f"{'it' if one else 'them'} out, or set policy.algorithm to {of_other!r}. What {own!r} has of its "
+                    f"own: {', '.join(alone)}"
                 )
         return given
 
@@ -98,18 +104,18 @@ class PolicySettings(Settings):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(
                         f"{name} is for policies that see pictures, and observation is 'state': set observation to "
-                        f"'pixels' or 'pixels_and_state', or leave {name} out"
+                        f"{self.with_pictures}, or leave {name} out"
                     )
             return self
         if not shape.sees_state and self.normalise_observations:
             raise ValueError(
                 "normalise_observations scales numbers, and with observation 'pixels' the policy sees none: set it to "
-                "false, or observation to 'pixels_and_state'"
+                f"false, or observation to {self.with_numbers}"
             )
         if not shape.sees_state and self.entropy_dimensions:
             raise ValueError(
                 "entropy_dimensions names numbers, and with observation 'pixels' exploration goes by pictures too: "
-                "leave it out, or set observation to 'pixels_and_state'"
+                f"leave it out, or set observation to {self.with_numbers}"
             )
         return self
 
@@ -218,12 +224,15 @@ class OnlineIQLSettings(PolicySettings):
     weight_decay: Annotated[float, Field(ge=0.0)] = _IQL.weight_decay
     """Decoupled weight decay of AdamW."""
     network: PolicyNetworkSettings = PolicyNetworkSettings()
-    """Actor and critics alike."""
+    """Actor and critics alike. The settings `channels`, `hidden` and `instruction_size`."""
     num_words: Annotated[int, Field(ge=2)] = 1024
     """Ids that words have, one of which means none. Instructions are not known before a run, so a word's id is a hash
     of it: of 30 different words in 1,023 ids, one pair in three runs shares one."""
     instruction_length: PositiveInt = 32
     """Words and punctuation marks of an instruction at most."""
+
+    with_pictures: ClassVar[str] = "'pixels'"
+    with_numbers: ClassVar[str] = "'state'"
 
     @property
     def pixel_shape(self) -> PixelShape | None:
