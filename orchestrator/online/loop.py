@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from actors.rollout.playing import metrics_of
-from actors.worlds.families import family_of
 from actors.worlds.world import WorldSpec
 from algorithms.instructions import InstructionError
 from algorithms.pixel_networks import PictureFeatures
@@ -33,14 +32,13 @@ from orchestrator.online.sessions import FeedbackSessions, Labels, OpenSession
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.online.stopping.checkpoint import LoopCheckpoint
 from orchestrator.online.stopping.progress import Progress
+from orchestrator.online.telling.audit import rewards_beside_progress
+from orchestrator.online.telling.sessions import count_answers, counted_with, session_metrics
 from orchestrator.ratings.service import SessionAnswers
 from orchestrator.runs.folder import RunFolder
-from orchestrator.runs.layout import RATING_LEVEL, RATINGS_ASKED
 
 PRETRAINING = -1
 """Version of rewards that no reward model wrote: zero, or the state-entropy bonus."""
-AUDITED_STEPS = 4000
-"""Steps of the replay whose learned reward is compared with true progress, about."""
 
 
 @dataclass
@@ -233,7 +231,7 @@ class OnlineLoop:
             if self.rollouts.stands:
                 self.save()
             raise
-        self._count_answers(answers, session.num_repeats)
+        count_answers(self.progress, answers, session.num_repeats)
         if not len(labels):
             return
         first = self.progress.reward_version == 0
@@ -322,41 +320,16 @@ class OnlineLoop:
         self.folder.show(phase=phase, env_steps=self.progress.env_steps)
 
     def _report_answers(self, answered: int, failed: int, from_store: int, shared: int) -> None:
-        self.folder.show(
-            # Those of the session under way count as asked.
-            asked=self.sessions.schedule.num_asked,
-            answered=self.progress.num_asked - self.progress.num_failed + answered,
-            failed=self.progress.num_failed + failed,
-            from_store=self.progress.num_from_store + from_store,
-            shared=self.progress.num_shared + shared,
-        )
-
-    def _count_answers(self, answers: SessionAnswers, num_repeats: int) -> None:
-        self.progress.num_asked += len(answers.outcomes)
-        self.progress.num_failed += answers.num_failed
-        self.progress.num_from_store += answers.num_from_store
-        self.progress.num_shared += answers.num_shared
-        self.progress.num_repeats += num_repeats
+        counts = counted_with(self.progress, answered, failed, from_store, shared)
+        # Those of the session under way count as asked.
+        self.folder.show(asked=self.sessions.schedule.num_asked, **counts)
 
     def _log_session(
         self, session: OpenSession, labels: Labels, answers: SessionAnswers, reward_metrics: dict[str, float]
     ) -> None:
         num_ratings = self.experiment.feedback.num_ratings
-        counts = np.bincount(labels.ratings, minlength=num_ratings)
-        self.folder.log(
-            {
-                RATINGS_ASKED: self.progress.num_asked,
-                "rating/failed": self.progress.num_failed,
-                "rating/from_store": self.progress.num_from_store,
-                "rating/shared": self.progress.num_shared,
-                "rating/repeats": self.progress.num_repeats,
-                "time/rating_s": answers.duration_s,
-            }
-            | {RATING_LEVEL.format(number=level + 1): int(count) for level, count in enumerate(counts)}
-            | {f"reward/{name}": value for name, value in reward_metrics.items()}
-            | self.sessions.audit(session, answers),
-            self.progress.env_steps,
-        )
+        metrics = session_metrics(self.progress, num_ratings, labels, answers, reward_metrics)
+        self.folder.log(metrics | self.sessions.audit(session, answers), self.progress.env_steps)
         self.folder.keep_rated_frames(session.questions, answers, self.progress.env_steps)
 
     def _save_if_due(self) -> None:
@@ -388,20 +361,12 @@ class OnlineLoop:
         self.save()
         weights, version = self.learner.publish()
         self.folder.save_reward_model(weights, version)
-        self._audit_progress()
+        audit = (
+            rewards_beside_progress(self.experiment.task, self.policy.replay) if self.progress.reward_version else None
+        )
+        if audit is not None:
+            self.folder.save_progress_audit(*audit)
         self._show("done")
-
-    def _audit_progress(self) -> None:
-        """Learned rewards beside true progress, over the whole replay: for the figure."""
-        task, replay = self.experiment.task, self.policy.replay
-        if self.progress.reward_version:
-            indices = replay.indices[:: max(1, len(replay) // AUDITED_STEPS)]
-            progress = family_of(task).progress(task, replay.next_observations(indices), replay.returns(indices))
-            if progress is None:
-                return
-            known = np.isfinite(progress)
-            env_steps = (indices[known] + 1) * task.action_repeat
-            self.folder.save_progress_audit(env_steps, replay.learned_rewards(indices[known]), progress[known])
 
 
 def _picture_features(experiment: OnlineExperiment) -> PictureFeatures | None:

@@ -61,6 +61,8 @@ class CountingParts:
         self.work = OnlineWork()
         self.version = 0
         self.relabels = False
+        self.tell_apart = True
+        self.labels = Ratings()
 
     @property
     def stands(self):
@@ -115,7 +117,7 @@ class CountingParts:
     def relabel(self, indices, rewards, version):
         pass
 
-    def score(self, inputs):
+    def score(self, inputs, instructions):
         if self.relabels:
             self.work.relabelled += len(inputs)
         else:
@@ -123,7 +125,7 @@ class CountingParts:
         self.relabels = False
         return np.zeros(len(inputs), np.float32), self.version
 
-    def learn(self, inputs, ratings, ratings_to_learn):
+    def learn(self, inputs, ratings, instructions, ratings_to_learn):
         self.version += 1
         self.work.sessions += 1
         self.relabels = True
@@ -135,7 +137,8 @@ class CountingParts:
     def open(self, replay, env_steps, round_, report):
         number = self.schedule.begin(env_steps)
         self.work.questions += number
-        return types.SimpleNamespace(number=number, round=round_, answers=types.SimpleNamespace(done=lambda: True))
+        answers = types.SimpleNamespace(done=lambda: True)
+        return types.SimpleNamespace(number=number, round=round_, answers=answers, num_repeats=0)
 
     def close(self, session):
         return Ratings([0] * session.number), session
@@ -149,6 +152,7 @@ class CountingParts:
 
 class Ratings(list):
     ratings = None
+    instructions = ()
 
 
 class NoFolder:
@@ -165,8 +169,10 @@ def spec_of(experiment):
 
 
 def what_the_loop_does(experiment, monkeypatch):
-    for name in ("_count_answers", "_log_session", "_audit_progress", "save"):
+    for name in ("_log_session", "save"):
         monkeypatch.setattr(OnlineLoop, name, lambda *_: None)
+    for name in ("count_answers", "rewards_beside_progress"):
+        monkeypatch.setattr(f"orchestrator.online.loop.{name}", lambda *_: None)
     parts = CountingParts(experiment)
     OnlineLoop(experiment, spec_of(experiment), parts, parts, parts, parts, parts).run(NoFolder())
     return parts.work

@@ -1,0 +1,1 @@
+"""What a run tells of itself: counts, metrics, and audits for people to read."""

@@ -1,0 +1,46 @@
+"""What feedback sessions came to, as counts and metrics."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from orchestrator.online.sessions import Labels
+from orchestrator.online.stopping.progress import Progress
+from orchestrator.ratings.service import SessionAnswers
+from orchestrator.runs.layout import RATING_LEVEL, RATINGS_ASKED
+
+
+def counted_with(progress: Progress, answered: int, failed: int, from_store: int, shared: int) -> dict[str, int]:
+    """Counts for the screen while a session is under way, of which so much has come back."""
+    return {
+        "answered": progress.num_asked - progress.num_failed + answered,
+        "failed": progress.num_failed + failed,
+        "from_store": progress.num_from_store + from_store,
+        "shared": progress.num_shared + shared,
+    }
+
+
+def count_answers(progress: Progress, answers: SessionAnswers, num_repeats: int) -> None:
+    """Add a closed session to where the run stands."""
+    progress.num_asked += len(answers.outcomes)
+    progress.num_failed += answers.num_failed
+    progress.num_from_store += answers.num_from_store
+    progress.num_shared += answers.num_shared
+    progress.num_repeats += num_repeats
+
+
+def session_metrics(
+    progress: Progress, num_ratings: int, labels: Labels, answers: SessionAnswers, reward_metrics: Mapping[str, float]
+) -> dict[str, float]:
+    """What is logged of a closed session and of what the reward model made of it."""
+    counts = np.bincount(labels.ratings, minlength=num_ratings)
+    return {
+        RATINGS_ASKED: progress.num_asked,
+        "rating/failed": progress.num_failed,
+        "rating/from_store": progress.num_from_store,
+        "rating/shared": progress.num_shared,
+        "rating/repeats": progress.num_repeats,
+        "time/rating_s": answers.duration_s,
+        **{RATING_LEVEL.format(number=level + 1): int(count) for level, count in enumerate(counts)},
+        **{f"reward/{name}": value for name, value in reward_metrics.items()},
+    }
