@@ -1,5 +1,7 @@
 """Environments of choices, grids and words: toys of every kind, and MiniGrid's own."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
@@ -11,6 +13,7 @@ from actors.worlds.gymnasium.environment import GymnasiumWorld
 from actors.worlds.gymnasium.settings import GymnasiumTask
 from actors.worlds.probing import probe
 from actors.worlds.world import WorldError
+from orchestrator.kinds import load_experiment
 
 ERRANDS = {"factory": "tests.fakes.toy_envs:Errands", "episode_env_steps": 6, "grid_key": "grid"}
 GO_TO = {"env_id": "minigrid:BabyAI-GoToLocal-v0", "episode_env_steps": 16, "image_px": 64}
@@ -185,3 +188,8 @@ def make_lit(task):
     world = make_world(**task | {"kwargs": {"tile_size": 8}})
     world.reset(0)
     return world.frame()
+
+
+def test_the_packaged_file_fits_its_world():
+    experiment = load_experiment(Path(__file__).parents[4] / "tune_configs" / "worlds" / "babyai_goto.yaml")
+    assert experiment.misfit(GymnasiumWorld(experiment.task).spec) is None

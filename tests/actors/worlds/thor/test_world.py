@@ -137,3 +137,8 @@ def test_what_is_wrong_with_a_block_is_told_where_it_stands(tmp_path):
         load_experiment(file)
     assert "task.chain.0 = 'GotoLocation': must be one of 'PickupObject'" in str(caught.value)
     assert "task.alfred.sauce: there is no such setting; did you mean 'source'?" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["pickup", "put", "cool", "clean"])
+def test_the_packaged_files_fit_such_a_world(alfred, kind):
+    assert load_experiment(CONFIGS / f"thor_{kind}.yaml").misfit(make_world(alfred).spec) is None
