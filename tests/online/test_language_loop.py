@@ -53,7 +53,7 @@ class LookingServer(CountingServer):
         columns = decode_png(images[-1])[16:24, :, 0].mean(axis=0)
         place = columns.argmax() / (len(columns) - len(columns) // 5)
         done = place if "right" in str(prompt) else 1.0 - place
-        return choices[min(int(done * len(choices)), len(choices) - 1)]
+        return choices[2 if done > 0.9 else int(done > 0.4)]
 
 
 class ErrandsRun(ToyRun):
@@ -76,7 +76,7 @@ def errands_experiment(folder, **changes):
         "first_env_steps": 150, "interval_env_steps": 150, "per_session": 30, "budget": 400, "ask_again": True,
     }  # fmt: skip
     tree["reward_model"] |= {
-        "hidden": [32], "learning_rate": 1e-3, "max_epochs": 15, "num_members": 2, "reward_scale": "rated_range",
+        "hidden": [32], "learning_rate": 1e-3, "max_epochs": 30, "num_members": 2, "reward_scale": "rated_range",
     }  # fmt: skip
     tree["evaluation"] |= {"interval_env_steps": 300}
     tree["checkpoint"] |= {"interval_env_steps": 200}
