@@ -86,7 +86,7 @@ def about_instructed_policy(
     shape, network, _ = read_told(weights)
     size = list(shape.observation_shape)
     seen = {
-        "grid": f"whole numbers {size}: they {task.what_is_seen}",
+        "grid": f"the whole numbers {size} that {task.what_is_seen}",
         "vector": f"the {size[0]} numbers that {task.what_is_seen}",
         "image": f"uint8 {size}: the frame, RGB; larger ones of the same shape are averaged over areas",
     }[shape.kind]
