@@ -7,8 +7,6 @@ import torch
 from actors.rollout.worker import RolloutWorker
 from actors.worlds.world import WorldSpec
 from algorithms.images import decode_png
-from orchestrator.kinds import read_run
-from orchestrator.online.report import write_online_report
 from orchestrator.online.settings import OnlineExperiment
 from tests.fakes.toy_reach import CountingServer
 from tests.fakes.toy_run import ToyRun, toy_experiment
@@ -108,19 +106,3 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path):
     assert set(replay.instructions(replay.indices)) == {"go to the left end", "go to the right end"}
     assert set(whole.labels.instructions) == {"go to the left end", "go to the right end"}
     assert set(replay.reward_versions(replay.indices)) == {whole.loop.progress.reward_version}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sees", ["state", "frame"])
-def test_both_errands_are_learned_from_ratings_that_read_them(tmp_path, sees):
-    seen = {"input": sees, "image_px": 20}
-    run = ErrandsRun(errands_experiment(tmp_path, total_env_steps=1_200, reward_model=seen)).run()
-    data = read_run(run.experiment.run_folder)
-    assert data.series("eval/untrained_success").values[-1] < 0.8
-    assert run.success() == 1.0
-    replay = run.loop.policy.replay
-    near = replay.successes(replay.indices)
-    rewards = replay.learned_rewards(replay.indices)
-    assert rewards[near].mean() > rewards[~near].mean() + 0.2
-    write_online_report([data], tmp_path / "report")
-    assert "errands" in (tmp_path / "report" / "results.md").read_text()
