@@ -30,10 +30,10 @@ evidence: $(INSTALLED) ## seeds 0, 1, 2 of two tasks with controls; tables and f
 	scripts/evidence.sh tune_configs/demo.yaml docs/evidence/drawer_close
 	scripts/evidence.sh tune_configs/button_press.yaml docs/evidence/button_press
 
-evidence-offline: $(INSTALLED) ## five seeds, forms of reward, right and wrong scores; tables and figures into docs/evidence (an hour)
+evidence-offline: $(INSTALLED) ## five seeds, forms of reward, right and wrong scores; tables and figures into docs/evidence (hours)
 	scripts/offline.sh evidence_detours docs/evidence/detours \
-	  num_episodes=500 'chain_lengths=[1,2,3]' 'babyai={subtasks: [goto, pickup]}' \
-	  'detours={probability: 0.6, failing_share: 0.1}'
+	  num_episodes=2000 'chain_lengths=[1,2,3]' 'babyai={subtasks: [goto, pickup]}' \
+	  'detours={probability: 0.9, failing_share: 0.1}'
 
 pocket: $(INSTALLED) ## train the pocket rater anew (about 40 minutes)
 	$(BIN)/likert pocket train
