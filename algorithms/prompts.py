@@ -59,6 +59,15 @@ class Prompt:
     """Length limit of an answer that is not a choice; None for the rater's own."""
 
 
+def pictures_note(num_frames: int, joined: bool) -> str:
+    """How the frames of a segment are laid out, for `RatingRequest.frame_note`; empty for one."""
+    if num_frames == 1:
+        return ""
+    if joined:
+        return f"{num_frames} numbered frames of one picture in time order"
+    return f"{num_frames} pictures in time order"
+
+
 def analysis_prompt(request: RatingRequest) -> Prompt:
     """Turn one: describe what the picture shows with respect to completing the task."""
     text = f"{_picture(request)} {ANALYSIS.format(focus=request.task.focus)}"

@@ -82,6 +82,17 @@ class ChainLevel(RoomGridLevel):
         self.instrs = self.chain[0]
         self.mission = THEN.join(instr.surface(self) for instr in self.chain)
 
+    def another_chain(self, kinds: tuple[SubtaskKind, ...]) -> list[ActionInstr] | None:
+        """A chain of these kinds for the level as it is now, drawn as its own; None if none is found."""
+        own = self._kinds, self._chain_length
+        self._kinds, self._chain_length = kinds, len(kinds)
+        try:
+            return self._draw_chain()
+        except RejectSampling:
+            return None
+        finally:
+            self._kinds, self._chain_length = own
+
     def move_agent(self, rng: np.random.Generator) -> None:
         """Put the agent somewhere else; all else stays. It does not face an object."""
         self.np_random = rng
@@ -97,21 +108,25 @@ class ChainLevel(RoomGridLevel):
         self.update_objs_poss()
 
     def begin_subtask(self, number: int) -> None:
-        """Make a sub-task of the chain the current one; what is in hand is among the things that it may name."""
+        """Make a sub-task of the chain the current one."""
         self.instrs = self.chain[number]
-        self.instrs.reset_verifier(self)
-        for desc in descriptions(self.instrs):
+        self.begin(self.instrs)
+
+    def begin(self, instr: ActionInstr) -> None:
+        """Begin to watch a sub-task, of whatever chain; what is in hand is among the things that it may name."""
+        instr.reset_verifier(self)
+        for desc in descriptions(instr):
             # BabyAI looks in the grid alone, and what is carried lies nowhere in it.
             if self.carrying is not None and matches(desc, self.carrying):
                 desc.obj_set.append(self.carrying)
-        self.update_objs_poss()
+        self.update_objs_poss(instr)
         # BabyAI's verifiers believe that hands are empty at their start.
-        self.instrs.preCarrying = self.carrying
+        instr.preCarrying = self.carrying
 
-    def completes(self, action: int) -> bool:
-        """Whether the action just taken ended the current sub-task."""
+    def completes(self, action: int, instr: ActionInstr | None = None) -> bool:
+        """Whether the action just taken ended the current sub-task, or another one that was begun."""
         # Not `verify`, which waits for "done" if BABYAI_DONE_ACTIONS stands in the environment.
-        return self.instrs.verify_action(self.actions(action)) == "success"
+        return (instr or self.instrs).verify_action(self.actions(action)) == "success"
 
     def update_objs_poss(self, instr: ActionInstr | None = None) -> None:
         """Note where the things that a sub-task names are now; those that are gone, such as opened boxes, are dropped.

@@ -83,6 +83,12 @@ def holds(codes: np.ndarray, kind: str, colour: str | None) -> np.ndarray:
     return (kinds == OBJECT_TO_IDX[kind]) & ((colour is None) | (colours == COLOR_TO_IDX.get(colour, -1)))
 
 
+def opened(codes: np.ndarray) -> np.ndarray:
+    """Cells bool [...] that hold an open door, of codes [...]."""
+    kinds, _, states, _ = _parts(codes.astype(np.int64))
+    return (kinds == _DOOR) & (states == STATE_TO_IDX["open"])
+
+
 def turned(symbolic: np.ndarray, quarters: int, mirrored: bool) -> np.ndarray:
     """Symbolic observations [T, rows, columns, 3] of the level mirrored, if so, and then turned clockwise."""
     cells = symbolic.copy()

@@ -24,10 +24,12 @@ MANY_PATCHES = 128
 """From so many on torch's fused attention is the faster one."""
 
 
-def new_model(kind: type[Kind], tokenizer: Qwen2Tokenizer, vision_config: dict[str, Any]) -> Kind:
+def new_model(
+    kind: type[Kind], tokenizer: Qwen2Tokenizer, vision_config: dict[str, Any], text_depth: int = TEXT_DEPTH
+) -> Kind:
     """A model with random weights from torch's global generator, float32.
 
-    Text models are alike; `vision_config` holds what is the vision tower's own.
+    Text models are alike but for their depth; `vision_config` holds what is the vision tower's own.
     """
     token = tokenizer.convert_tokens_to_ids
     config = kind.config_class(
@@ -35,7 +37,7 @@ def new_model(kind: type[Kind], tokenizer: Qwen2Tokenizer, vision_config: dict[s
             "vocab_size": len(tokenizer),
             "hidden_size": TEXT_WIDTH,
             "intermediate_size": 2 * TEXT_WIDTH,
-            "num_hidden_layers": TEXT_DEPTH,
+            "num_hidden_layers": text_depth,
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
             "max_position_embeddings": 4096,

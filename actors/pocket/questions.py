@@ -67,7 +67,7 @@ class Questions:
         return self.tokenizer.decode(said[: said.index(self.end)] if self.end in said else said)
 
     def batch_of(self, conversations: Sequence[Conversation]) -> Batch:
-        """A batch of conversations, each with one picture or all with none."""
+        """A batch of conversations, each with equally many pictures."""
         tokens = padded([one.tokens[:-1] for one in conversations])
         targets = padded([one.tokens[1:] for one in conversations])
         weights = padded([one.weights[1:] for one in conversations])
@@ -75,14 +75,14 @@ class Questions:
         return Batch(*(torch.from_numpy(array) for array in (tokens, positions, targets, weights)))
 
     def positions_of(self, tokens: np.ndarray) -> np.ndarray:
-        """Positions [3, L] of a text with one picture at most, which takes as many places as its side has tokens."""
+        """Positions [3, L] of a text with pictures, each of which takes as many places as its side has tokens."""
         steps, is_image = np.arange(len(tokens)), tokens == self.image_token
-        if not is_image.any():
-            return np.tile(steps, (3, 1))
-        start, size, side = int(is_image.argmax()), self.layout.num_tokens, self.layout.side
-        places = np.tile(np.where(steps < start, steps, steps - size + side), (3, 1))
+        places, size, side = np.tile(steps, (3, 1)), self.layout.num_tokens, self.layout.side
         rows, columns = np.divmod(np.arange(size), side)
-        places[:, start : start + size] = start + np.stack([np.zeros_like(rows), rows, columns])
+        for number, start in enumerate(np.flatnonzero(is_image & ~np.insert(is_image[:-1], 0, False))):
+            begin = start - number * (size - side)
+            places[:, start : start + size] = begin + np.stack([np.zeros_like(rows), rows, columns])
+            places[:, start + size :] = steps[start + size :] - (number + 1) * (size - side)
         return places
 
 

@@ -8,14 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.rating.settings import POCKET, POCKET_WINDOWS, RaterSettings
+from actors.rating.settings import POCKET, POCKET_EPISODES, POCKET_WINDOWS, RaterSettings
 from algorithms.ratings import RaterIdentity
 
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "checkpoint"
 POCKET_WINDOWS_FOLDER = Path(__file__).parents[1] / "pocket" / "windows_checkpoint"
-"""The checkpoints that ship with the package: for frames, and for windows."""
-POCKET_FOLDERS = {POCKET: POCKET_FOLDER, POCKET_WINDOWS: POCKET_WINDOWS_FOLDER}
-REBUILD = {POCKET: "likert pocket train", POCKET_WINDOWS: "likert pocket train --windows"}
+POCKET_EPISODES_FOLDER = Path(__file__).parents[1] / "pocket" / "episodes_checkpoint"
+"""The checkpoints that ship with the package: for frames, for windows, and for episodes."""
+POCKET_FOLDERS = {
+    POCKET: POCKET_FOLDER,
+    POCKET_WINDOWS: POCKET_WINDOWS_FOLDER,
+    POCKET_EPISODES: POCKET_EPISODES_FOLDER,
+}
+REBUILD = {
+    POCKET: "likert pocket train",
+    POCKET_WINDOWS: "likert pocket train --windows",
+    POCKET_EPISODES: "likert pocket train --episodes",
+}
 
 MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 """What `model_type` says in the config.json of a Qwen-VL."""

@@ -13,7 +13,9 @@ POCKET = "pocket"
 """Name of the small rater that ships with the package."""
 POCKET_WINDOWS = "pocket_windows"
 """Name of the small rater of BabyAI windows that ships with the package."""
-POCKET_PIXELS = {POCKET: 112 * 112, POCKET_WINDOWS: 252 * 252}
+POCKET_EPISODES = "pocket_episodes"
+"""Name of the small rater of whole BabyAI episodes that ships with the package."""
+POCKET_PIXELS = {POCKET: 112 * 112, POCKET_WINDOWS: 252 * 252, POCKET_EPISODES: 84 * 84}
 """Each learnt from pictures of this size, so every picture is brought to it."""
 
 MEMORY_OF_SHARE = 0.9
@@ -25,8 +27,8 @@ class RaterSettings(Settings):
     """Which vision-language model rates, how it is asked, and how it is served."""
 
     model: Annotated[str, Field(min_length=1)] = POCKET
-    """`pocket` for frames, `pocket_windows` for windows, a local folder, or a hub name such as
-    `Qwen/Qwen2-VL-7B-Instruct`: a Qwen2-VL, Qwen2.5-VL or Qwen3-VL."""
+    """`pocket` for frames, `pocket_windows` for windows, `pocket_episodes` for BabyAI episodes, a local folder, or a
+    hub name such as `Qwen/Qwen2-VL-7B-Instruct`: a Qwen2-VL, Qwen2.5-VL or Qwen3-VL."""
     revision: str | None = None
     """Hub revision; pin it for a reproducible study."""
     mode: Literal["two_turn", "answer_only"] = "two_turn"
@@ -71,9 +73,11 @@ class RaterSettings(Settings):
     max_model_len: PositiveInt = 4096
     """Context length in tokens; shorter needs less memory."""
     min_pixels: PositiveInt = 3136
-    """Images below this many pixels are enlarged. The pocket raters' defaults are their own: 112 x 112, 252 x 252."""
+    """Images below this many pixels are enlarged. The pocket raters' defaults are their own: 112 x 112, 252 x 252 and
+    84 x 84."""
     max_pixels: PositiveInt = 1_003_520
-    """Images above this many pixels are reduced. The pocket raters' defaults are their own: 112 x 112, 252 x 252."""
+    """Images above this many pixels are reduced. The pocket raters' defaults are their own: 112 x 112, 252 x 252 and
+    84 x 84."""
     enforce_eager: bool = False
     """Skip graph capture: starts faster, runs slower on a GPU. Always on on a processor."""
     cpu_kv_cache_gb: PositiveInt = 1

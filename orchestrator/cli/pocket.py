@@ -22,25 +22,35 @@ def train(
     windows: Annotated[
         bool, typer.Option("--windows", help="The rater of BabyAI windows instead of the one of frames.")
     ] = False,
+    episodes: Annotated[
+        bool, typer.Option("--episodes", help="The rater of whole BabyAI episodes instead of the one of frames.")
+    ] = False,
 ) -> None:
     """Rebuild a pocket rater from the simulator: half an hour on two cores."""
-    from actors.rating.models import POCKET_FOLDER, POCKET_WINDOWS_FOLDER
+    from actors.rating.models import POCKET_EPISODES_FOLDER, POCKET_FOLDER, POCKET_WINDOWS_FOLDER
     from orchestrator.settings.loading import packaged_tasks
     from orchestrator.settings.preflight import check_opengl, check_writable
 
-    if windows and task:
-        raise SettingsError("--task names a task of the rater of frames; leave it out, or leave --windows out")
+    if windows and episodes:
+        raise SettingsError("--windows and --episodes are two raters; give one of them, and then the other")
+    if task and (windows or episodes):
+        other = "--windows" if windows else "--episodes"
+        raise SettingsError(f"--task names a task of the rater of frames; leave it out, or leave {other} out")
     unknown = [name for name in task or [] if name not in packaged_tasks()]
     if unknown:
         raise SettingsError(
             f"--task {unknown[0]}: there is no such packaged task; there are {', '.join(packaged_tasks())}"
         )
-    folder = out or (POCKET_WINDOWS_FOLDER if windows else POCKET_FOLDER)
+    folder = out or (POCKET_WINDOWS_FOLDER if windows else POCKET_EPISODES_FOLDER if episodes else POCKET_FOLDER)
     check_writable("--out", folder)
     if windows:
         from orchestrator.pocket.windows import train_windows
 
         train_windows(folder, seed)
+    elif episodes:
+        from orchestrator.pocket.episodes import train_episodes
+
+        train_episodes(folder, seed)
     else:
         check_opengl()
         from orchestrator.pocket.frames import train as train_pocket

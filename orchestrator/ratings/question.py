@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from algorithms.images import decode_png, encode_png, join_frames
+from algorithms.prompts import pictures_note
 from algorithms.ratings import AskingMode, RatingRequest, TaskText
 from algorithms.scales import RatingScale
 
@@ -31,10 +32,7 @@ def rating_request(
     layout: Literal["separate", "joined"] = "joined",
 ) -> RatingRequest:
     """The request about a segment of these PNG files, in time order: as several pictures, or joined to one."""
-    images, note = tuple(frames), ""
-    if len(frames) > 1:
-        note = f"{len(frames)} pictures in time order"
-        if layout == "joined":
-            images = (encode_png(join_frames([decode_png(frame) for frame in frames])),)
-            note = f"{len(frames)} numbered frames of one picture in time order"
-    return RatingRequest(images, task, scale, mode, note)
+    images, joined = tuple(frames), layout == "joined"
+    if joined and len(frames) > 1:
+        images = (encode_png(join_frames([decode_png(frame) for frame in frames])),)
+    return RatingRequest(images, task, scale, mode, pictures_note(len(frames), joined))

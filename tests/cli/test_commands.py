@@ -242,3 +242,15 @@ def test_pocket_train_passes_its_options_on(likert, monkeypatch, tmp_path):
     assert (
         done.exit_code == 2 and "--task juggle: there is no such packaged task; there are button_press" in done.stderr
     )
+
+
+def test_pocket_train_knows_the_rater_of_episodes(likert, monkeypatch, tmp_path):
+    trained = []
+    module = types.SimpleNamespace(train_episodes=lambda folder, seed: trained.append((folder, seed)))
+    monkeypatch.setitem(sys.modules, "orchestrator.pocket.episodes", module)
+    done = likert("pocket", "train", "--episodes", "--out", tmp_path, "--seed", "3")
+    assert done.exit_code == 0 and trained == [(tmp_path, 3)], done.output
+    done = likert("pocket", "train", "--episodes", "--task", "soccer")
+    assert done.exit_code == 2 and "leave --episodes out" in done.stderr
+    done = likert("pocket", "train", "--episodes", "--windows")
+    assert done.exit_code == 2 and "--windows and --episodes are two raters" in done.stderr

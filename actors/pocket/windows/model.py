@@ -19,20 +19,20 @@ VISION_HEADS = 3
 VISION_DEPTH = 4
 FULL_BLOCK = 2
 """Block of the vision tower that attends everywhere."""
+VISION_CONFIG = {
+    "depth": VISION_DEPTH,
+    "hidden_size": VISION_WIDTH,
+    "intermediate_size": 2 * VISION_WIDTH,
+    "out_hidden_size": TEXT_WIDTH,
+    "num_heads": VISION_HEADS,
+    "window_size": FRAME_PX,
+    "fullatt_block_indexes": [FULL_BLOCK],
+}
 
 
 def new_model(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
     """A model with random weights from torch's global generator, float32."""
-    vision = {
-        "depth": VISION_DEPTH,
-        "hidden_size": VISION_WIDTH,
-        "intermediate_size": 2 * VISION_WIDTH,
-        "out_hidden_size": TEXT_WIDTH,
-        "num_heads": VISION_HEADS,
-        "window_size": FRAME_PX,
-        "fullatt_block_indexes": [FULL_BLOCK],
-    }
-    return networks.new_model(Qwen2_5_VLForConditionalGeneration, tokenizer, vision)
+    return networks.new_model(Qwen2_5_VLForConditionalGeneration, tokenizer, VISION_CONFIG)
 
 
 def image_features(model: Qwen2_5_VLForConditionalGeneration, images: Tensor) -> Tensor:

@@ -27,10 +27,14 @@ WORDS_BEFORE = (1, 2)
 
 def point_heads(model: Qwen2_5_VLForConditionalGeneration) -> None:
     """Set the biases of some heads of a model with random weights."""
-    tower = model.model.visual
+    point_near(model)
+    _point_vision(model.model.visual, FULL_BLOCK, NEXT_FRAME)
+
+
+def point_near(model: Qwen2_5_VLForConditionalGeneration) -> None:
+    """Set the biases of those heads alone that look at neighbouring patches, and at the words before."""
     for number, offsets in enumerate(NEIGHBOURS):
-        _point_vision(tower, number, offsets)
-    _point_vision(tower, FULL_BLOCK, NEXT_FRAME)
+        _point_vision(model.model.visual, number, offsets)
     text = model.model.language_model
     attention = text.layers[0].self_attn
     width = attention.head_dim
