@@ -19,6 +19,8 @@ from actors.babyai.settings import COLOURS, OBJECTS, BabyAISettings, Split, Subt
 
 MAX_LAYOUTS = 1_000
 MAX_DRAWS = 100
+FEW_DRAWS = 10
+"""Where it matters little whether there is another chain."""
 THEN = ", then "
 """Joins the sub-tasks of a chain in words; no sub-task's own words have it."""
 CARRIED_CELL = (0, 0)
@@ -42,6 +44,7 @@ class ChainLevel(RoomGridLevel):
         self._split = split
         self._kinds = kinds
         self._blind = False
+        self._max_draws = MAX_DRAWS
         self.chain: list[ActionInstr] = []
         # No limit of BabyAI's own: whoever runs an episode limits it.
         super().__init__(
@@ -83,15 +86,15 @@ class ChainLevel(RoomGridLevel):
         self.mission = THEN.join(instr.surface(self) for instr in self.chain)
 
     def another_chain(self, kinds: tuple[SubtaskKind, ...]) -> list[ActionInstr] | None:
-        """A chain of these kinds for the level as it is now, drawn as its own; None if none is found."""
+        """A chain of these kinds for the level as it is now, drawn as its own; None if none is found soon."""
         own = self._kinds, self._chain_length
-        self._kinds, self._chain_length = kinds, len(kinds)
+        self._kinds, self._chain_length, self._max_draws = kinds, len(kinds), FEW_DRAWS
         try:
             return self._draw_chain()
         except RejectSampling:
             return None
         finally:
-            self._kinds, self._chain_length = own
+            (self._kinds, self._chain_length), self._max_draws = own, MAX_DRAWS
 
     def move_agent(self, rng: np.random.Generator) -> None:
         """Put the agent somewhere else; all else stays. It does not face an object."""
@@ -187,7 +190,7 @@ class ChainLevel(RoomGridLevel):
     def _draw_chain(self) -> list[ActionInstr]:
         chain: list[ActionInstr] = []
         said: set[str] = set()
-        for _ in range(MAX_DRAWS):
+        for _ in range(self._max_draws):
             instr = self._draw_subtask(chain)
             text = instr.surface(self)
             if text in said:
@@ -216,7 +219,7 @@ class ChainLevel(RoomGridLevel):
         return instr
 
     def _draw_object(self, kinds: tuple[str, ...]) -> ObjDesc:
-        for _ in range(MAX_DRAWS):
+        for _ in range(self._max_draws):
             desc = ObjDesc(self._rand_elem(kinds), self._rand_elem((None, *COLOURS)))
             if desc.find_matching_objs(self)[0]:
                 return desc

@@ -24,8 +24,8 @@ SKILLS = {
     "none": {"asked": 0.0, "other": 0.0, "random": 0.7, "stuck": 0.3},
 }
 """How often whoever acts begins to do the sub-task that is asked, one of another chain, random actions, or the same
-action again and again, as untrained policies do. Episodes have these skills in turn."""
-LONGEST = {"asked": 50, "other": 25, "random": 20, "stuck": 20}
+action again and again, as untrained policies do."""
+LONGEST = {"asked": 40, "other": 20, "random": 15, "stuck": 15}
 """Actions after which something else is begun, at most."""
 RANDOM_SHARES = (0.0, 0.3)
 """Bounds of an episode's share of random actions amid what is done on purpose."""
@@ -107,7 +107,7 @@ def watch(
     level = environment.level
     chains = [(level.chain, task.chain), *((level.another_chain(kinds), kinds) for kinds in others)]
     watchers = [_Watcher(level, chain, kinds) for chain, kinds in chains if chain is not None]
-    skill = tuple(SKILLS)[task.index % len(SKILLS)]
+    skill = tuple(SKILLS)[int(rng.integers(len(SKILLS)))]
     actor = _Actor(level, watchers, SKILLS[skill], rng)
     symbolic = [level.symbolic()]
     while watchers[0].current is not None and len(symbolic) <= max_steps:

@@ -15,7 +15,7 @@ POCKET_WINDOWS = "pocket_windows"
 """Name of the small rater of BabyAI windows that ships with the package."""
 POCKET_EPISODES = "pocket_episodes"
 """Name of the small rater of whole BabyAI episodes that ships with the package."""
-POCKET_PIXELS = {POCKET: 112 * 112, POCKET_WINDOWS: 252 * 252, POCKET_EPISODES: 84 * 84}
+POCKET_PIXELS = {POCKET: 112 * 112, POCKET_WINDOWS: 252 * 252, POCKET_EPISODES: 56 * 56}
 """Each learnt from pictures of this size, so every picture is brought to it."""
 
 MEMORY_OF_SHARE = 0.9
@@ -74,10 +74,10 @@ class RaterSettings(Settings):
     """Context length in tokens; shorter needs less memory."""
     min_pixels: PositiveInt = 3136
     """Images below this many pixels are enlarged. The pocket raters' defaults are their own: 112 x 112, 252 x 252 and
-    84 x 84."""
+    56 x 56."""
     max_pixels: PositiveInt = 1_003_520
     """Images above this many pixels are reduced. The pocket raters' defaults are their own: 112 x 112, 252 x 252 and
-    84 x 84."""
+    56 x 56."""
     enforce_eager: bool = False
     """Skip graph capture: starts faster, runs slower on a GPU. Always on on a processor."""
     cpu_kv_cache_gb: PositiveInt = 1

@@ -11,11 +11,11 @@ import numpy as np
 
 from actors.babyai import tiles
 from actors.babyai.environment import ChainEnvironment, ChainTask
-from actors.babyai.settings import Split, SubtaskKind
+from actors.babyai.settings import BabyAISettings, Split, SubtaskKind
 from actors.babyai.watching import Watched, watch
 from actors.pocket.episodes import FRAME_PX
-from actors.worlds.babyai.family import level_of
 from actors.worlds.babyai.settings import BabyAITask
+from actors.worlds.shares import level_of
 from algorithms.ratings import TaskText
 from algorithms.scales import SCALE_WORDS
 from orchestrator.pocket.making import fresh_processes, make
@@ -38,6 +38,14 @@ KINDS: tuple[tuple[SubtaskKind, ...], ...] = (
 """The chains that it knows: counterparts of the four kinds of tasks that ERL-VLM rates in ALFRED."""
 TASK = BabyAITask(world="babyai", name="pocket_episodes")
 """How runs ask about BabyAI, if nothing else is set."""
+ROOMS = (
+    BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=4, subtasks=("pickup",)),
+    BabyAISettings(room_size=4, num_objects=3),
+    BabyAISettings(room_size=7, num_rows=1, num_cols=1, num_objects=6, subtasks=("pickup",)),
+)
+"""What it knows: one room, or four small ones, with more or fewer things. Frames are equally large."""
+SUBTASK_ENV_STEPS = 32
+"""An episode lasts so long for each sub-task of its chain, as in the settings files of these tasks."""
 HELD_OUT: tuple[Split, ...] = ("held_out", "held_out_pairs")
 EPISODES_PER_TASK = 40
 """Episodes that one call to a process draws."""
@@ -180,14 +188,16 @@ def draw_episodes(split: Split, number: int, seed: int) -> list[Watched]:
 
 def _draw_some(job: tuple[Split, int, int, int]) -> list[Watched]:
     split, first, number, seed = job
-    environment = ChainEnvironment(TASK.level, seed, with_frames=False, measures=False)
+    environments = [ChainEnvironment(rooms, seed, with_frames=False, measures=False) for rooms in ROOMS]
     drawn = []
     for index in range(first, first + number):
+        which = index % len(ROOMS)
+        kinds = [chain for chain in KINDS if "open" not in chain or ROOMS[which].num_cols > 1]
         # The shortest is the beginning of all others, and is watched with them.
-        chain = KINDS[1 + index % (len(KINDS) - 1)]
+        chain = kinds[1 + index // len(ROOMS) % (len(kinds) - 1)]
         task = ChainTask(split, index, len(chain), chain)
         try:
-            drawn.append(watch(environment, seed, task, 2 * KINDS, TASK.subtask_env_steps * len(chain)))
+            drawn.append(watch(environments[which], seed, task, 2 * kinds, SUBTASK_ENV_STEPS * len(chain)))
         except ValueError:
             continue
     return drawn
@@ -219,7 +229,7 @@ def with_tiles(episodes: list["TiledEpisode"]) -> "Episodes":
     from actors.pocket.episodes.words import COLOURS, THINGS
     from actors.pocket.episodes.words import KINDS as KINDS_OF_THINGS
 
-    looks = tiles.tiles(TASK.level.tile_px)
+    looks = tiles.tiles(ROOMS[0].tile_px)
     codes, things = np.arange(tiles.NUM_CODES), np.full(tiles.NUM_CODES, -1)
     for kind in KINDS_OF_THINGS:
         for colour in COLOURS:

@@ -46,7 +46,7 @@ class TiledEpisode:
     """T steps as T + 1 frames of codes of tiles."""
 
     codes: np.ndarray
-    """int16 [T + 1, 12, 12]."""
+    """int16 [T + 1, CELLS, CELLS]."""
     chains: tuple[TiledChain, ...]
 
 
@@ -70,7 +70,7 @@ class Case:
     """One episode that ended at some step, as a rater is asked about it for one chain."""
 
     codes: np.ndarray
-    """int16 [NUM_FRAMES, 12, 12]: the frames that are shown."""
+    """int16 [NUM_FRAMES, CELLS, CELLS]: the frames that are shown."""
     chain: TiledChain
     shown: np.ndarray
     """int64 [NUM_FRAMES]: steps taken before each of them."""
@@ -128,19 +128,19 @@ def case_of(episode: TiledEpisode, which: int, num_steps: int) -> Case:
 
 
 def images(codes: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Pictures uint8 [..., 84, 84, 3] of frames of codes [..., 12, 12]."""
+    """Pictures uint8 [..., 56, 56, 3] of frames of codes [..., CELLS, CELLS]."""
     rows = np.moveaxis(pixels[codes], -3, -4)
     *many, height, px, width, _, _ = rows.shape
     return rows.reshape(*many, height * px, width * px, 3)
 
 
 def in_hand(things: np.ndarray) -> np.ndarray:
-    """Number of what is carried, int64 [...], of frames of things [..., 12, 12]; it is drawn at the top right."""
+    """Number of what is carried, int64 [...], of frames of things [..., CELLS, CELLS]; it is drawn at the top right."""
     return things[..., 0, -1]
 
 
 def pairs_of(things: np.ndarray) -> np.ndarray:
-    """Which things lie beside which, bool [..., portable, things], of frames of things [..., 12, 12]."""
+    """Which things lie beside which, bool [..., portable, things], of frames of things [..., CELLS, CELLS]."""
     rooms = things[..., 1:, 1:]
     found = np.zeros((*things.shape[:-2], NUM_PORTABLE, len(THINGS)), dtype=bool)
     for one, other in (
@@ -155,7 +155,7 @@ def pairs_of(things: np.ndarray) -> np.ndarray:
 
 
 def sights_of(codes: np.ndarray, tables: Episodes) -> Sights:
-    """What frames of codes [F, 12, 12] show."""
+    """What frames of codes [F, CELLS, CELLS] show."""
     things = tables.things[codes]
     pairs = pairs_of(things[[0, -1]])
     beside = {(min(pair), max(pair)) for pair in np.argwhere(pairs[1] & ~pairs[0]).tolist()}
@@ -164,7 +164,7 @@ def sights_of(codes: np.ndarray, tables: Episodes) -> Sights:
 
 
 def facts_of(named: Sequence[Named], codes: np.ndarray, tables: Episodes) -> np.ndarray:
-    """What sub-tasks are judged by, float32 [sub-tasks, 3, F], that is seen in frames of codes [F, 12, 12]: what each
+    """What sub-tasks are judged by, float32 [sub-tasks, 3, F], as frames of codes [F, CELLS, CELLS] show it: what each
     names first is in hand; its two things lie side by side; such a door is open."""
     things = tables.things[codes]
     held, pairs, opened = in_hand(things), pairs_of(things), np.where(tables.opened[codes], things, NOTHING)
@@ -178,7 +178,7 @@ def facts_of(named: Sequence[Named], codes: np.ndarray, tables: Episodes) -> np.
 
 
 def sights_to_ask(codes: np.ndarray, tables: Episodes, count: int, rng: np.random.Generator) -> list[tuple[str, Named]]:
-    """So many sub-tasks in words, and what they name, that are made up for frames of codes [F, 12, 12].
+    """So many sub-tasks in words, and what they name, that are made up for frames of codes [F, CELLS, CELLS].
 
     About half are of something that a frame shows; the others name things that are there, and mostly are not so.
     """

@@ -4,11 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from actors.pocket.episodes import NUM_FRAMES
+from actors.pocket.episodes import CELLS, NUM_FRAMES
 from actors.pocket.episodes.model import LAYOUT
 from actors.pocket.episodes.words import NUM_PORTABLE, THINGS
 from actors.pocket.model import TEXT_WIDTH
-from actors.pocket.windows.heads import by_token
 
 NUM_FACTS = 3
 """Of `data.facts_of`."""
@@ -19,23 +18,23 @@ PAIR_WEIGHT = 3.0
 class SightHeads(nn.Module):
     """Linear heads on a picture's tokens: contents of each cell, what is in hand, which things lie side by side."""
 
-    def __init__(self, weights: Tensor, cells_per_token: int) -> None:
+    def __init__(self, weights: Tensor) -> None:
         """`weights` [contents]: how much each counts."""
         super().__init__()
         self.register_buffer("weights", weights)
         self.register_buffer("pair_weight", torch.tensor(PAIR_WEIGHT))
         self.norm = nn.LayerNorm(TEXT_WIDTH)
-        self.contents = nn.Linear(TEXT_WIDTH, cells_per_token * len(weights))
+        self.contents = nn.Linear(TEXT_WIDTH, CELLS**2 // LAYOUT.num_tokens * len(weights))
         self.in_hand = nn.Linear(TEXT_WIDTH, len(THINGS) + 1)
         self.pairs = nn.Linear(TEXT_WIDTH, NUM_PORTABLE * len(THINGS))
 
     def loss(self, features: Tensor, contents: Tensor, in_hand: Tensor, pairs: Tensor) -> Tensor:
-        """Of features [B, tokens, width], contents [B, 12, 12], in_hand [B] and pairs [B, portable, things]."""
+        """Of features [B, tokens, width], contents [B, CELLS, CELLS], in_hand [B] and pairs [B, portable, things]."""
         hidden = self.norm(features.float())
         # One token of each picture is enough, and cheaper.
         token = int(torch.randint(LAYOUT.num_tokens, (1,)))
         cells = self.contents(hidden[:, token]).view(-1, len(self.weights))
-        seen = F.cross_entropy(cells, by_token(contents[:, None])[:, 0, token].reshape(-1), self.weights)
+        seen = F.cross_entropy(cells, by_token(contents)[:, token].reshape(-1), self.weights)
         mean = hidden.mean(dim=1)
         held = F.cross_entropy(self.in_hand(mean), in_hand + 1)
         beside = F.binary_cross_entropy_with_logits(
@@ -59,3 +58,10 @@ class GroundHeads(nn.Module):
         said = self.facts(self.norm(states.float())).view(len(states), NUM_FACTS + 1, NUM_FRAMES)
         seen = F.binary_cross_entropy_with_logits(said[:, :NUM_FACTS], facts)
         return seen if done is None else seen + F.binary_cross_entropy_with_logits(said[:, NUM_FACTS], done)
+
+
+def by_token(contents: Tensor) -> Tensor:
+    """Contents [B, tokens, cells of a token], in the order of the tower's tokens, of cells [B, CELLS, CELLS]."""
+    size = CELLS // LAYOUT.side
+    cut = contents.view(-1, LAYOUT.side, size, LAYOUT.side, size)
+    return cut.transpose(2, 3).reshape(len(contents), LAYOUT.num_tokens, -1)

@@ -11,10 +11,12 @@ from actors.pocket.episodes.data import Episodes
 from actors.pocket.episodes.embedding import tell_tiles_apart
 from actors.pocket.model import embedded
 from actors.pocket.pictures import Layout
-from actors.pocket.windows.model import VISION_CONFIG, VISION_DEPTH
+from actors.pocket.windows.model import VISION_CONFIG as OF_WINDOWS
 from actors.pocket.windows.pointing import point_near
 
 LAYOUT = Layout(FRAME_PX)
+VISION_DEPTH = 3
+VISION_CONFIG = OF_WINDOWS | {"depth": VISION_DEPTH, "window_size": FRAME_PX}
 TEXT_DEPTH = 4
 GROUNDED = 3
 """Layers of the text model after which a sub-task's last word must know how far it is."""
@@ -30,7 +32,7 @@ def new_model(tokenizer: Qwen2Tokenizer, tables: Episodes) -> Qwen2_5_VLForCondi
 
 
 def image_features(model: Qwen2_5_VLForConditionalGeneration, images: Tensor) -> Tensor:
-    """Tokens [B, 9, TEXT_WIDTH] of pictures uint8 [B, 84, 84, 3]."""
+    """Tokens [B, 4, TEXT_WIDTH] of pictures uint8 [B, 56, 56, 3]."""
     hidden = networks.patch_states(model, LAYOUT.patches(images), LAYOUT.patch_positions(), VISION_DEPTH * [1])
     return model.model.visual.merger(hidden.flatten(0, 1)).view(len(images), LAYOUT.num_tokens, -1)
 
@@ -49,7 +51,7 @@ def read(
 
 
 def features_of(model: Qwen2_5_VLForConditionalGeneration, images: Tensor, part: int = 512) -> Tensor:
-    """Tokens [B, F * 9, TEXT_WIDTH] of pictures uint8 [B, F, 84, 84, 3], without gradients."""
+    """Tokens [B, F * 4, TEXT_WIDTH] of pictures uint8 [B, F, 56, 56, 3], without gradients."""
     flat = images.flatten(0, 1)
     with torch.no_grad():
         seen = torch.cat([image_features(model, flat[at : at + part]) for at in range(0, len(flat), part)])

@@ -42,7 +42,6 @@ from algorithms.scales import SCALE_WORDS
 GROUND_WEIGHT = 2.0
 TURN_TWO_SHARE = 8
 """For so many cases one turn two is learnt, which has no pictures and is easily learnt."""
-CELLS_PER_TOKEN = 16
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class EpisodeTrainer(Trainer):
         self._questions, self._episodes, self._plan = questions, episodes, plan
         self._cases = Cases(episodes.episodes)
         model.set_attn_implementation({"text_config": "sdpa"})
-        self.sight_heads = SightHeads(_weights(episodes), CELLS_PER_TOKEN)
+        self.sight_heads = SightHeads(_weights(episodes))
         self.ground_heads = GroundHeads()
         super().__init__(model, [self.sight_heads, self.ground_heads], plan.weight_decay, seed, on_step, peers)
 
@@ -105,7 +104,8 @@ class EpisodeTrainer(Trainer):
             codes = np.stack([case.codes[place] for case, place in zip(drawn, places, strict=True)])
             return self._sight_loss(codes, image_features(self.model, self._images(codes)))
 
-        modules = [self.model.model.visual, self.sight_heads]
+        tower = self.model.model.visual
+        modules = [tower.blocks, tower.merger, self.sight_heads]
         self._learn("sight", modules, self._plan.sight_steps, self._plan.learning_rate, loss)
 
     def known_cases(self) -> tuple[list[Case], Tensor]:
@@ -146,7 +146,8 @@ class EpisodeTrainer(Trainer):
             sight = self._sight_loss(np.stack([case.codes[-1] for case in drawn]), ends)
             return 0.2 * sight + self._text_loss(drawn, seen.view(len(drawn), -1, seen.shape[-1]))
 
-        modules = [self.model, self.sight_heads, self.ground_heads]
+        tower = self.model.model.visual
+        modules = [tower.blocks, tower.merger, self.model.model.language_model, self.sight_heads, self.ground_heads]
         self._learn("joint", modules, self._plan.joint_steps, self._plan.joint_learning_rate, loss)
 
     def _sight_loss(self, codes: np.ndarray, features: Tensor) -> Tensor:
@@ -217,7 +218,7 @@ class EpisodeTrainer(Trainer):
         return torch.from_numpy(images(codes, self._episodes.pixels))
 
     def _shown(self, cases: list[Case]) -> Tensor:
-        """Pictures uint8 [B, NUM_FRAMES, 84, 84, 3]."""
+        """Pictures uint8 [B, NUM_FRAMES, 56, 56, 3]."""
         return self._images(np.stack([case.codes for case in cases]))
 
 

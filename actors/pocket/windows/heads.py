@@ -64,7 +64,7 @@ class FrameHeads(nn.Module):
         # One token of each frame is enough, and cheaper.
         token = int(torch.randint(FRAME_TOKENS, (1,)))
         cells = self.contents(hidden[:, :, token]).view(-1, self.contents.out_features // (CELLS // SIDE) ** 2)
-        seen = F.cross_entropy(cells, by_token(contents)[:, :, token].reshape(-1), self.weights)
+        seen = F.cross_entropy(cells, _by_token(contents)[:, :, token].reshape(-1), self.weights)
         mean = hidden.mean(dim=2)
         placed = _place_loss(self.place(mean).flatten(0, 1), places)
         sight = F.cross_entropy(self.sight(mean).view(-1, len(SIGHTS)), sights.view(-1), self.sight_weights)
@@ -106,7 +106,7 @@ def _by_patch(contents: Tensor) -> Tensor:
     return cut.permute(0, 1, 2, 5, 3, 6, 4, 7).reshape(*contents.shape[:2], -1, 4)
 
 
-def by_token(contents: Tensor) -> Tensor:
+def _by_token(contents: Tensor) -> Tensor:
     """Contents [B, frames, FRAME_TOKENS, 16] in the order of the tower's tokens, of cells [B, frames, 12, 12]."""
     size = CELLS // SIDE
     cut = contents.view(*contents.shape[:2], SIDE, size, SIDE, size)

@@ -17,8 +17,8 @@ def environment():
 
 @pytest.fixture(scope="module")
 def watched(environment):
-    """Two episodes of each skill."""
-    return [watch(environment, 0, ChainTask("train", index, 2, KINDS[1]), KINDS, 60) for index in range(8)]
+    """Episodes of every skill."""
+    return [watch(environment, 0, ChainTask("train", index, 2, KINDS[1]), KINDS, 60) for index in range(16)]
 
 
 def test_a_chain_is_done_when_the_environment_says_so(environment, watched, monkeypatch):
@@ -42,9 +42,8 @@ def test_a_chain_is_done_when_the_environment_says_so(environment, watched, monk
 
 def test_skills_make_a_difference_and_nobody_undoes_what_is_done(watched):
     by_skill = {skill: [one for one in watched if one.skill == skill] for skill in SKILLS}
-    assert {len(some) for some in by_skill.values()} == {2}
-    assert sum(one.chains[0].num_done[-1] for one in by_skill["able"]) >= 3
-    assert sum(one.chains[0].num_done[-1] for one in by_skill["none"]) <= 1
+    done = {skill: np.mean([one.chains[0].num_done[-1] for one in some]) for skill, some in by_skill.items()}
+    assert done["able"] > 1 > 0.5 > done["none"]
     for one in watched:
         assert len(one.symbolic) == len(one.chains[0].num_done) <= 61
         for chain in one.chains:
