@@ -14,7 +14,7 @@ from algorithms.ratings import RaterIdentity
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "checkpoint"
 POCKET_WINDOWS_FOLDER = Path(__file__).parents[1] / "pocket" / "windows_checkpoint"
 POCKET_EPISODES_FOLDER = Path(__file__).parents[1] / "pocket" / "episodes_checkpoint"
-"""The checkpoints that ship with the package: for frames, for windows, and for episodes."""
+"""The checkpoints of the package: for frames and for windows, which ship, and for episodes, which is to be made."""
 POCKET_FOLDERS = {
     POCKET: POCKET_FOLDER,
     POCKET_WINDOWS: POCKET_WINDOWS_FOLDER,

@@ -17,7 +17,9 @@ from actors.pocket.episodes.questions import EpisodeQuestions, all_texts
 from actors.pocket.episodes.training import EpisodePlan
 from actors.pocket.episodes.words import NOTHING, THEN, THINGS, Sights, analysis_of, subtask_in_words, thing_named
 from actors.pocket.tokenizer import train_tokenizer
+from actors.rating import models
 from actors.rating.chat import chat_text
+from actors.rating.settings import RaterSettings
 from actors.worlds.babyai.environment import ChainWorld
 from actors.worlds.babyai.settings import BabyAITask
 from algorithms.images import encode_png
@@ -289,3 +291,11 @@ def test_things_have_babyais_names():
     from actors.babyai.settings import COLOURS, OBJECTS
 
     assert words.COLOURS == COLOURS and words.KINDS == (*OBJECTS, "door")
+
+
+def test_without_weights_the_message_says_how_to_make_them(monkeypatch, tmp_path):
+    settings = RaterSettings(model="pocket_episodes")
+    assert settings.min_pixels == settings.max_pixels == FRAME_PX**2
+    monkeypatch.setitem(models.POCKET_FOLDERS, "pocket_episodes", tmp_path)
+    with pytest.raises(ValueError, match="rebuild it with `likert pocket train --episodes`"):
+        models.resolve_model(settings)
