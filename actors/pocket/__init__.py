@@ -1,6 +1,6 @@
 """The pocket raters, small Qwen-VLs, and how they are made.
 
-There are three: of frames, of windows and of episodes. What both are made of stands here; what is one's own, in its folder.
+There are three: of frames, of windows and of episodes. What they share stands here; what is one's own, in its folder.
 """
 
 from actors.rating.engine_site.likert_engine_hooks import mend_torchvision
