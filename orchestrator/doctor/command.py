@@ -9,7 +9,7 @@ from pathlib import Path
 import ray
 from rich.console import Console
 
-from actors.worlds.families import family_of
+from actors.worlds.metaworld.settings import MetaWorldTask
 from orchestrator.cluster.address import ray_address
 from orchestrator.cluster.placement import Demand
 from orchestrator.doctor import fit, model, packages, places, ray_cluster, worlds
@@ -89,7 +89,7 @@ def checks(patient: Patient, load_model: bool) -> Iterator[tuple[str, Check]]:
     yield "disk", partial(places.check_space, patient.experiments, kind.check_disk)
     yield "clock", partial(places.check_clock, [experiment.runs_folder])
     yield "tracking", partial(places.check_tracking, experiment)
-    if drawn is not None and family_of(drawn[0]).known_spec(drawn[0]) is not None:
+    if drawn is not None and isinstance(drawn[0], MetaWorldTask):
         yield "frames", partial(check_frames, *drawn)
     elif drawn is not None:
         yield from worlds.world_checks(partial(worlds.look_at, drawn[0], kind.seen_px(experiment)))
