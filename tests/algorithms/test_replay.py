@@ -53,9 +53,12 @@ def test_frames_are_those_after_the_action():
 def test_a_sample_holds_whole_steps_and_no_env_reward():
     replay = filled(terminated=True)
     rows = replay.sample(200, np.random.default_rng(0))
-    assert set(rows) == {"observation", "action", "learned_reward", "next_observation", "terminated"}
+    assert set(rows) == {"index", "observation", "action", "learned_reward", "next_observation", "terminated"}
+    index = rows.pop("index")
     assert all(column.dtype == np.float32 for column in rows.values())
     step = rows["observation"][:, 0] - 10
+    assert index.dtype == np.int64
+    np.testing.assert_array_equal(index, step)
     assert set(step) == {0, 1, 2}
     np.testing.assert_allclose(rows["action"][:, 0], step / 10)
     np.testing.assert_array_equal(rows["next_observation"][:, 0], 11 + step)
