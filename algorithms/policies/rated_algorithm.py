@@ -4,7 +4,7 @@ The online loop knows a policy by this alone.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,10 @@ class RatedAlgorithm(FedAlgorithm):
     """
 
     replay: ColumnarReplay
+    told: ClassVar[tuple[str, ...]]
+    """Metrics of its learner that `update` returns."""
+    losses: ClassVar[tuple[str, ...]]
+    """Those that must stay finite."""
 
     def setup(self, config: Any) -> None:
         super().setup(config)
@@ -56,11 +60,11 @@ class RatedAlgorithm(FedAlgorithm):
         self.replay.relabel(indices, rewards, version)
 
     def update(self, num_updates: int) -> dict[str, float]:
-        """Take gradient steps on fresh batches; returns the means over them of what the algorithm tells of itself.
+        """Take gradient steps on fresh batches; returns the means over them of the metrics that are `told`.
 
         Raises ValueError without updates or experience, and FloatingPointError if a loss is no longer finite.
         """
-        raise NotImplementedError
+        return self._mean_metrics(num_updates, self.told, self.losses, "the rewards")
 
     def reset_critic(self) -> None:
         """Start the critics and their targets anew: what they learned from other rewards is of no use now."""

@@ -86,6 +86,9 @@ class RatedIQLConfig(LanguageIQLConfig):
 class RatedIQL(RatedAlgorithm):
     """IQL that learns from a `ColumnarReplay` whose rewards a reward model writes, and writes anew."""
 
+    told = METRICS
+    losses = ("actor_loss", "critic_loss", "value_loss")
+
     @classmethod
     def get_default_config(cls) -> RatedIQLConfig:
         return RatedIQLConfig()
@@ -110,13 +113,6 @@ class RatedIQL(RatedAlgorithm):
         """As `RatedAlgorithm.add_chunk`. Raises InstructionError if its instruction cannot be read."""
         self._rows.of([chunk.instruction or self.config.instruction])
         return super().add_chunk(chunk, learned_rewards, version, picture_features)
-
-    def update(self, num_updates: int) -> dict[str, float]:
-        """Take gradient steps on fresh batches; returns the means over them of `iql_learner.METRICS`.
-
-        Raises ValueError without updates or experience, and FloatingPointError if a loss is no longer finite.
-        """
-        return self._mean_metrics(num_updates, METRICS, ("actor_loss", "critic_loss", "value_loss"), "the rewards")
 
     def actor_weights(self) -> dict[str, np.ndarray]:
         """The actor's weights and what else `actor_from_numpy` needs, for wherever it acts."""

@@ -36,6 +36,9 @@ ENV_REWARD_VERSION = 0
 class RatedSAC(RatedAlgorithm):
     """SAC that learns from a `ColumnarReplay` whose rewards a reward model writes, and writes anew."""
 
+    told = METRICS
+    losses = ("critic_loss", "actor_loss")
+
     @classmethod
     def get_default_config(cls) -> RatedSACConfig:
         return RatedSACConfig()
@@ -52,13 +55,6 @@ class RatedSAC(RatedAlgorithm):
         )
 
     # ------------------------------------------------------------------------------------------------ fed from outside
-
-    def update(self, num_updates: int) -> dict[str, float]:
-        """Take gradient steps on fresh batches; returns the means over them of `sac_learner.METRICS`.
-
-        Raises ValueError without updates or experience, and FloatingPointError if a loss is no longer finite.
-        """
-        return self._mean_metrics(num_updates, METRICS, ("critic_loss", "actor_loss"), "the rewards")
 
     # ------------------------------------------------------------------------------------------------ fed by RLlib
 

@@ -403,8 +403,7 @@ def test_what_is_to_run_may_be_a_sweep(tmp_path):
 
 def test_a_world_of_another_family_is_looked_at_as_a_world_even_where_it_is_known_beforehand(tmp_path):
     (tmp_path / "chain.yaml").write_text(
-        "name: test\ntask: {world: babyai, name: chain}\n"
-        "reward_model: {input: state}\npolicy: {algorithm: iql}\n"
+        "name: test\ntask: {world: babyai, name: chain}\nreward_model: {input: state}\npolicy: {algorithm: iql}\n"
     )
     patient = command.load_patient(tmp_path / "chain.yaml", [])
     names = [name for name, _ in command.checks(patient, load_model=False)]

@@ -4,15 +4,15 @@ import numpy as np
 
 from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.worlds.babyai.settings import BabyAITask, spec_of
+from actors.worlds.chain_world import KeptChainWorld
 from actors.worlds.pictures import fitted
 from actors.worlds.world import WorldError, WorldStep
-from algorithms.episodes import Scene
 
 _INDICES = 2**31
 """Levels that there are, where episodes draw new ones."""
 
 
-class ChainWorld:
+class ChainWorld(KeptChainWorld):
     """One environment. Its own reward is the share of the chain that a step completed, so that a return is the
     proportion completed."""
 
@@ -54,22 +54,6 @@ class ChainWorld:
     def instruction(self) -> str:
         """The whole chain in words."""
         return self._instruction
-
-    def solved_at_start(self) -> bool:
-        """A sub-task is ended by an action."""
-        return False
-
-    def done(self) -> np.ndarray | None:
-        """Success says all."""
-        return None
-
-    def frame_state(self) -> np.ndarray:
-        """Nothing: frames are kept, and small."""
-        return np.zeros(0, dtype=np.float32)
-
-    def scene(self) -> Scene:
-        """Nothing."""
-        return Scene({})
 
     def frame(self) -> np.ndarray:
         """The rooms from above, and what is carried; see `World`."""

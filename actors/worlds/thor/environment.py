@@ -10,16 +10,16 @@ import numpy as np
 from actors.thor.controller import Controller, ThorUnavailable, start_thor
 from actors.thor.environment import ThorEnvironment
 from actors.thor.settings import ThorSettings
+from actors.worlds.chain_world import KeptChainWorld
 from actors.worlds.pictures import checked, fitted
 from actors.worlds.thor.settings import ThorTaskSettings
 from actors.worlds.thor.tasks import objects_of, pairs_of, tasks_of
 from actors.worlds.world import WorldError, WorldSpec, WorldStep
-from algorithms.episodes import Scene
 
 _STARTS = 2**31
 
 
-class ThorWorld:
+class ThorWorld(KeptChainWorld):
     """One environment. Its own reward is the share of the chain that a step completed."""
 
     def __init__(self, task: ThorTaskSettings, start: Callable[[ThorSettings], Controller] = start_thor) -> None:
@@ -70,22 +70,6 @@ class ThorWorld:
     def instruction(self) -> str:
         """The whole chain, in the words of an annotator, as one sentence."""
         return self._instruction
-
-    def solved_at_start(self) -> bool:
-        """A sub-task is ended by an action."""
-        return False
-
-    def done(self) -> np.ndarray | None:
-        """Success says all."""
-        return None
-
-    def frame_state(self) -> np.ndarray:
-        """Nothing: frames are kept."""
-        return np.zeros(0, dtype=np.float32)
-
-    def scene(self) -> Scene:
-        """Nothing."""
-        return Scene({})
 
     def frame(self) -> np.ndarray:
         """What the agent sees; see `World`. Raises WorldError if that is black."""
