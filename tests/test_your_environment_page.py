@@ -14,7 +14,8 @@ import pytest
 
 from actors.worlds.probing import probe
 from orchestrator.kinds import load_experiment, read_run
-from tests.fakes.looking_endpoint import dot_near_disc, serving
+from tests.fakes.looking_endpoint import serving
+from tests.fakes.looks import dot_near_disc
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "your_environment.md").read_text()
@@ -64,7 +65,7 @@ def test_the_environment_is_short_and_the_experiment_fits_it(folder, monkeypatch
     seen = []
     for place in ((0.5, 0.5), (0.0, 0.2), (-0.9, -0.9)):
         env.dot = np.array(place)
-        seen.append(dot_near_disc(env.render()))
+        seen.append(dot_near_disc(env.render(), ""))
     assert seen == sorted(seen, reverse=True) and seen[0] > 0.9 and seen[2] < 0.2
 
 

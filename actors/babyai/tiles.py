@@ -38,7 +38,7 @@ def tiles(tile_px: int) -> Tiles:
     names: dict[bytes, int] = {}
     contents = np.zeros(NUM_CODES, dtype=np.int64)
     for code in range(NUM_CODES):
-        kind, colour, state, look = _parts(code)
+        kind, colour, state, look = parts(code)
         if _occurs(kind, colour, state, look):
             thing = WorldObj.decode(kind, colour, state)
             pixels[code] = Grid.render_tile(thing, agent_dir=look - 1 if look else None, tile_size=tile_px)
@@ -77,15 +77,23 @@ def places_of(symbolic: np.ndarray) -> np.ndarray:
     return np.stack([rows, columns, symbolic[times, rows, columns, 2]], axis=-1).astype(np.int64)
 
 
+def parts(code):
+    """Kind, colour, state and look (0: no agent; else its direction + 1) of a code, or of an array of codes."""
+    rest, look = divmod(code, _LOOKS)
+    rest, state = divmod(rest, _STATES)
+    kind, colour = divmod(rest, _COLOURS)
+    return kind, colour, state, look
+
+
 def holds(codes: np.ndarray, kind: str, colour: str | None) -> np.ndarray:
     """Cells bool [...] that hold a thing of a kind and, if given, a colour; whatever its state. Of codes [...]."""
-    kinds, colours, _, _ = _parts(codes.astype(np.int64))
+    kinds, colours, _, _ = parts(codes.astype(np.int64))
     return (kinds == OBJECT_TO_IDX[kind]) & ((colour is None) | (colours == COLOR_TO_IDX.get(colour, -1)))
 
 
 def opened(codes: np.ndarray) -> np.ndarray:
     """Cells bool [...] that hold an open door, of codes [...]."""
-    kinds, _, states, _ = _parts(codes.astype(np.int64))
+    kinds, _, states, _ = parts(codes.astype(np.int64))
     return (kinds == _DOOR) & (states == STATE_TO_IDX["open"])
 
 
@@ -116,13 +124,6 @@ def _look(cells: np.ndarray, how) -> None:
 
 def _code(kind, colour, state, look):
     return ((kind * _COLOURS + colour) * _STATES + state) * _LOOKS + look
-
-
-def _parts(code):
-    rest, look = divmod(code, _LOOKS)
-    rest, state = divmod(rest, _STATES)
-    kind, colour = divmod(rest, _COLOURS)
-    return kind, colour, state, look
 
 
 def _occurs(kind: int, colour: int, state: int, look: int) -> bool:

@@ -1,6 +1,7 @@
-"""An OpenAI-compatible server that really looks at the picture: the level is a function of its pixels.
+"""An OpenAI-compatible server that really looks at the picture: the level is a function of its pixels
+and of what is asked.
 
-python -m tests.fakes.looking_endpoint PORT
+python -m tests.fakes.looking_endpoint babyai|dot|pendulum PORT
 """
 
 import base64
@@ -16,42 +17,32 @@ import numpy as np
 
 from algorithms.images import decode_png
 from tests.fakes.endpoints import Server
+from tests.fakes.looks import LOOKS
 
-Look = Callable[[np.ndarray], float]
-"""From a picture uint8 [H, W, 3] to how far the task is done, in [0, 1]."""
+Look = Callable[[np.ndarray, str], float]
+"""From a picture uint8 [H, W, 3] and the words of the question to how far the task is done, in [0, 1]."""
 
 
 @dataclass
 class LookingServer(Server):
     """Rates the last picture of a question by `look`, evenly over the scale."""
 
-    look: Look = lambda picture: 0.0
+    look: Look = lambda picture, words: 0.0
 
     def _choice(self, choices: list[str], level: dict[str, float]) -> tuple[str, int | None, dict[str, float]]:
-        pictures = [
-            part["image_url"]["url"]
+        parts = [
+            part
             for message in self.sent[-1]["messages"]
             for part in message["content"]
-            if isinstance(part, dict) and part["type"] == "image_url"
+            if isinstance(part, dict)  # else a text's character
         ]
+        pictures = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
         if not pictures:
             return super()._choice(choices, level)
-        done = self.look(decode_png(base64.b64decode(pictures[-1].partition(",")[2])))
+        words = " ".join(part["text"] for part in parts if part["type"] == "text")
+        done = self.look(decode_png(base64.b64decode(pictures[-1].partition(",")[2])), words)
         chosen = choices[min(int(done * len(choices)), len(choices) - 1)]
         return chosen, 0, {chosen: 0.9} | {other: 0.1 / len(choices) for other in choices if other != chosen}
-
-
-def dot_near_disc(picture: np.ndarray) -> float:
-    """How near the middle of what is blue is to the middle of what is red or was: 1 on it, 0 a whole side away."""
-    pixels = picture.astype(int)
-    blue = (pixels[..., 2] > 150) & (pixels[..., 0] < 100)
-    red = (pixels[..., 0] > 150) & (pixels[..., 2] < 100)
-    if not blue.any():
-        return 0.0
-    if not red.any():
-        return 1.0
-    middles = [np.argwhere(colour).mean(axis=0) for colour in (blue, red)]
-    return max(0.0, 1.0 - float(np.linalg.norm(middles[0] - middles[1])) / (0.6 * len(picture)))
 
 
 @contextmanager
@@ -88,6 +79,6 @@ def serving(look: Look, port: int = 0):
 
 
 if __name__ == "__main__":
-    with serving(dot_near_disc, int(sys.argv[1])) as (url, _):
+    with serving(LOOKS[sys.argv[1]], int(sys.argv[2])) as (url, _):
         print(url, flush=True)
         threading.Event().wait()
