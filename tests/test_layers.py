@@ -1,6 +1,7 @@
 """Imports point one way: between packages, between rooms, and between modules. Every import of every module is read."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -54,6 +55,7 @@ PRIVATE = "orchestrator.cluster.ray_private"
 """The one module that may import private modules of libraries; it says why."""
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Module name to file, of all three packages."""
     paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
@@ -70,18 +72,21 @@ def import_nodes(tree: ast.AST, typing_only: bool = False) -> Iterator[tuple[ast
             yield from import_nodes(node, typing_only or guard)
 
 
-def imports(module: str, path: Path, with_typing_only: bool = True) -> Iterator[str]:
+@functools.cache
+def imports(module: str, path: Path, with_typing_only: bool = True) -> tuple[str, ...]:
     """Full names that a module imports, at the top or inside a function; for type checkers only, too, if wanted."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    names: list[str] = []
     for node, typing_only in import_nodes(ast.parse(path.read_text())):
         if typing_only and not with_typing_only:
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         else:
             base = package.rsplit(".", node.level - 1)[0] if node.level else ""
             source = ".".join(filter(None, [base, node.module]))
-            yield from (f"{source}.{alias.name}" for alias in node.names)
+            names += [f"{source}.{alias.name}" for alias in node.names]
+    return tuple(names)
 
 
 def within(name: str, package: str) -> bool:
