@@ -8,6 +8,9 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 
+ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$")]
+"""Of what Python can import: package.module:name."""
+
 
 def _whole_above_one(num_gpus: float) -> float:
     if num_gpus > 1.0 and num_gpus != int(num_gpus):
@@ -23,6 +26,19 @@ class Settings(BaseModel):
     """Base of every settings block; the text under a field is its documentation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class RewardSettings(Settings):
+    """Where the reward that the policy learns from comes from."""
+
+    source: Literal["ratings", "scores", "sparse", "environment"] | ImportPath = "ratings"
+    """`ratings`: a reward model that learns from them (ERL-VLM). `scores`: what the rater says of frames is the reward
+    itself, and nothing else is learned. Privileged, for comparison, since the world itself must tell: `sparse`, 1 for a
+    step with success and else 0; `environment`, the world's own reward. `module:function`: one written by hand, from a
+    chunk of an episode to the reward of each of its steps. Blocks that a source does not need are not looked at."""
+    every_agent_steps: PositiveInt = 5
+    """Of `scores`: the rater sees the last frame of so many agent steps, or of fewer where a round or an episode ends,
+    and what it says holds for each of them. 1 asks about every frame."""
 
 
 class SegmentSettings(Settings):

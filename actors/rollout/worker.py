@@ -68,7 +68,7 @@ class RolloutWorker:
         self._trails: list[Trail] = []
         """Of each environment, within a period."""
         self._period_step = 0
-        self._evaluation: tuple[TaskSettings, World] | None = None
+        self._evaluations: dict[str, World] = {}
         self._drawer: Drawer | None = None
 
     def spec(self) -> WorldSpec:
@@ -120,6 +120,7 @@ class RolloutWorker:
         seed: int,
         first_episode: int = 0,
         randomised_starts: bool = False,
+        start_spread: float = 0.0,
     ) -> list[EpisodeResult]:
         """Play whole episodes with the most likely actions, apart from what is being collected.
 
@@ -129,9 +130,10 @@ class RolloutWorker:
             seed: of the starts; the same seed gives the same starts on every worker.
             first_episode: number of the first one, so that several workers can share one evaluation.
             randomised_starts: draw starts, also where the task has a fixed one.
+            start_spread: draw them around the fixed one, by this share of the way to a start that is drawn anywhere.
         """
         actor = None if actor_weights is None else actor_from_numpy(actor_weights)
-        world = self._evaluation_world(self._task.judged_from(randomised_starts))
+        world = self._evaluation_world(self._task.judged_from(randomised_starts, start_spread))
         episodes = range(first_episode, first_episode + num_episodes)
         counts = self._task.success_counts
         # Random actions need no pictures.
@@ -173,8 +175,8 @@ class RolloutWorker:
         """Free simulators and OpenGL."""
         for world in self.__dict__.pop("_worlds", []):
             world.close()
-        if self._evaluation is not None:
-            self._evaluation[1].close()
+        for world in self._evaluations.values():
+            world.close()
         if self._drawer is not None:
             self._drawer.close()
 
@@ -227,12 +229,11 @@ class RolloutWorker:
         return act(actor, observations, sights, self._noise, instructions)
 
     def _evaluation_world(self, task: TaskSettings) -> World:
-        if self._evaluation is not None and self._evaluation[0] != task:
-            self._evaluation[1].close()
-            self._evaluation = None
-        if self._evaluation is None:
-            self._evaluation = task, self._family.make(task)
-        return self._evaluation[1]
+        # One for each way of starting: an evaluation may judge two, again and again.
+        key = task.model_dump_json()
+        if key not in self._evaluations:
+            self._evaluations[key] = self._family.make(task)
+        return self._evaluations[key]
 
     def _frames(self, scene: Scene, frame_states: np.ndarray) -> np.ndarray:
         return self._task_drawer.render(scene, frame_states)

@@ -70,6 +70,14 @@ class TaskSettings(Settings):
         """When a success counts in the evaluation of an episode."""
         return "any"
 
-    def judged_from(self, randomised_starts: bool) -> Self:
-        """The task as an evaluation plays it; with `randomised_starts`, where it has fixed ones, starts are drawn."""
+    @property
+    def has_fixed_start(self) -> bool:
+        """Whether every episode begins at one start, around which others can be drawn."""
+        return False
+
+    def judged_from(self, randomised_starts: bool, start_spread: float = 0.0) -> Self:
+        """The task as an evaluation plays it; with `randomised_starts`, where it has fixed ones, starts are drawn.
+
+        `start_spread` is for tasks with a fixed start: see `EvaluationSettings`.
+        """
         return self

@@ -82,14 +82,14 @@ def calibrate(experiment: OnlineExperiment, assumed: Assumed) -> Calibration:
     actors = [worker]
     try:
         world = world_spec(small, Rollouts(lambda index: worker, 1, None))
-        learner = start_reward_learner(small, world)
-        actors.append(learner)
+        if experiment.learns_reward:
+            actors.append(start_reward_learner(small, world))
         policy = build_policy(experiment.policy, world, experiment.task.instruction, experiment.seed)
-        ray.get([worker.state.remote(), learner.state.remote()])
+        ray.get([actor.state.remote() for actor in actors])
         start_s = time.monotonic() - started
         update_s = _updates(policy, world)
         step_s, frame_s, picture_s, pngs = _rollouts(small, worker, policy.actor_weights(), world.draws_again)
-        score_s, fit_s = _reward_model(small, learner, world)
+        score_s, fit_s = _reward_model(small, actors[1], world) if experiment.learns_reward else (0.0, 0.0)
     finally:
         for actor in actors:
             ray.kill(actor)
@@ -115,7 +115,7 @@ def _rollouts(
     experiment: OnlineExperiment, worker: Any, weights: Mapping[str, np.ndarray], draws_again: bool
 ) -> tuple[float, float, float, list[bytes]]:
     """Seconds of an agent step, of a reduced frame and of a picture, and pictures of different states."""
-    rollout, model = experiment.rollout, experiment.reward_model
+    rollout, reward_px = experiment.rollout, experiment.reward_px
     per_call = rollout.chunk_agent_steps * rollout.envs_per_worker
     collect = worker.collect.options(num_returns=2)
 
@@ -125,7 +125,7 @@ def _rollouts(
     step_s = seconds_of(act) / per_call
     chunks = act()
     if not draws_again:
-        return step_s, *_kept(chunks, model.image_px if model.input == "frame" else None)
+        return step_s, *_kept(chunks, reward_px)
     pngs = [
         png
         for chunk in chunks
@@ -134,9 +134,9 @@ def _rollouts(
     (chunk, *_) = chunks
     states = chunk.frame_states[1 : PICTURES + 1]
     picture_s = seconds_of(lambda: ray.get(worker.render.remote(chunk.scene, states))) / len(states)
-    if model.input == "state":
+    if reward_px is None:
         return step_s, 0.0, picture_s, pngs
-    reduced = seconds_of(lambda: ray.get(worker.render_reduced.remote(chunk.scene, states, model.image_px)))
+    reduced = seconds_of(lambda: ray.get(worker.render_reduced.remote(chunk.scene, states, reward_px)))
     return step_s, reduced / len(states), picture_s, pngs
 
 
@@ -214,6 +214,8 @@ def _updates(policy: RatedAlgorithm, world: WorldSpec) -> float:
 
 def _ratings(experiment: OnlineExperiment, assumed: Assumed, pngs: list[bytes]) -> tuple[float, float, str]:
     """Seconds until the rater answers, seconds of a rating, and how these are known."""
+    if not experiment.asks_rater:
+        return 0.0, 0.0, "nobody"
     rater = experiment.rater
     load_s = 0.0 if rater.endpoint else ENGINE_START_S
     if assumed.load_rater:

@@ -33,9 +33,14 @@ def online_demands(experiment: OnlineExperiment) -> list[Demand]:
     block = "{0}.num_gpus, {0}.accelerator_type or {0}.resources"
     learner = GpuWish(REWARD_LEARNER_SHARE) if experiment.reward_model.num_gpus is None else None
     policy = GpuWish(POLICY_SHARE, only_with_gpu=True) if experiment.policy.num_gpus is None else None
+    own_rater = experiment.asks_rater and not experiment.rater.server
     demands = [
-        *([] if experiment.rater.server else [raters_demand(experiment.rater)]),
-        Demand(LEARNER, 1, learner_demand(experiment), block.format("reward_model"), learner),
+        *([raters_demand(experiment.rater)] if own_rater else []),
+        *(
+            [Demand(LEARNER, 1, learner_demand(experiment), block.format("reward_model"), learner)]
+            if experiment.learns_reward
+            else []
+        ),
         Demand(WORKER, experiment.rollout.num_workers, worker_demand(experiment), workers),
     ]
     if experiment.policy.num_gpus != 0.0:

@@ -42,6 +42,13 @@ EVALUATION_STYLES = {
 RETURN_STYLE = {EVAL_RETURN: ("return of the environment's own rewards", "-o", COLOURS[0])}
 COUNTS = {"any": "at any step", "end": "at the end", "held": "held to the end"}
 """When a success counts, by what a task says."""
+SOURCES = {
+    "ratings": "",
+    "scores": ", levels as rewards",
+    "sparse": ", success as reward (privileged)",
+    "environment": ", the world's own reward (privileged)",
+}
+"""What a figure's title says of where the reward came from."""
 NUM_BINS = 10
 STEPS = "environment steps"
 
@@ -91,7 +98,9 @@ def ratings_figure(run: RunData) -> Figure | None:
     if not len(steps):
         return None
     counts = np.stack([_at(level, steps) for level in levels])
-    figure, axes = _over_steps(f"{_title(run)}: ratings in each feedback session")
+    figure, axes = _over_steps(
+        f"{_title(run)}: ratings in each {'feedback session' if run.experiment.learns_reward else 'round'}"
+    )
     width = 0.8 * (np.min(np.diff(steps)) if len(steps) > 1 else steps[0] or 1)
     shades = [_shade(index / (num_ratings - 1)) for index in range(num_ratings)]
     bottom = np.zeros(len(steps))
@@ -109,7 +118,8 @@ def progress_figure(run: RunData) -> Figure | None:
     if not data or not len(data["learned_reward"]):
         return None
     progress, reward = data["true_progress"], data["learned_reward"]
-    figure, axes = one_axes(f"{_title(run)}: learned reward against true progress")
+    reward = "learned reward" if run.experiment.learns_reward else "reward"
+    figure, axes = one_axes(f"{_title(run)}: {reward} against true progress")
     points = axes.scatter(
         progress, reward, s=8, c=data["env_step"] / 1000, cmap="viridis", alpha=0.5, linewidths=0, rasterized=True
     )
@@ -117,7 +127,7 @@ def progress_figure(run: RunData) -> Figure | None:
     centres, means = _binned(progress, reward)
     axes.plot(centres, means, "-o", color=COLOURS[1], markersize=4, label="mean in a tenth of progress")
     axes.set_xlabel("true progress (0 at the start, 1 when the task is done)")
-    axes.set_ylabel("learned reward")
+    axes.set_ylabel(reward)
     correlation = _correlation(progress, reward)
     if correlation is not None:
         axes.plot([], [], " ", label=f"correlation {correlation:.2f}, {len(reward):,} frames")
@@ -199,8 +209,10 @@ def _control_lines(axes: Axes, controls: dict[str, float]) -> None:
 
 
 def _title(run: RunData) -> str:
-    shuffled = ", shuffled ratings" if run.experiment.feedback.control == "shuffled" else ""
-    return f"{run.experiment.task.name}, seed {run.experiment.seed}{shuffled}"
+    experiment = run.experiment
+    shuffled = experiment.learns_reward and experiment.feedback.control == "shuffled"
+    kind = ", shuffled ratings" if shuffled else SOURCES.get(experiment.reward.source, ", reward by hand (privileged)")
+    return f"{experiment.task.name}, seed {experiment.seed}{kind}"
 
 
 def _shade(share: float) -> tuple[float, float, float]:

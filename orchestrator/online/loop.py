@@ -21,24 +21,16 @@ from actors.worlds.world import WorldSpec
 from algorithms.instructions import InstructionError
 from algorithms.pixel_networks import PictureFeatures
 from algorithms.policies import RatedAlgorithm
-from algorithms.scaling import RewardScale, observation_scale
+from algorithms.scaling import observation_scale
 from algorithms.state_entropy import StateEntropy
 from orchestrator.errors import RatingsFailing, SettingsError, disk_errors_told
-from orchestrator.online.frames.step_frames import StepFrames
-from orchestrator.online.frames.step_scores import StepScores
-from orchestrator.online.reward_training import RewardTraining
+from orchestrator.online.rewards.source import UNKNOWN, NewRewards, RewardSource, StillUnknown
 from orchestrator.online.rollouts import Collected, Pending, Rollouts, Weights
-from orchestrator.online.sessions import FeedbackSessions, Labels, OpenSession
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.online.stopping.checkpoint import LoopCheckpoint
 from orchestrator.online.stopping.progress import Progress
 from orchestrator.online.telling.audit import rewards_beside_progress
-from orchestrator.online.telling.sessions import count_answers, counted_with, session_metrics
-from orchestrator.ratings.service import SessionAnswers
 from orchestrator.runs.folder import RunFolder
-
-PRETRAINING = -1
-"""Version of rewards that no reward model wrote: zero, or the state-entropy bonus."""
 
 
 @dataclass
@@ -48,24 +40,16 @@ class OnlineLoop:
     experiment: OnlineExperiment
     world: WorldSpec
     rollouts: Rollouts
-    frames: StepFrames
     policy: RatedAlgorithm
-    learner: RewardTraining
-    sessions: FeedbackSessions
+    reward: RewardSource
     folder: RunFolder = field(init=False)
     """What the run writes and shows; known once it runs."""
     progress: Progress = field(init=False)
-    session: OpenSession | None = None
 
     def __post_init__(self) -> None:
         settings = self.experiment
-        self._scores = StepScores(
-            self.learner, self.frames, settings.reward_model.input == "frame", self.world.says_instruction
-        )
         self._entropy = StateEntropy(settings.policy.entropy_neighbours)
-        self._parts = LoopCheckpoint(
-            self.rollouts, self.frames, self.policy, self.learner, self.sessions, self._entropy
-        )
+        self._parts = LoopCheckpoint(self.rollouts, self.policy, self.reward, self._entropy)
         self._picture_features = _picture_features(settings)
         self._round_agent_steps = 0
         """Of the latest round, as collected."""
@@ -85,6 +69,7 @@ class OnlineLoop:
         if the policy cannot read an episode's instruction.
         """
         self.folder = folder
+        self.reward.begin(folder)
         try:
             with disk_errors_told(folder.path):
                 self._go_on()
@@ -93,7 +78,7 @@ class OnlineLoop:
 
     def _go_on(self) -> None:
         self.folder.save_world(asdict(self.world))
-        if self.progress.began_older and not self.experiment.feedback.ask_again:
+        if self.experiment.learns_reward and self.progress.began_older and not self.experiment.feedback.ask_again:
             self.folder.note(
                 "an older likert-rl began this run: from here on no picture of it is asked about twice "
                 "(feedback.ask_again), and while all ratings are of one level it explores on"
@@ -101,7 +86,7 @@ class OnlineLoop:
         if self.progress.env_steps == 0:
             self._evaluate_controls()
         # A session that failed before a resume is due again at once.
-        self._learn_from_ratings()
+        self._learn_reward()
         pending: Pending | None = None
         while self.progress.env_steps < self.experiment.total_env_steps or not self.rollouts.stands:
             self._show("acting")
@@ -110,7 +95,7 @@ class OnlineLoop:
             pending = None if self.rollouts.stands else self.rollouts.start(self._behaviour())
             self._remember(collected)
             self._improve_policy()
-            self._learn_from_ratings()
+            self._learn_reward()
             if self.rollouts.stands:
                 self._evaluate_if_due()
                 self._save_if_due()
@@ -129,19 +114,19 @@ class OnlineLoop:
         self.progress.env_steps += self._round_agent_steps * self.experiment.task.action_repeat
 
     def _remember(self, collected: list[Collected]) -> None:
-        """Put a round into the replay, with the rewards of the newest reward model."""
+        """Put a round into the replay, with what its steps are worth as far as that is known."""
         replay = self.policy.replay
         for part in filter(lambda part: part.chunks, collected):
             observations = np.concatenate([chunk.observations[1:] for chunk in part.chunks])
             features = [self._picture_features and self._picture_features.of(chunk.pixels[1:]) for chunk in part.chunks]
             explored = observations if self._picture_features is None else np.concatenate(features)
             rewards = self._rewards_of_new(observations, explored, part, first_index=replay.next_index)
-            version = self.progress.reward_version or PRETRAINING
+            version = self.reward.version(self.progress)
             start = 0
             for chunk, of_pictures in zip(part.chunks, features, strict=True):
                 first_index = replay.next_index
                 self.policy.add_chunk(chunk, rewards[start : start + len(chunk)], version, of_pictures)
-                self.frames.keep(first_index, chunk, int(replay.indices[0]))
+                self.reward.keep(first_index, chunk, int(replay.indices[0]))
                 start += len(chunk)
         chunks = [chunk for part in collected for chunk in part.chunks]
         metrics = {"rollout/env_reward": float(np.mean([chunk.env_rewards.mean() for chunk in chunks]))}
@@ -152,13 +137,11 @@ class OnlineLoop:
     def _rewards_of_new(
         self, observations: np.ndarray, explored: np.ndarray, part: Collected, first_index: int
     ) -> np.ndarray:
-        self._scores.cache(first_index, part)
-        if self.progress.reward_version == 0:
-            return self._exploration_bonus(explored)
-        return self._reward_scale.apply(self._scores.of_new(observations, part, self.progress.reward_version))
+        rewards = self.reward.of_new(observations, part, first_index, self.progress)
+        return self._exploration_bonus(explored) if rewards is None else rewards
 
     def _exploration_bonus(self, states: np.ndarray) -> np.ndarray:
-        """State-entropy reward while exploring without a reward model (PEBBLE); zero during the seed steps.
+        """State-entropy reward while nobody gives one (PEBBLE); zero during the seed steps.
 
         `states` are the new observations, or for a policy that sees pictures alone the features of these.
         """
@@ -177,7 +160,7 @@ class OnlineLoop:
 
     @property
     def _explores(self) -> bool:
-        """Whether new states are rewarded as long as no reward model does it."""
+        """Whether new states are rewarded as long as nothing else is."""
         return bool(self.experiment.policy.unsupervised_env_steps) or self.progress.starving
 
     # ---------------------------------------------------------------------------------------------- policy
@@ -190,7 +173,7 @@ class OnlineLoop:
         if settings.normalise_observations and not self.progress.observations_scaled:
             self.policy.set_observation_normalisation(*observation_scale(self.policy.replay.stored_next_observations()))
             self.progress.observations_scaled = True
-        if self.progress.reward_version == 0 and not self._explores:
+        if not self.reward.known(self.progress) and not self._explores:
             return
         self._update_policy(settings.updates_per_agent_step * self._round_agent_steps)
 
@@ -208,74 +191,26 @@ class OnlineLoop:
                 self.progress.env_steps,
             )
 
-    # ---------------------------------------------------------------------------------------------- ratings
+    # ---------------------------------------------------------------------------------------------- reward
 
-    def _learn_from_ratings(self) -> None:
-        """Open a session when one is due; learn from it once answered, `max_rating_lag` rounds later at most."""
-        steps = self.progress.env_steps
-        if self.rollouts.stands and self.session is None and self.sessions.schedule.due(steps):
-            self._show("rating")
-            self.session = self.sessions.open(self.policy.replay, steps, self.progress.rounds, self._report_answers)
-        if self.session is None:
-            return
-        overdue = self.progress.rounds - self.session.round >= self.experiment.feedback.max_rating_lag
-        if overdue or self.session.answers.done():
-            self._close_session()
-
-    def _close_session(self) -> None:
-        session, self.session = self.session, None
-        self._show("rating")
+    def _learn_reward(self) -> None:
+        """Let the source ask and learn what is due, and rewrite the replay by what it found."""
         try:
-            labels, answers = self.sessions.close(session)
+            self._rewrite(self.reward.advance(self.policy.replay, self.progress, self.rollouts.stands))
         except RatingsFailing:
             if self.rollouts.stands:
                 self.save()
             raise
-        count_answers(self.progress, answers, session.num_repeats)
-        if not len(labels):
-            return
-        first = self.progress.reward_version == 0
-        if first and not self.sessions.tell_apart:
-            self._starve(session, labels, answers)
-            return
-        self.progress.starving = False
-        self._show("reward model")
-        # At first also those of sessions that nothing could be learned from.
-        new = self.sessions.labels if first else labels
-        update = self.learner.learn(
-            self.sessions.inputs(new), new.ratings, new.instructions, self.sessions.ratings_to_learn()
-        )
-        self.progress.reward_version = update.version
-        self._relabel()
-        if first and self.experiment.policy.reset_critic:
-            self.policy.reset_critic()
-            self._update_policy(self.experiment.policy.critic_reset_updates)
-        self._log_session(session, labels, answers, update.metrics)
 
-    def _starve(self, session: OpenSession, labels: Labels, answers: SessionAnswers) -> None:
-        """All ratings so far are of one level: note it, and go on exploring."""
-        if not self.progress.starving:
-            self.progress.starving = True
-            word = session.questions[0].request.scale.words[int(labels.ratings[0])]
-            self.folder.note(
-                f"all {len(self.sessions.labels)} ratings so far are {word!r}: the reward model waits for a second "
-                "level, and the policy goes on exploring (feedback.explore_until_two_levels)"
-            )
-        replay = self.policy.replay
-        self.policy.relabel(replay.indices, self._entropy.anew(self._stored_states()), PRETRAINING)
-        self._log_session(session, labels, answers, {})
-
-    def _relabel(self) -> None:
-        """Rewrite every reward in the replay with the newest reward model."""
-        indices, scores = self._scores.of_replay(self.policy.replay, self.progress.reward_version)
-        if self.experiment.reward_model.reward_scale == "standardised":
-            scale = RewardScale.of(scores)
-            self.progress.reward_shift, self.progress.reward_deviation = scale.shift, scale.deviation
-        self.policy.relabel(indices, self._reward_scale.apply(scores), self.progress.reward_version)
-
-    @property
-    def _reward_scale(self) -> RewardScale:
-        return RewardScale(self.progress.reward_shift, self.progress.reward_deviation)
+    def _rewrite(self, new: NewRewards | StillUnknown | None) -> None:
+        if isinstance(new, StillUnknown):
+            replay = self.policy.replay
+            self.policy.relabel(replay.indices, self._entropy.anew(self._stored_states()), UNKNOWN)
+        elif new is not None:
+            self.policy.relabel(new.indices, new.rewards, new.version)
+            if new.are_first and self.experiment.policy.reset_critic:
+                self.policy.reset_critic()
+                self._update_policy(self.experiment.policy.critic_reset_updates)
 
     # ---------------------------------------------------------------------------------------------- evaluation
 
@@ -283,32 +218,34 @@ class OnlineLoop:
         """What random actions and the untrained policy reach: without them, a gain looks larger than it is."""
         self._show("evaluation")
         for name, weights in (("random", None), ("untrained", self.policy.actor_weights())):
-            self._log_evaluation(weights, f"eval/{name}_")
+            self._judge(weights, f"eval/{name}_")
 
     def _evaluate_if_due(self) -> None:
-        rated = self.progress.reward_version > 0 or self.progress.starving
-        if self.progress.env_steps < self.progress.next_evaluation or not rated:
+        rewarded = self.reward.known(self.progress) or self.progress.starving
+        if self.progress.env_steps < self.progress.next_evaluation or not rewarded:
             return
         interval = self.experiment.evaluation.interval_env_steps
         self.progress.next_evaluation = (self.progress.env_steps // interval + 1) * interval
         self.progress.evaluated_at = self.progress.env_steps
         self._show("evaluation")
         weights = self.policy.actor_weights()
-        metrics = self._log_evaluation(weights, "eval/")
+        metrics = self._judge(weights, "eval/")
         score = metrics.get("success", metrics["env_return"])
         if self.progress.best_score is None or score > self.progress.best_score:
             self.progress.best_score = score
             known = {name: metrics[name] for name in ("success", "env_return") if name in metrics}
             self.folder.save_best_policy(weights, self.progress.env_steps, known)
 
-    def _log_evaluation(self, weights: Weights | None, prefix: str) -> dict[str, float]:
+    def _judge(self, weights: Weights | None, prefix: str) -> dict[str, float]:
         settings = self.experiment.evaluation
         # Starts of their own, the same at every evaluation, so that points of a curve can be compared.
-        results = self.rollouts.evaluate(
-            weights, settings.num_episodes, self.experiment.seed, settings.randomised_starts
-        )
-        metrics = metrics_of(results, self.world)
-        self.folder.log({prefix + name: value for name, value in metrics.items()}, self.progress.env_steps)
+        number, seed = settings.num_episodes, self.experiment.seed
+        metrics = metrics_of(self.rollouts.evaluate(weights, number, seed, settings.randomised_starts), self.world)
+        told = {prefix + name: value for name, value in metrics.items()}
+        if settings.start_spread is not None:
+            near = self.rollouts.evaluate(weights, number, seed, False, settings.start_spread)
+            told |= {f"{prefix}near_{name}": value for name, value in metrics_of(near, self.world).items()}
+        self.folder.log(told, self.progress.env_steps)
         if prefix == "eval/":
             told = "success" if self.world.knows_success else "env_return"
             self.folder.show(**{told: metrics[told]})
@@ -319,21 +256,8 @@ class OnlineLoop:
     def _show(self, phase: str) -> None:
         self.folder.show(phase=phase, env_steps=self.progress.env_steps)
 
-    def _report_answers(self, answered: int, failed: int, from_store: int, shared: int) -> None:
-        counts = counted_with(self.progress, answered, failed, from_store, shared)
-        # Those of the session under way count as asked.
-        self.folder.show(asked=self.sessions.schedule.num_asked, **counts)
-
-    def _log_session(
-        self, session: OpenSession, labels: Labels, answers: SessionAnswers, reward_metrics: dict[str, float]
-    ) -> None:
-        num_ratings = self.experiment.feedback.num_ratings
-        metrics = session_metrics(self.progress, num_ratings, labels, answers, reward_metrics)
-        self.folder.log(metrics | self.sessions.audit(session, answers), self.progress.env_steps)
-        self.folder.keep_rated_frames(session.questions, answers, self.progress.env_steps)
-
     def _save_if_due(self) -> None:
-        if self.progress.env_steps < self.progress.next_checkpoint or self.session is not None:
+        if self.progress.env_steps < self.progress.next_checkpoint or self.reward.waits:
             # A session under way would be asked again; its checkpoint is written once it is closed.
             return
         interval = self.experiment.checkpoint.interval_env_steps
@@ -353,17 +277,14 @@ class OnlineLoop:
 
     def _finish(self) -> None:
         """Evaluate and save what the last episode left, and keep what people want to look at."""
-        if self.session is not None:
-            self._close_session()
+        self._rewrite(self.reward.finish(self.policy.replay, self.progress))
         if self.progress.evaluated_at < self.progress.env_steps:
             self.progress.next_evaluation = min(self.progress.next_evaluation, self.progress.env_steps)
             self._evaluate_if_due()
         self.save()
-        weights, version = self.learner.publish()
-        self.folder.save_reward_model(weights, version)
-        audit = (
-            rewards_beside_progress(self.experiment.task, self.policy.replay) if self.progress.reward_version else None
-        )
+        self.reward.leave()
+        told = self.experiment.asks_rater and self.reward.known(self.progress)
+        audit = rewards_beside_progress(self.experiment.task, self.policy.replay) if told else None
         if audit is not None:
             self.folder.save_progress_audit(*audit)
         self._show("done")
@@ -373,6 +294,6 @@ def _picture_features(experiment: OnlineExperiment) -> PictureFeatures | None:
     """What tells new states from known ones where the policy sees pictures alone and explores; else None."""
     policy = experiment.policy
     may_explore = policy.unsupervised_env_steps or experiment.feedback.explore_until_two_levels
-    if policy.observation != "pixels" or not may_explore:
+    if policy.observation != "pixels" or not may_explore or not experiment.learns_reward:
         return None
     return PictureFeatures(policy.image_px, experiment.seed)

@@ -75,7 +75,7 @@ def _on_any_processor(experiment: OnlineExperiment) -> OnlineExperiment:
 def _served(experiment: OnlineExperiment) -> dict[str, str]:
     """Who serves ratings, where several runs share that. Raises SettingsError if a new server would have no place."""
     rater = experiment.rater
-    if rater.server is None:
+    if rater.server is None or not experiment.asks_rater:
         return {}
     if rater.server in list_servers():
         return {"rater": f"the rating server {rater.server!r}, which is there"}
@@ -95,7 +95,8 @@ def work_of(experiment: OnlineExperiment, pace: Calibration) -> OnlineWork:
     epochs = (model.min_epochs + model.max_epochs) / 2
     cached = _cached_frames(experiment)
     round_s = rollout.envs_per_worker * rollout.chunk_agent_steps * (pace.step_s + pace.frame_s)
-    work = OnlineWork(episodes_judged=2 * judged.num_episodes)
+    judged_episodes = judged.num_episodes * (1 if judged.start_spread is None else 2)
+    work = OnlineWork(episodes_judged=2 * judged_episodes)
     next_evaluation, evaluated, owed, judged_at = judged.interval_env_steps, 0, 0.0, -1
     while work.steps * task.action_repeat < experiment.total_env_steps:
         for number in range(rounds_per_period):
@@ -104,14 +105,14 @@ def work_of(experiment: OnlineExperiment, pace: Calibration) -> OnlineWork:
             work.steps += round_steps
             env_steps = work.steps * task.action_repeat
             work.scored += round_steps if work.sessions else 0
-            has_reward = work.sessions or policy.unsupervised_env_steps
+            has_reward = work.sessions or policy.unsupervised_env_steps or not experiment.learns_reward
             if env_steps >= policy.seed_env_steps and has_reward and work.steps >= policy.batch_size:
                 owed += policy.updates_per_agent_step * round_steps
                 work.updates, owed = work.updates + int(owed), owed % 1.0
             if number < rounds_per_period - 1:
                 driver_s = (work.updates - before[0]) * pace.update_s + (work.scored - before[1]) * pace.score_s
                 work.overlapped_s += _overlap(experiment, round_s, driver_s)
-        if schedule.due(env_steps):
+        if experiment.learns_reward and schedule.due(env_steps):
             work.questions += schedule.begin(env_steps)
             first = not work.sessions
             work.sessions += 1
@@ -120,12 +121,14 @@ def work_of(experiment: OnlineExperiment, pace: Calibration) -> OnlineWork:
             work.relabelled += held
             work.redrawn += max(0, held - cached) if model.input == "frame" else 0
             work.updates += policy.critic_reset_updates if first and policy.reset_critic else 0
-        if work.sessions and env_steps >= next_evaluation:
+        rewarded = work.sessions or not experiment.learns_reward
+        if rewarded and env_steps >= next_evaluation:
             next_evaluation = (env_steps // judged.interval_env_steps + 1) * judged.interval_env_steps
             evaluated, judged_at = evaluated + 1, env_steps
-    if work.sessions and judged_at < env_steps:
+    if rewarded and judged_at < env_steps:
         evaluated += 1
-    work.episodes_judged += evaluated * judged.num_episodes
+    work.questions += experiment.num_scored
+    work.episodes_judged += evaluated * judged_episodes
     return work
 
 
@@ -178,11 +181,20 @@ def parts_of(experiment: OnlineExperiment, work: OnlineWork, pace: Calibration) 
         Part("ending", END_OF_START * pace.start_s, "figures, and actors put away; reckoned from the start"),
     ]
     # A policy of pictures has frames drawn at every step, and the reward model sees the same.
-    renders = model.input == "frame" and experiment.policy.pixel_shape is None
-    return [part for part in parts if renders or part.name != "rendering"]
+    left_out = set() if experiment.reward_px and experiment.policy.pixel_shape is None else {"rendering"}
+    if not experiment.learns_reward:
+        left_out |= {"reward training", "scoring new steps", "relabelling"}
+    if not experiment.asks_rater:
+        left_out |= {"pictures to rate", "rating"}
+    return [part for part in parts if part.name not in left_out]
 
 
 def _facts(experiment: OnlineExperiment, work: OnlineWork) -> dict[str, str]:
+    if not experiment.asks_rater:
+        return {
+            "ratings": "none: each step is paid as it comes",
+            "disk": f"{size(checkpoint_bytes(experiment))} of checkpoints",
+        }
     needed = TokenCounter(experiment.rater).needed(a_question(experiment))
     paid = f", each paid for at {experiment.rater.endpoint}" if experiment.rater.endpoint else ""
     return {
@@ -196,17 +208,17 @@ def _facts(experiment: OnlineExperiment, work: OnlineWork) -> dict[str, str]:
 
 def _memory(experiment: OnlineExperiment, observation_size: int) -> dict[str, str]:
     rater, model = experiment.rater, experiment.reward_model
+    px = experiment.reward_px
     engine = f"weights and {rater.cpu_kv_cache_gb} GB"
     if rater.num_gpus:
         engine = f"{rater.engine_memory_fraction:.0%} of a GPU's memory"
-    px = model.image_px
-    cache = min(1e9 * model.frame_cache_gb, 3 * px**2 * _most_held(experiment)) if model.input == "frame" else 0.0
+    cache = min(1e9 * model.frame_cache_gb, 3 * px**2 * _most_held(experiment)) if px else 0.0
     shape = experiment.policy.pixel_shape
     per_step = 4 * (2 * observation_size + 8) + (0 if shape is None else shape.frame_bytes)
     driver = f"the run's own process holds the replay, {size(per_step * _most_held(experiment))}"
     driver += "" if experiment.policy.num_gpus else ", and the policy learns in it"
     return {
-        **({} if rater.endpoint or rater.server else {RATING_REPLICA: engine}),
+        **({RATING_REPLICA: engine} if experiment.asks_rater and not (rater.endpoint or rater.server) else {}),
         **({LEARNER: f"{size(cache)} of frames"} if cache else {}),
         WORKER: size(WORKER_BYTES),
         "driver": driver,
@@ -220,11 +232,11 @@ def _notes(experiment: OnlineExperiment, there: bool, assumed: Assumed) -> list[
             "the nodes that are to be added were not waited for: parts were measured on processors that are there, and "
             "will take less on a GPU"
         )
-    if experiment.reward_model.min_epochs < experiment.reward_model.max_epochs:
+    if experiment.learns_reward and experiment.reward_model.min_epochs < experiment.reward_model.max_epochs:
         notes.append("reward training counts epochs half-way between the fewest and the most")
-    if experiment.feedback.max_rating_lag:
+    if experiment.learns_reward and experiment.feedback.max_rating_lag:
         notes.append("with max_rating_lag above 0 ratings may be waited for less than counted here")
-    if not experiment.rater.endpoint and not assumed.load_rater:
+    if experiment.asks_rater and not experiment.rater.endpoint and not assumed.load_rater:
         notes.append(f"the rater is reckoned to load in {ENGINE_START_S:g} s; large weights take longer")
     return notes
 

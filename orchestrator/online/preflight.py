@@ -12,6 +12,7 @@ from algorithms.ratings import RatingRequest
 from orchestrator.cluster.address import ray_address
 from orchestrator.errors import SettingsError
 from orchestrator.online.questions import QuestionMaker
+from orchestrator.online.rewards.functions import reward_function
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.settings import preflight
 from orchestrator.settings.preflight import check_context, check_model, check_opengl, check_writable
@@ -88,8 +89,10 @@ def check_online(experiments: Sequence[OnlineExperiment]) -> None:
     """Raise SettingsError, with the remedy, if this machine cannot run these, which share their folders."""
     check_raters(experiments)
     check_writable("runs_folder", experiments[0].runs_folder)
-    check_writable("ratings_folder", experiments[0].ratings_folder)
+    if any(experiment.asks_rater for experiment in experiments):
+        check_writable("ratings_folder", experiments[0].ratings_folder)
     check_disk(experiments)
+    check_reward_functions(experiments)
     # With a cluster worlds are made and frames drawn on other machines, which say themselves what they lack.
     if not ray_address():
         check_worlds(experiments)
@@ -118,8 +121,18 @@ def check_worlds(experiments: Sequence[OnlineExperiment]) -> None:
             raise SettingsError(problem)
 
 
+def check_reward_functions(experiments: Sequence[OnlineExperiment]) -> None:
+    """Raise SettingsError, with the remedy, if a reward's function cannot be imported."""
+    for source in {experiment.reward.source for experiment in experiments if not experiment.asks_rater}:
+        try:
+            reward_function(source)
+        except WorldError as error:
+            raise SettingsError(str(error)) from error
+
+
 def check_raters(experiments: Sequence[OnlineExperiment]) -> None:
     """Raise SettingsError, with the remedy, if a model is not there, or cannot hold a question. Writes nothing."""
+    experiments = [experiment for experiment in experiments if experiment.asks_rater]
     for rater in {experiment.rater.model_dump_json(): experiment.rater for experiment in experiments}.values():
         if rater.endpoint is None:
             check_model(rater)
@@ -165,7 +178,7 @@ def checkpoint_bytes(experiment: OnlineExperiment) -> float:
 def step_frame_bytes(experiment: OnlineExperiment) -> float:
     """What the frames of steps take at most, of worlds that may not be able to draw them again."""
     known = family_of(experiment.task).known_spec(experiment.task)
-    if known is not None and known.draws_again:
+    if not experiment.learns_reward or (known is not None and known.draws_again):
         return 0.0
     steps = min(experiment.total_env_steps / experiment.task.action_repeat, experiment.policy.replay_capacity)
     return min(1e9 * experiment.rollout.frames_disk_gb, BLOCK_BYTES_PER_PIXEL * steps * experiment.task.image_px**2)
@@ -173,5 +186,7 @@ def step_frame_bytes(experiment: OnlineExperiment) -> float:
 
 def rating_bytes(experiment: OnlineExperiment) -> float:
     """What the frames of all ratings take."""
+    if not experiment.asks_rater:
+        return 0.0
     num_frames = experiment.feedback.budget * experiment.feedback.segment.num_frames
     return PNG_BYTES_PER_PIXEL * num_frames * experiment.task.image_px**2

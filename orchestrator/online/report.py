@@ -15,6 +15,7 @@ from orchestrator.runs.layout import (
     CONTROLS,
     EVAL_DONE,
     EVAL_DONE_LAST_STEP,
+    EVAL_NEAR,
     EVAL_RETURN,
     EVAL_SUCCESS,
     EVAL_SUCCESS_LAST_STEP,
@@ -53,10 +54,14 @@ class Line:
     """The same for the thing being done at any step; None unless it is known of every run."""
     done_last_step: Interval | None = None
     """The same for the thing being done at the last step."""
+    near: Interval | None = None
+    """The same for success from starts around the task's fixed one; None unless every run was judged so."""
     ratings: float | None = None
     """Questions asked, mean over seeds."""
     env_steps: int | None = None
     """Steps of the run that came least far."""
+    not_rated: bool = False
+    """The reward was the world's own, or one written by hand: what outside of a comparison nobody has."""
     complete: bool = True
     """Every run has come to its end."""
 
@@ -88,6 +93,7 @@ def result_line(name: str, runs: Sequence[RunData]) -> Line:
         lambda run, metric: _last_mean(run, metric),
         ratings=float(np.mean(asked)) if asked else None,
         env_steps=min(reached),
+        not_rated=not all(run.experiment.asks_rater for run in runs),
         complete=all(steps >= run.experiment.total_env_steps for run, steps in zip(runs, reached, strict=True)),
     )
 
@@ -127,7 +133,7 @@ def markdown(lines: Sequence[Line]) -> str:
 def _columns(lines: Sequence[Line]) -> dict[str, Callable[[Line], str]]:
     """What a table of these lines shows, by header."""
     columns: dict[str, Callable[[Line], str]] = {
-        "experiment": lambda line: line.group + ("" if line.complete else "*"),
+        "experiment": lambda line: f"{line.group}{' (privileged)' * line.not_rated}{'' if line.complete else '*'}",
         "task": lambda line: line.task,
         "seeds": lambda line: str(line.num_seeds),
     }
@@ -143,6 +149,8 @@ def _columns(lines: Sequence[Line]) -> dict[str, Callable[[Line], str]]:
         any_step, last_step = DONE_HEADER
         columns[any_step] = lambda line: str(line.done or "")
         columns[last_step] = lambda line: str(line.done_last_step or "")
+    if any(line.near for line in lines):
+        columns["success around the fixed start"] = lambda line: str(line.near or "")
     columns["ratings"] = lambda line: "" if line.ratings is None else f"{line.ratings:,.0f}"
     columns["env steps"] = lambda line: "" if line.env_steps is None else f"{line.env_steps:,}"
     return columns
@@ -185,6 +193,7 @@ def _line(group: str, runs: Sequence[RunData], score: Score, **rest: object) -> 
         counts=" or ".join(dict.fromkeys(COUNTS[run.experiment.task.success_counts] for run in runs)),
         done=of_every_run(EVAL_DONE),
         done_last_step=of_every_run(EVAL_DONE_LAST_STEP),
+        near=of_every_run(EVAL_NEAR),
         **rest,
     )
 
@@ -213,7 +222,8 @@ def _record(line: Line, lines: Sequence[Line]) -> dict[str, object]:
     """A row of the table of `lines`, which all have the same columns."""
     done = {"done": line.done, "done_last_step": line.done_last_step} if _tells_done(lines) else {}
     returns = {"env_return": line.env_return} if any(other.env_return for other in lines) else {}
-    intervals = {"success_last_step": line.success_last_step} | done | returns
+    near = {"near_success": line.near} if any(other.near for other in lines) else {}
+    intervals = {"success_last_step": line.success_last_step} | done | near | returns
     return {
         "experiment": line.group,
         "task": line.task,
@@ -229,5 +239,6 @@ def _record(line: Line, lines: Sequence[Line]) -> dict[str, object]:
         },
         "ratings": line.ratings,
         "env_steps": line.env_steps,
+        **({"privileged": line.not_rated} if any(other.not_rated for other in lines) else {}),
         "complete": line.complete,
     }

@@ -107,13 +107,14 @@ class Rollouts:
         )
 
     def evaluate(
-        self, weights: Weights | None, num_episodes: int, seed: int, randomised_starts: bool
+        self, weights: Weights | None, num_episodes: int, seed: int, randomised_starts: bool, start_spread: float = 0.0
     ) -> list[EpisodeResult]:
-        """Episodes with deterministic actions (None: random ones). The same seed gives the same starts."""
+        """Episodes with deterministic actions (None: random ones). The same seed gives the same starts, which may be
+        drawn anywhere, or around a fixed one: see `EvaluationSettings`."""
         shared = ray.put(dict(weights)) if weights is not None else None
         shares = np.array_split(np.arange(num_episodes), len(self._workers))
         calls = [
-            _Call(worker, "evaluate", shared, len(share), seed, int(share[0]), randomised_starts)
+            _Call(worker, "evaluate", shared, len(share), seed, int(share[0]), randomised_starts, start_spread)
             for worker, share in zip(self._workers, shares, strict=True)
             if len(share)
         ]

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from actors.worlds.families import family_of
 from algorithms.feedback import FeedbackSchedule, shuffled
 from algorithms.images import decode_png, reduce_image
-from algorithms.ratings import Rating, RatingFailure
+from algorithms.ratings import Rating
 from algorithms.replay import ColumnarReplay
 from algorithms.segments import Segment, SegmentDraw
-from orchestrator.errors import LikertError, RatingsFailing
+from orchestrator.errors import LikertError
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.settings import OnlineExperiment
+from orchestrator.online.telling.agreement import agreement
+from orchestrator.online.telling.sessions import raise_if_failing
 from orchestrator.ratings.question import Question
 from orchestrator.ratings.service import RatingService, Report, SessionAnswers
 from orchestrator.ratings.store import RatingStore
@@ -139,8 +140,7 @@ class FeedbackSessions:
         tolerated = self.experiment.feedback.tolerated_failure_share
         try:
             answers = session.answers.result()
-            if answers.num_failed > tolerated * len(answers.outcomes):
-                raise RatingsFailing(_failing_message(answers, tolerated))
+            raise_if_failing(answers, tolerated)
         except LikertError:
             # As if it had not been opened: a resumed run draws the same segments and finds their answers in the store.
             self.set_state(self._before, self.labels.observations)
@@ -172,24 +172,15 @@ class FeedbackSessions:
 
     def audit(self, session: OpenSession, answers: SessionAnswers) -> dict[str, float]:
         """How far ratings agree with the simulator: with its success flag, and with the task's true stages."""
-        pairs = [
-            (outcome.rating, question.success, observations[-1], env_return)
-            for question, outcome, observations, env_return in zip(
-                session.questions, answers.outcomes, session.observations, session.env_returns, strict=True
-            )
-            if isinstance(outcome, Rating)
-        ]
-        ratings, _, _, env_returns = (np.array(column) for column in zip(*pairs, strict=True))
-        metrics, task = {}, self.experiment.task
-        if task.knows_success:
-            top = ratings == self.experiment.feedback.num_ratings - 1
-            successes = np.array([success for _, success, _, _ in pairs])
-            metrics["reward/success_accuracy"] = float(np.mean(top == successes))
-        seen = np.stack([observation for _, _, observation, _ in pairs])
-        levels = family_of(task).levels(task, seen, env_returns, self.experiment.feedback.num_ratings)
-        if levels is not None and (levels >= 0).any():
-            metrics["rating/stage_accuracy"] = float(np.mean((ratings == levels)[levels >= 0]))
-        return metrics
+        rated = [place for place, outcome in enumerate(answers.outcomes) if isinstance(outcome, Rating)]
+        return agreement(
+            self.experiment.task,
+            self.experiment.feedback.num_ratings,
+            np.array([answers.outcomes[place].rating for place in rated]),
+            np.array([bool(session.questions[place].success) for place in rated]),
+            session.observations[rated, -1],
+            session.env_returns[rated],
+        )
 
     def inputs(self, labels: Labels) -> np.ndarray:
         """What the reward model sees of `labels`: uint8 [N, F, px, px, 3] from the store, or float32 [N, F, obs]."""
@@ -244,16 +235,6 @@ class FeedbackSessions:
         # Older states have none: then all episodes had their task's.
         instructions = list(state.get("instructions", [""] * len(keys)))
         self.labels = Labels(keys, np.array(state["ratings"], dtype=np.int64), observations, instructions)
-
-
-def _failing_message(answers: SessionAnswers, tolerated: float) -> str:
-    failures = [outcome for outcome in answers.outcomes if isinstance(outcome, RatingFailure)]
-    causes = sorted({failure.cause for failure in failures})
-    return (
-        f"{len(failures)} of {len(answers.outcomes)} questions of this session got no rating ({', '.join(causes)}); "
-        f"feedback.tolerated_failure_share allows {tolerated:.0%}. First failure: {failures[0].detail}. "
-        "Mend the rater, then give the same command again: the run goes on from here and asks only what is missing"
-    )
 
 
 def _no_labels() -> Labels:

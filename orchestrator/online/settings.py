@@ -11,7 +11,7 @@ from actors.worlds.families import AnyTask, family_of
 from actors.worlds.world import WorldSpec
 from algorithms.instructions import HashedWords, InstructionError
 from algorithms.policy_settings import AnyPolicy, OnlineIQLSettings, SACSettings
-from algorithms.settings import FeedbackSettings, PositiveInt, RewardModelSettings, Settings
+from algorithms.settings import FeedbackSettings, PositiveInt, RewardModelSettings, RewardSettings, Settings
 from algorithms.spaces import MOST_CATEGORIES
 from orchestrator.settings.experiment import CheckpointSettings, Experiment
 from orchestrator.storage.locations import Location
@@ -27,6 +27,10 @@ class EvaluationSettings(Settings):
     randomised_starts: bool = True
     """Draw a start for every episode, also where the task itself has a fixed one: with fixed starts, ten episodes are
     ten copies of one. False judges the task's own starts."""
+    start_spread: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """For tasks with a fixed start, as the published ones: judge as many episodes besides from starts drawn around it,
+    each this share of the way to a start that is drawn anywhere. Their success is `eval/near_success`. Absent: not
+    judged."""
 
 
 class OnlineCheckpointSettings(CheckpointSettings):
@@ -52,6 +56,7 @@ class OnlineExperiment(Experiment):
     task: AnyTask
     """A packaged task's name, or a block; a block may start from a packaged task with `base: name`."""
     rollout: RolloutSettings = RolloutSettings()
+    reward: RewardSettings = RewardSettings()
     feedback: FeedbackSettings = FeedbackSettings()
     rater: RaterSettings = RaterSettings()
     reward_model: RewardModelSettings = RewardModelSettings()
@@ -65,7 +70,7 @@ class OnlineExperiment(Experiment):
         problem = spec and self.misfit(spec)
         if problem:
             raise ValueError(problem)
-        if self.reward_model.input == "frame" and self.reward_model.image_px > self.task.image_px:
+        if self.reward_px is not None and self.reward_px > self.task.image_px:
             raise ValueError(
                 f"reward_model.image_px {self.reward_model.image_px} is above task.image_px {self.task.image_px}"
             )
@@ -74,12 +79,61 @@ class OnlineExperiment(Experiment):
                 f"policy.image_px {self.policy.image_px} is above task.image_px {self.task.image_px}: the policy sees "
                 "the task's frames made smaller; lower the one or raise the other"
             )
-        if self.feedback.first_env_steps >= self.total_env_steps:
+        if self.learns_reward and self.feedback.first_env_steps >= self.total_env_steps:
             raise ValueError(
                 f"feedback.first_env_steps {self.feedback.first_env_steps} is not below total_env_steps "
                 f"{self.total_env_steps}: no rating would be asked"
             )
+        if self.evaluation.start_spread is not None and not self.task.has_fixed_start:
+            raise ValueError(
+                f"evaluation.start_spread {self.evaluation.start_spread}: this task has no fixed start to draw others "
+                "around; leave it out, or take a task whose starts are fixed (task.randomised_starts: false)"
+            )
+        problem = self._beyond_scores()
+        if problem:
+            raise ValueError(problem)
         return self
+
+    @property
+    def asks_rater(self) -> bool:
+        """Whether a rater is asked anything."""
+        return self.reward.source in ("ratings", "scores")
+
+    @property
+    def learns_reward(self) -> bool:
+        """Whether a reward model learns."""
+        return self.reward.source == "ratings"
+
+    @property
+    def reward_px(self) -> int | None:
+        """Side of the frames that a reward model sees; None if there is none, or it sees states."""
+        return self.reward_model.image_px if self.learns_reward and self.reward_model.input == "frame" else None
+
+    @property
+    def num_scored(self) -> int:
+        """Frames that the source `scores` asks about at least: more where rounds or episodes end between."""
+        if self.reward.source != "scores":
+            return 0
+        return -(-self.total_env_steps // (self.task.action_repeat * self.reward.every_agent_steps))
+
+    def _beyond_scores(self) -> str | None:
+        """What cannot be scored step by step; None if all can, or nothing is to be."""
+        if self.reward.source != "scores":
+            return None
+        if self.feedback.segment.kind != "frame":
+            return (
+                f"feedback.segment.kind {self.feedback.segment.kind!r}: reward.source 'scores' asks about single "
+                "frames; leave feedback.segment out"
+            )
+        if self.feedback.control != "none":
+            return f"feedback.control {self.feedback.control!r} is of reward.source 'ratings', and it is 'scores'"
+        if self.feedback.budget < self.num_scored:
+            return (
+                f"feedback.budget {self.feedback.budget} is below the {self.num_scored} frames that reward.source "
+                f"'scores' asks about, every {self.reward.every_agent_steps} agent steps: raise it, or "
+                "reward.every_agent_steps"
+            )
+        return None
 
     def misfit(self, world: WorldSpec) -> str | None:
         """What of these settings does not fit such a world; None if all does."""
@@ -98,8 +152,17 @@ class OnlineExperiment(Experiment):
             problem = _beyond_sac(world)
         else:
             problem = self._beyond_iql(self.policy, world)
+        if self.reward.source == "sparse" and not world.knows_success:
+            problem = problem or (
+                "reward.source 'sparse' pays for success, and this world tells of none: say by task.success how it is "
+                "known, or take another source"
+            )
         network = self.reward_model.network
-        if world.says_instruction and network != RewardModelSettings.model_fields["network"].default:
+        if (
+            self.learns_reward
+            and world.says_instruction
+            and network != RewardModelSettings.model_fields["network"].default
+        ):
             problem = problem or (
                 f"reward_model.network {network!r} is for tasks of one instruction; in this world each episode has one "
                 "of its own, and another network sees frames in its light: leave it out"
@@ -109,7 +172,7 @@ class OnlineExperiment(Experiment):
         if not world.observation_size:
             for name, reads in (
                 ("policy.observation", self.policy.observation != "pixels" and self.policy.observation),
-                ("reward_model.input", self.reward_model.input == "state" and "state"),
+                ("reward_model.input", self.learns_reward and self.reward_model.input == "state" and "state"),
             ):
                 if reads:
                     other = "pixels" if name == "policy.observation" else "frame"

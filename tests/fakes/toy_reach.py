@@ -105,7 +105,7 @@ class ToyWorker:
             first_step=first_step,
             observations=column,
             actions=np.array(actions, np.float32)[:, None],
-            env_rewards=np.zeros(self._chunk, np.float32),
+            env_rewards=np.array(positions[1:], np.float32),
             successes=np.array(positions[1:]) > GOAL,
             terminated=False,
             truncated=truncated,
@@ -117,7 +117,7 @@ class ToyWorker:
         frames = None if render_px is None else [self.render_reduced(chunk.scene, column[1:], render_px)]
         return Share([chunk], truncated), frames
 
-    def evaluate(self, weights, num_episodes, seed, first_episode=0, randomised_starts=False):
+    def evaluate(self, weights, num_episodes, seed, first_episode=0, randomised_starts=False, start_spread=0.0):
         import torch
 
         actor = actor_of(weights)

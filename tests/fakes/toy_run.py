@@ -1,18 +1,14 @@
 """Runs of the toy task: the real loop with real Ray actors, and a rater that is a function."""
 
-import numpy as np
 import ray
 
 from actors.reward.learner import RewardLearner
 from algorithms.policies import build_policy
 from orchestrator.kinds import read_run
 from orchestrator.online.actors import reward_learner_arguments
-from orchestrator.online.frames.step_frames import StepFrames
-from orchestrator.online.launch import step_archive
 from orchestrator.online.loop import OnlineLoop
-from orchestrator.online.reward_training import RewardTraining
+from orchestrator.online.rewards import making
 from orchestrator.online.rollouts import Rollouts
-from orchestrator.online.sessions import FeedbackSessions
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore
@@ -85,21 +81,21 @@ class ToyRun:
 
     def __init__(self, experiment, broken=False, server_class=CountingServer):
         self.experiment = experiment
-        server = ray.remote(server_class).options(max_concurrency=100, max_restarts=-1)
-        self.server = server.remote(experiment.rater, broken)
-        store = RatingStore(experiment.ratings_folder)
-        self.service = RatingService(store, [self.server], experiment.rater, experiment.run_folder.name)
-        self.service.begin_start()
-        self.service.finish_start()
-        px = experiment.reward_model.image_px if experiment.reward_model.input == "frame" else None
+        ratings = None
+        self.service = None
+        if experiment.asks_rater:
+            server = ray.remote(server_class).options(max_concurrency=100, max_restarts=-1)
+            self.server = server.remote(experiment.rater, broken)
+            store = RatingStore(experiment.ratings_folder)
+            self.service = RatingService(store, [self.server], experiment.rater, experiment.run_folder.name)
+            self.service.begin_start()
+            self.service.finish_start()
+            ratings = making.Ratings(store, self.service)
         self.workers, self.learners = [], []
-        rollouts = Rollouts(self._start_worker, experiment.rollout.num_workers, px)
-        rng = np.random.default_rng(experiment.seed)
-        frames = StepFrames(self.world, rollouts, px, step_archive(experiment))
-        sessions = FeedbackSessions(experiment, frames, self.service, store, rng)
-        learner = RewardTraining(self._start_learner, sessions.first_inputs)
+        rollouts = Rollouts(self._start_worker, experiment.rollout.num_workers, experiment.reward_px)
+        reward = making.make_reward(experiment, self._start_learner, self.world, rollouts, ratings)
         policy = build_policy(experiment.policy, self.world, experiment.task.instruction, experiment.seed)
-        self.loop = OnlineLoop(experiment, self.world, rollouts, frames, policy, learner, sessions)
+        self.loop = OnlineLoop(experiment, self.world, rollouts, policy, reward)
         self.home = RunHome(experiment.run_folder)
         self.checkpoints = Checkpoints(self.home.folder / "checkpoints", experiment.checkpoint.keep, self.home)
 
@@ -121,7 +117,8 @@ class ToyRun:
         try:
             self.loop.run(folder)
         finally:
-            self.service.close()
+            if self.service is not None:
+                self.service.close()
         return self
 
     @property
@@ -130,20 +127,24 @@ class ToyRun:
 
     @property
     def labels(self):
-        return self.loop.sessions.labels
+        return self.loop.reward.sessions.labels
 
     def success(self):
         return read_run(self.experiment.run_folder).series("eval/success").values[-1]
 
     def fingerprint(self):
         """What a repeated or resumed run must have in common, to the last bit."""
-        replay = self.loop.policy.replay
-        weights, version = self.loop.learner.publish()
-        return {
-            "keys": self.loop.sessions.labels.keys,
-            "version": version,
+        replay, reward = self.loop.policy.replay, self.loop.reward
+        learned = {}
+        if self.experiment.learns_reward:
+            weights, version = reward.learner.publish()
+            learned = {
+                "keys": reward.sessions.labels.keys,
+                "version": version,
+                "reward model": {name: array.tobytes() for name, array in weights.items()},
+            }
+        return learned | {
             "observations": replay.stored_next_observations().tobytes(),
             "rewards": replay.learned_rewards(replay.indices).tobytes(),
-            "reward model": {name: array.tobytes() for name, array in weights.items()},
             "policy": {name: array.tobytes() for name, array in self.loop.policy.actor_weights().items()},
         }

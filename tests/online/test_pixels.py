@@ -13,6 +13,7 @@ from algorithms.state_entropy import StateEntropy
 from orchestrator.errors import SettingsError
 from orchestrator.online.loop import OnlineLoop
 from orchestrator.online.preflight import checkpoint_bytes
+from orchestrator.online.rewards.rated import RatedReward
 from orchestrator.online.rollouts import Collected
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.runs.layout import BEST_POLICY_FILE
@@ -80,7 +81,8 @@ def test_exploration_goes_by_pictures_where_the_policy_sees_nothing_else(tmp_pat
     experiment = experiment_of(tmp_path, unsupervised_env_steps=400, entropy_neighbours=2)
     policy = build_rated_sac(experiment.policy, 1, 1, experiment.seed)
     nothing = SimpleNamespace(keep=lambda *_: None, log=lambda *_: None)
-    loop = OnlineLoop(experiment, SPEC, None, nothing, policy, None, None)
+    reward = RatedReward(experiment, SPEC, nothing, None, None)
+    loop = OnlineLoop(experiment, SPEC, None, policy, reward)
     loop.folder = nothing
     chunks = [chunk_of(number, np.random.default_rng(number)) for number in range(3)]
     features = [PictureFeatures(PX, experiment.seed).of(chunk.pixels[1:]) for chunk in chunks]

@@ -22,6 +22,9 @@ from orchestrator.online import calibration
 from orchestrator.online.calibration import Calibration, seconds_stored
 from orchestrator.online.loop import OnlineLoop
 from orchestrator.online.plan import OnlineWork, parts_of, work_of
+from orchestrator.online.rewards.functions import reward_function
+from orchestrator.online.rewards.given import GivenReward
+from orchestrator.online.rewards.rated import RatedReward
 from orchestrator.online.rollouts import Collected
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.runs.plan import Part, Plan, duration, plan_text
@@ -91,7 +94,7 @@ class CountingParts:
             scene=Scene({}),
         )
 
-    def evaluate(self, weights, num_episodes, seed, randomised_starts):
+    def evaluate(self, weights, num_episodes, seed, randomised_starts, start_spread=0.0):
         self.work.episodes_judged += num_episodes
         return [EpisodeResult(False, False, 0.0)] * num_episodes
 
@@ -169,12 +172,15 @@ def spec_of(experiment):
 
 
 def what_the_loop_does(experiment, monkeypatch):
-    for name in ("_log_session", "save"):
-        monkeypatch.setattr(OnlineLoop, name, lambda *_: None)
-    for name in ("count_answers", "rewards_beside_progress"):
-        monkeypatch.setattr(f"orchestrator.online.loop.{name}", lambda *_: None)
-    parts = CountingParts(experiment)
-    OnlineLoop(experiment, spec_of(experiment), parts, parts, parts, parts, parts).run(NoFolder())
+    monkeypatch.setattr(OnlineLoop, "save", lambda *_: None)
+    monkeypatch.setattr(RatedReward, "_log", lambda *_: None)
+    monkeypatch.setattr("orchestrator.online.rewards.rated.count_answers", lambda *_: None)
+    monkeypatch.setattr("orchestrator.online.loop.rewards_beside_progress", lambda *_: None)
+    parts, spec = CountingParts(experiment), spec_of(experiment)
+    reward = RatedReward(experiment, spec, parts, parts, parts)
+    if not experiment.learns_reward:
+        reward = GivenReward(reward_function(experiment.reward.source))
+    OnlineLoop(experiment, spec, parts, parts, reward).run(NoFolder())
     return parts.work
 
 
@@ -190,12 +196,14 @@ def what_the_loop_does(experiment, monkeypatch):
         {"policy": {"reset_critic": True, "critic_reset_updates": 33, "updates_per_agent_step": 0.3}},
         {"policy": {"unsupervised_env_steps": 100, "seed_env_steps": 130, "batch_size": 300}},
         {"task": {"action_repeat": 2, "episode_env_steps": 80}},
+        {"reward": {"source": "environment"}},
+        {"task": {"randomised_starts": False}, "evaluation": {"start_spread": 0.2}},
     ],
 )
 def test_the_plan_counts_what_the_loop_does(experiment, blocks, monkeypatch):
     given = changed(experiment, **blocks)
     done, planned = what_the_loop_does(given, monkeypatch), work_of(given, replace(PACE, world=spec_of(given)))
-    assert done.updates > 0 and done.sessions > 1
+    assert done.updates > 0 and (done.sessions > 1 or not given.learns_reward)
     for name in ("rounds", "steps", "updates", "sessions", "questions", "scored", "relabelled", "episodes_judged"):
         assert getattr(planned, name) == getattr(done, name), name
 

@@ -104,7 +104,7 @@ class BabyAITask(TaskSettings):
         """Of each choice."""
         return ACTION_NAMES
 
-    def judged_from(self, randomised_starts: bool) -> Self:
+    def judged_from(self, randomised_starts: bool, start_spread: float = 0.0) -> Self:
         """In the levels of `evaluation_split`; with `randomised_starts`, from places that are drawn."""
         changes = {
             "split": self.evaluation_split or self.split,

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from actors.worlds.family import PictureFacts
+from actors.worlds.foreign import told
 from actors.worlds.gymnasium import viewers
 from actors.worlds.gymnasium.grids import observations_of, picture_note, quiet
 from actors.worlds.gymnasium.instructions import Instructions
-from actors.worlds.gymnasium.making import make_env, time_limit, told
+from actors.worlds.gymnasium.making import make_env, time_limit
 from actors.worlds.gymnasium.redrawing import CAMERA_SEED, DrawnState, pictures_each, take_picture
 from actors.worlds.gymnasium.settings import GymnasiumTask, SuccessKey
 from actors.worlds.gymnasium.spaces import Actions

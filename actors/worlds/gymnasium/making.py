@@ -1,18 +1,15 @@
 """From settings to an environment of Gymnasium, or to one message that says why there is none."""
 
-import importlib
 import inspect
 import os
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
 import gymnasium
 
 from actors.worlds import opengl
+from actors.worlds.foreign import described, imported, told, where, where_to_look
 from actors.worlds.gymnasium.grids import minigrid_limit
 from actors.worlds.gymnasium.settings import GymnasiumTask
 from actors.worlds.gymnasium.viewers import renderers_of
@@ -54,33 +51,7 @@ def time_limit(task: GymnasiumTask, env: gymnasium.Env) -> int:
     return min(limits)
 
 
-def imported(path: str, field: str) -> Any:
-    """What `module:name` means. Raises WorldError."""
-    module_name, _, name = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except Exception as error:
-        raise WorldError(f"{field}: {path!r} cannot be imported: {_told(error)}{_where_to_look(error)}") from error
-    return found
-
-
-@contextmanager
-def told(what: str) -> Iterator[None]:
-    """Whatever goes wrong in code of others becomes a WorldError about `what`, with the line where it happened."""
-    try:
-        yield
-    except WorldError:
-        raise
-    except Exception as error:
-        raise WorldError(f"{what} failed: {_told(error)}{_where(error)}") from error
-
-
 def _prepare() -> None:
-    # A module of the user's own lies where the run was started; a command's own search path does not begin there.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
     # Pygame draws into memory, and looks for a screen and a sound card all the same.
     for name, value in _HEADLESS.items():
         os.environ.setdefault(name, value)
@@ -111,14 +82,14 @@ def _made_by_id(task: GymnasiumTask, kwargs: dict[str, Any]) -> gymnasium.Env:
     try:
         return gymnasium.make(task.env_id, render_mode=RENDER_MODE, disable_env_checker=True, **kwargs)
     except Exception as error:
-        hint = _where(error)
+        hint = where(error)
         if isinstance(error, gymnasium.error.UnregisteredEnv):
             hint = ". If a package of its own brings it, write package:Id, such as gymnasium_robotics:FetchPush-v4"
         elif isinstance(error, ImportError):
-            hint = _where_to_look(error)
+            hint = where_to_look(error)
         elif isinstance(error, TypeError) and kwargs:
             hint = f". Look at task.kwargs: {', '.join(kwargs)}"
-        raise WorldError(f"{task.source} cannot be made: {_told(error)}{hint}") from error
+        raise WorldError(f"{task.source} cannot be made: {described(error)}{hint}") from error
 
 
 def _render_mode_if_taken(factory: Callable[..., Any]) -> dict[str, str]:
@@ -152,22 +123,3 @@ def _own_limit(env: gymnasium.Env) -> int | None:
     limits.append(env.spec.max_episode_steps if env.spec else None)
     found = [limit for limit in limits if isinstance(limit, int) and limit > 0]
     return min(found) if found else None
-
-
-def _told(error: Exception) -> str:
-    text = " ".join(str(error).split()).rstrip(".")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _where(error: Exception) -> str:
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f" (in {place.filename}, line {place.lineno})"
-
-
-def _where_to_look(error: Exception) -> str:
-    if isinstance(error, ModuleNotFoundError):
-        return (
-            ". Install it in Likert's environment; if it is a file of your own, start the run in its folder, or name "
-            "that folder in PYTHONPATH"
-        )
-    return _where(error)

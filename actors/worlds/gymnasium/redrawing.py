@@ -15,8 +15,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from actors.worlds.foreign import told
 from actors.worlds.gymnasium import viewers
-from actors.worlds.gymnasium.making import make_env, told
+from actors.worlds.gymnasium.making import make_env
 from actors.worlds.gymnasium.settings import GymnasiumTask
 from actors.worlds.pictures import checked, fitted
 from actors.worlds.world import WorldError

@@ -6,10 +6,7 @@ from pydantic import Field, model_validator
 
 from actors.worlds.settings import SuccessCounts, TaskSettings
 from algorithms.ratings import AGENT_PATTERN
-from algorithms.settings import PositiveInt, Settings
-
-ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$")]
-"""Of what Python can import: package.module:name."""
+from algorithms.settings import ImportPath, PositiveInt, Settings
 
 
 class SuccessKey(Settings):

@@ -54,7 +54,12 @@ class TaskEnvironment:
         Raises:
             ValueError: the task rejects the fixed start.
         """
-        self._place(self._random_start(seed) if self.task.randomised_starts else self._fixed_start())
+        if self.task.randomised_starts:
+            self._place(self._random_start(seed))
+        elif self.task.start_spread:
+            self._place_near(seed)
+        else:
+            self._place(self._fixed_start())
         self.info = {}
         self.repeated_observations = np.empty((0, OBSERVATION_SIZE))
         self._env_steps = 0
@@ -132,6 +137,20 @@ class TaskEnvironment:
         env.seeded_rand_vec = True
         env.reset_model()
         return np.array(env._last_rand_vec)
+
+    def _place_near(self, seed: int) -> None:
+        """Reset to a start around the fixed one; one that the task rejects is drawn anew."""
+        fixed = self._fixed_start()
+        for attempt in range(_MAX_DRAWS):
+            drawn = self._random_start(int(np.random.default_rng((seed, attempt)).integers(2**31)))
+            try:
+                return self._place(fixed + self.task.start_spread * (drawn - fixed))
+            except ValueError:
+                continue
+        raise ValueError(
+            f"{self.task.env_id}: none of {_MAX_DRAWS} starts around the fixed one is allowed; lower start_spread, or "
+            "change fixed_start.random_vector"
+        )
 
     def _fixed_start(self) -> np.ndarray:
         given = self.task.fixed_start.random_vector

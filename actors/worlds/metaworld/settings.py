@@ -131,6 +131,9 @@ class MetaWorldTask(TaskSettings):
     """Draw a new start for every episode; else `fixed_start`."""
     fixed_start: FixedStartSettings = FixedStartSettings()
     """The start when starts are not randomised."""
+    start_spread: Fraction = 0.0
+    """With a fixed start, how far each episode's is drawn from it: the share of the way to a start that randomising
+    would draw. 0: all episodes begin alike."""
     episode_env_steps: Annotated[int, Field(gt=0, le=500)] = 500
     """Environment steps before an episode is truncated; MetaWorld's own limit is 500."""
 
@@ -157,9 +160,16 @@ class MetaWorldTask(TaskSettings):
         """Agent steps in an episode; all are of this length."""
         return self.episode_env_steps // self.action_repeat
 
-    def judged_from(self, randomised_starts: bool) -> Self:
-        """The task with starts that are drawn, if wanted."""
-        return self.model_copy(update={"randomised_starts": True}) if randomised_starts else self
+    @property
+    def has_fixed_start(self) -> bool:
+        """Unless starts are randomised."""
+        return not self.randomised_starts
+
+    def judged_from(self, randomised_starts: bool, start_spread: float = 0.0) -> Self:
+        """The task with starts that are drawn, or drawn around the fixed one, if wanted."""
+        if randomised_starts:
+            return self.model_copy(update={"randomised_starts": True})
+        return self.model_copy(update={"start_spread": start_spread}) if start_spread else self
 
 
 def spec_of(task: MetaWorldTask) -> WorldSpec:

@@ -67,6 +67,6 @@ class ThorTaskSettings(TaskSettings):
         """Pictures alone."""
         return "are none: the agent's own view is all that there is"
 
-    def judged_from(self, randomised_starts: bool) -> Self:
+    def judged_from(self, randomised_starts: bool, start_spread: float = 0.0) -> Self:
         """With `randomised_starts`, from places that are drawn."""
         return self.model_copy(update={"randomised_starts": randomised_starts or self.randomised_starts})

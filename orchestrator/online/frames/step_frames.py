@@ -43,6 +43,17 @@ class StepFrames:
             return self._rollouts.render([replay.frames_of(indices) for indices in segments])
         return [[encode_png(frame) for frame in self._archive.frames(indices)] for indices in segments]
 
+    def pngs_of(self, chunks: Sequence[EpisodeChunk], places: Sequence[np.ndarray]) -> list[list[bytes]]:
+        """The same of steps at `places` of chunks that have just come: for each chunk those of its own places."""
+        if self._draws_again:
+            return self._rollouts.render(
+                [(chunk.scene, chunk.frame_states[1:][at]) for chunk, at in zip(chunks, places, strict=True)]
+            )
+        return [
+            [encode_png(frame) for frame in decode(chunk.frames)[1:][at]]
+            for chunk, at in zip(chunks, places, strict=True)
+        ]
+
     def reduced(self, replay: ColumnarReplay, indices: np.ndarray) -> np.ndarray:
         """uint8 [N, px, px, 3] of steps of any episodes, as the reward model sees them."""
         if self._draws_again:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from orchestrator.online.sessions import Labels
+from algorithms.ratings import RatingFailure
+from orchestrator.errors import RatingsFailing
 from orchestrator.online.stopping.progress import Progress
 from orchestrator.ratings.service import SessionAnswers
 from orchestrator.runs.layout import RATING_LEVEL, RATINGS_ASKED
@@ -30,10 +31,14 @@ def count_answers(progress: Progress, answers: SessionAnswers, num_repeats: int)
 
 
 def session_metrics(
-    progress: Progress, num_ratings: int, labels: Labels, answers: SessionAnswers, reward_metrics: Mapping[str, float]
+    progress: Progress,
+    num_ratings: int,
+    ratings: np.ndarray,
+    answers: SessionAnswers,
+    reward_metrics: Mapping[str, float],
 ) -> dict[str, float]:
-    """What is logged of a closed session and of what the reward model made of it."""
-    counts = np.bincount(labels.ratings, minlength=num_ratings)
+    """What is logged of a closed session with `ratings` int64 [N], and of what the reward model made of it."""
+    counts = np.bincount(ratings, minlength=num_ratings)
     return {
         RATINGS_ASKED: progress.num_asked,
         "rating/failed": progress.num_failed,
@@ -44,3 +49,16 @@ def session_metrics(
         **{RATING_LEVEL.format(number=level + 1): int(count) for level, count in enumerate(counts)},
         **{f"reward/{name}": value for name, value in reward_metrics.items()},
     }
+
+
+def raise_if_failing(answers: SessionAnswers, tolerated: float) -> None:
+    """Raise RatingsFailing if more than this share of the questions got no answer."""
+    if answers.num_failed <= tolerated * len(answers.outcomes):
+        return
+    failures = [outcome for outcome in answers.outcomes if isinstance(outcome, RatingFailure)]
+    causes = sorted({failure.cause for failure in failures})
+    raise RatingsFailing(
+        f"{len(failures)} of {len(answers.outcomes)} questions of this session got no rating ({', '.join(causes)}); "
+        f"feedback.tolerated_failure_share allows {tolerated:.0%}. First failure: {failures[0].detail}. "
+        "Mend the rater, then give the same command again: the run goes on from here and asks only what is missing"
+    )

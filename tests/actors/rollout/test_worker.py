@@ -219,14 +219,14 @@ class ScriptedEnv:
 )
 def test_success_and_done_at_any_step_and_at_the_last(workers, actor_weights, monkeypatch, successes, done, result):
     env = ScriptedEnv(TASK, successes, done)
-    monkeypatch.setattr(workers[0], "_evaluation", (TASK, env))
+    monkeypatch.setattr(workers[0], "_evaluations", {TASK.model_dump_json(): env})
     assert workers[0].evaluate(actor_weights, num_episodes=1, seed=0) == [result]
     # The most likely action, so the same for the same observation.
     np.testing.assert_array_equal(env.actions[0], env.actions[1])
 
 
 def test_done_is_not_made_up_where_it_is_not_known(workers, actor_weights, monkeypatch):
-    monkeypatch.setattr(workers[0], "_evaluation", (TASK, ScriptedEnv(TASK, (True,), None)))
+    monkeypatch.setattr(workers[0], "_evaluations", {TASK.model_dump_json(): ScriptedEnv(TASK, (True,), None)})
     (result,) = workers[0].evaluate(actor_weights, num_episodes=1, seed=0)
     assert (result.success, result.done_any, result.done_last) == (True, None, None)
 
@@ -235,11 +235,10 @@ def test_an_evaluation_may_draw_starts_where_the_task_has_a_fixed_one():
     fixed = TASK.model_copy(update={"randomised_starts": False, "episode_env_steps": 4, "action_repeat": 2})
     worker = RolloutWorker(fixed, RolloutSettings(chunk_agent_steps=2), seed=0)
 
-    def num_starts(randomised_starts):
-        worker.evaluate(None, 1, seed=1, randomised_starts=randomised_starts)
-        starts = [worker._evaluation[1].reset(seed) for seed in range(3)]
-        return len(np.unique(np.stack(starts), axis=0))
+    def num_starts(*how):
+        worker.evaluate(None, 1, 1, 0, *how)
+        *_, world = worker._evaluations.values()
+        return len(np.unique(np.stack([world.reset(seed) for seed in range(3)]), axis=0))
 
-    assert num_starts(False) == 1
-    assert num_starts(True) == 3
+    assert (num_starts(False), num_starts(True), num_starts(False, 0.1)) == (1, 3, 3)
     worker.close()

@@ -198,3 +198,17 @@ def test_environments_need_no_opengl():
     environment = dict(os.environ, MUJOCO_GL="disabled")
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_starts_around_the_fixed_one_are_drawn_within_the_spread():
+    fixed = make_env("soccer-v3", randomised_starts=False)
+    anywhere = make_env("soccer-v3", randomised_starts=True)
+    near = make_env("soccer-v3", randomised_starts=False, start_spread=0.2)
+    middle = fixed.reset(0)
+    assert np.array_equal(fixed.reset(1), middle)
+    starts = np.stack([near.reset(seed) for seed in range(8)])
+    assert np.array_equal(near.reset(3), starts[3]) and len(np.unique(starts, axis=0)) == 8
+    widest = np.abs(np.stack([anywhere.reset(seed) for seed in range(30)]) - middle).max(axis=0)
+    # The ball and the goal move; where the hand is may differ by what the simulator makes of it.
+    assert (np.abs(starts - middle)[:, 4:7] <= 0.2 * widest[4:7] + 0.02).all()
+    assert np.abs(starts - middle)[:, 4:7].max() > 0.005

@@ -1,0 +1,185 @@
+"""Rewards that come from elsewhere than a reward model: the world's own, and what a rater says of frames."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import torch
+from pydantic import ValidationError
+
+from actors.worlds.probing import probe
+from algorithms.ratings import Rating, RatingFailure
+from orchestrator.cluster.placement import RATING_REPLICA
+from orchestrator.errors import RatingsFailing, SettingsError, WorldFailing
+from orchestrator.kinds import kind_of, read_run
+from orchestrator.online.demands import LEARNER, online_demands
+from orchestrator.online.preflight import check_reward_functions
+from orchestrator.online.report import markdown, result_line
+from orchestrator.online.rewards.functions import reward_function
+from orchestrator.online.rewards.given import GivenReward
+from orchestrator.online.rewards.scored import _held, _last_of_each, _scores
+from orchestrator.online.rollouts import Collected
+from orchestrator.online.settings import OnlineExperiment
+from orchestrator.ratings.store import RatingStore
+from tests.fakes.toy_run import ToyRun, toy_experiment
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray():
+    torch.set_num_threads(1)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def of_source(tmp_path, source, **changes):
+    """The toy task's settings with another source."""
+    given = toy_experiment(tmp_path).model_dump()
+    given["feedback"]["budget"] = 10_000
+    return OnlineExperiment.model_validate(given | {"reward": {"source": source, "every_agent_steps": 3}} | changes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["environment", "scores"])
+def test_the_toy_task_is_solved_and_a_resumed_run_equals_a_whole_one(tmp_path, source):
+    experiment = of_source(tmp_path, source)
+    whole = ToyRun(experiment).run()
+    assert whole.success() == 1.0
+    again = experiment.model_copy(update={"name": "again"})
+    ToyRun(again.model_copy(update={"total_env_steps": 800})).run()
+    assert ToyRun(again).run(resume=True).fingerprint() == whole.fingerprint()
+
+
+def test_rewards_are_the_world_s_own_and_nobody_is_asked(tmp_path):
+    for source, expected in (("sparse", "successes"), ("environment", "env_rewards")):
+        run = ToyRun(of_source(tmp_path, source, name=source, total_env_steps=200)).run()
+        replay = run.loop.policy.replay
+        rewards = replay.learned_rewards(replay.indices)
+        positions = replay.stored_next_observations()[:, 0]
+        known = replay.successes(replay.indices) if expected == "successes" else positions
+        np.testing.assert_allclose(rewards, known, atol=1e-6)
+        assert not run.learners and set(replay.reward_versions(replay.indices)) == {0}
+    assert not (tmp_path / "ratings").exists()
+    folder = read_run(tmp_path / "runs" / "sparse-seed0")
+    assert "sparse (privileged)" in markdown([result_line("sparse", [folder])])
+    assert not (folder.folder / "reward_model.npz").exists()
+
+
+def test_a_score_holds_for_the_steps_before_its_frame(tmp_path):
+    run = ToyRun(of_source(tmp_path, "scores", total_env_steps=200)).run()
+    replay = run.loop.policy.replay
+    rewards = replay.learned_rewards(replay.indices).reshape(-1, 20)
+    # Rounds of 20 steps: the frames after steps 3, 6, ... 18 and 20 are rated.
+    for start, end in ((0, 3), (3, 6), (15, 18), (18, 20)):
+        assert (rewards[:, start:end] == rewards[:, [start]]).all()
+    assert {0.0, 0.5} <= set(np.unique(rewards)) <= {0.0, 0.5, 1.0}, "this rater is always sure"
+    assert run.num_asked == len(RatingStore(tmp_path / "ratings")) <= 10 * 7
+    metrics = read_run(run.experiment.run_folder)
+    assert metrics.series("rating/asked").values[-1] == 10 * 7
+    assert metrics.series("reward/success_accuracy").values[-1] >= 0.5
+    assert list((run.experiment.run_folder / "frames").glob("*.png"))
+
+
+@pytest.fixture
+def my_rewards(tmp_path, monkeypatch):
+    """The page's function, and others that fail, in a module of the user's own."""
+    (shown,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "extending.md").read_text(), flags=re.M | re.S)
+    others = "\n\ndef short(chunk):\n    return chunk[:3]\n\n\ndef broken(chunk):\n    return chunk.reward\n"
+    (tmp_path / "my_rewards.py").write_text(shown + others)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("my_rewards", None)
+
+
+def test_a_function_of_one_s_own_is_the_reward(tmp_path, my_rewards):
+    run = ToyRun(of_source(tmp_path, "my_rewards:with_little_effort", total_env_steps=200)).run()
+    replay = run.loop.policy.replay
+    rows = replay.sample(64, np.random.default_rng(0))
+    expected = rows["next_observation"][:, 0] - 0.1 * rows["action"][:, 0] ** 2
+    np.testing.assert_allclose(rows["learned_reward"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("short", r"gives for 20 steps has shape \(3,\)"), ("broken", "no attribute 'reward'.*my_rewards.py, line ")],
+)
+def test_a_function_that_gives_no_reward_stops_the_run(my_rewards, name, message):
+    reward = GivenReward(reward_function(f"my_rewards:{name}"))
+    with pytest.raises(WorldFailing, match=message):
+        reward.of_new(None, Collected([range(20)], None), 0, None)
+
+
+def test_a_function_that_is_not_there_is_said_before_the_start(tmp_path):
+    with pytest.raises(SettingsError, match=r"reward.source: 'nowhere_at_all:it' cannot be imported"):
+        check_reward_functions([of_source(tmp_path, "nowhere_at_all:it"), of_source(tmp_path, "ratings")])
+
+
+@pytest.mark.slow
+def test_a_broken_rater_stops_a_run_of_scores_and_it_goes_on_when_it_is_well(tmp_path):
+    experiment = of_source(tmp_path, "scores", total_env_steps=400)
+    with pytest.raises(RatingsFailing, match=r"7 of 7 questions"):
+        ToyRun(experiment, broken=True).run()
+    mended = ToyRun(experiment).run()
+    assert mended.loop.progress.env_steps == 400
+
+
+def rated(level, *probabilities):
+    return Rating("key", level, probabilities, "", 1, 1, 0.0)
+
+
+def test_scores_are_mean_levels_and_a_question_without_answer_takes_its_neighbour_s():
+    failed = RatingFailure("key", "timeout", "late", 3)
+    outcomes = [rated(2, 0.0, 0.5, 0.5), failed, rated(0, 1.0, 0.0, 0.0), rated(1), failed, failed]
+    np.testing.assert_allclose(_scores(outcomes, 3), [0.75, 0.75, 0.0, 0.5, 0.5, 0.5])
+    assert _last_of_each(7, 3).tolist() == [2, 5, 6] and _last_of_each(2, 5).tolist() == [1]
+    assert _held(np.array([1.0, 2.0, 3.0]), np.array([2, 5, 6])).tolist() == [1, 1, 1, 2, 2, 2, 3]
+
+
+def test_no_rater_and_no_learner_are_asked_for_where_none_is_needed(tmp_path):
+    kinds = {}
+    for source in ("ratings", "scores", "sparse"):
+        experiment = of_source(tmp_path, source)
+        kinds[source] = {demand.kind for demand in online_demands(experiment)} & {LEARNER, RATING_REPLICA}
+        kind = kind_of(experiment)
+        assert (kind.rater(experiment) is None) == (kind.asks_of_frames(experiment) is None) == (source == "sparse")
+        assert kind.work(experiment).ratings == {"ratings": 200, "scores": 400, "sparse": 0}[source]
+    assert kinds == {"ratings": {LEARNER, RATING_REPLICA}, "scores": {RATING_REPLICA}, "sparse": set()}
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "message"),
+    [
+        ("scores", {"feedback": {"budget": 300}}, "budget 300 is below the 400 frames"),
+        ("scores", {"feedback": {"control": "shuffled", "budget": 500}}, "control 'shuffled' is of reward.source"),
+        (
+            "scores",
+            {"feedback": {"segment": {"kind": "trajectory", "num_frames": 2, "num_agent_steps": 4}}},
+            "asks about single frames",
+        ),
+        ("clip", {}, "reward.source"),
+    ],
+)
+def test_what_a_source_cannot_do_is_said(tmp_path, source, changes, message):
+    with pytest.raises(ValidationError, match=message):
+        of_source(tmp_path, source, **changes)
+
+
+def test_starts_around_a_fixed_one_are_judged_besides(tmp_path):
+    given = toy_experiment(tmp_path).model_dump()
+    with pytest.raises(ValidationError, match="this task has no fixed start"):
+        of_source(tmp_path, "environment", evaluation=given["evaluation"] | {"start_spread": 0.2})
+
+
+def test_success_that_nobody_tells_is_no_reward(tmp_path):
+    task = {
+        "world": "gymnasium", "name": "pendulum", "env_id": "Pendulum-v1", "instruction": "swing it up",
+        "focus": "the pendulum", "image_px": 84,
+    }  # fmt: skip
+    experiment = of_source(tmp_path, "environment", task=task, rollout={"chunk_agent_steps": 50})
+    sparse = experiment.model_copy(update={"reward": experiment.reward.model_copy(update={"source": "sparse"})})
+    assert "this world tells of none" in sparse.misfit(probe(experiment.task))
