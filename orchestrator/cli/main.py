@@ -135,6 +135,39 @@ def judge(
 
 @app.command()
 @_plain
+def consistency(
+    file: Annotated[
+        Path, typer.Argument(help="Settings of an experiment, such as tune_configs/demo.yaml.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as rater.temperature=0.7."),
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="A run whose best policy acts, in place of MetaWorld's scripted expert.")
+    ] = None,
+    trajectories: Annotated[int, typer.Option(help="Trajectories that succeed.")] = 5,
+    frames: Annotated[int, typer.Option(help="Frames of each that are rated.")] = 20,
+    repeats: Annotated[int, typer.Option(help="Rounds of questions, for a temperature above 0.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("consistency"),
+) -> None:
+    """Ask the rater about frames along trajectories that succeed, with 2, 3, 4 and 5 levels, and say which to take.
+
+    Exit codes: 0 done, 2 bad settings, 3 too many questions got no rating, 130 stopped by Ctrl-C. After 3 and 130 the
+    same command goes on.
+    """
+    from orchestrator.kinds import kind_of, load_experiment, read_run
+    from orchestrator.runs.kind import ScaleTrial
+    from orchestrator.storage.locations import location_argument
+
+    experiment = load_experiment(file, overrides or [])
+    kind = kind_of(experiment)
+    acting = None if policy is None else read_run(location_argument(policy))
+    kind.choose_scale(kind.settled(experiment), acting, ScaleTrial(trajectories, frames, repeats), out)
+
+
+@app.command()
+@_plain
 def doctor(
     file: Annotated[
         Path | None,

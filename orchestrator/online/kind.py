@@ -11,7 +11,7 @@ from algorithms.feedback import FeedbackSchedule
 from algorithms.ratings import RatingRequest
 from orchestrator.online import preflight
 from orchestrator.online.settings import OnlineExperiment
-from orchestrator.runs.kind import Kind, Work
+from orchestrator.runs.kind import Kind, ScaleTrial, Work
 from orchestrator.runs.layout import EVAL_RETURN, EVAL_SUCCESS, WORLD_FILE
 from orchestrator.settings.served import as_served
 from orchestrator.storage.locations import RemotePath
@@ -37,6 +37,8 @@ class OnlineKind(Kind):
 
     def settled(self, experiment: OnlineExperiment) -> OnlineExperiment:
         """The block `rater`, by the server that it names."""
+        if not experiment.asks_rater:
+            return experiment
         return experiment.model_copy(update={"rater": as_served(experiment.rater)})
 
     def check_machine(self, experiments: Sequence[OnlineExperiment]) -> None:
@@ -66,6 +68,8 @@ class OnlineKind(Kind):
 
     def work(self, experiment: OnlineExperiment) -> Work:
         """Ratings by the experiment's own schedule."""
+        if not experiment.learns_reward:
+            return Work(env_steps=experiment.total_env_steps, ratings=experiment.num_scored)
         schedule = FeedbackSchedule(experiment.feedback, experiment.total_env_steps)
         last = experiment.total_env_steps - 1
         if schedule.due(last):
@@ -89,16 +93,18 @@ class OnlineKind(Kind):
         """Runs and ratings."""
         return {**super().folders(experiment), "ratings_folder": experiment.ratings_folder}
 
-    def rater(self, experiment: OnlineExperiment) -> RaterSettings:
-        """Its block `rater`."""
-        return experiment.rater
+    def rater(self, experiment: OnlineExperiment) -> RaterSettings | None:
+        """Its block `rater`; None where the reward comes from elsewhere."""
+        return experiment.rater if experiment.asks_rater else None
 
     def drawn(self, experiment: OnlineExperiment) -> tuple[TaskSettings, int]:
         """Its block `task`, and the environments of a rollout worker."""
         return experiment.task, experiment.rollout.envs_per_worker
 
-    def asks_of_frames(self, experiment: OnlineExperiment) -> Callable[..., RatingRequest]:
+    def asks_of_frames(self, experiment: OnlineExperiment) -> Callable[..., RatingRequest] | None:
         """About a segment that shows some of the frames, evenly spread; of a single frame, the last."""
+        if not experiment.asks_rater:
+            return None
         from orchestrator.online.questions import QuestionMaker
 
         maker = QuestionMaker(experiment.task, experiment.feedback, experiment.rater.mode)
@@ -113,9 +119,17 @@ class OnlineKind(Kind):
 
         return ask
 
+    def choose_scale(
+        self, experiment: OnlineExperiment, acting: "RunData | None", wanted: ScaleTrial, out: Path
+    ) -> None:
+        """About single frames."""
+        from orchestrator.online.consistency.command import consistency
+
+        consistency(experiment, acting, wanted, out)
+
     def seen_px(self, experiment: OnlineExperiment) -> int | None:
         """By its block `reward_model`."""
-        return experiment.reward_model.image_px if experiment.reward_model.input == "frame" else None
+        return experiment.reward_px
 
     def policy(self, run: "Path | RemotePath", experiment: OnlineExperiment) -> "ExportedPolicy":
         """The policy of the best evaluation so far."""

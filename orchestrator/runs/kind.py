@@ -37,6 +37,17 @@ class Work:
     """Questions asked; those whose answers are in the store, or that another run asks too, cost nothing."""
 
 
+@dataclass(frozen=True)
+class ScaleTrial:
+    """How much is asked to choose a scale."""
+
+    trajectories: int = 5
+    frames: int = 20
+    """Of each trajectory."""
+    repeats: int = 1
+    """Rounds of questions; more than one only for a rater that does not answer by its likeliest word."""
+
+
 class Kind(ABC):
     """A kind of experiment. Methods take experiments of its own settings class; heavy imports stand inside them."""
 
@@ -139,6 +150,11 @@ class Kind(ABC):
     def seen_px(self, experiment: Any) -> int | None:
         """Side of the frames that a reward model sees; None where none sees any."""
         return None
+
+    def choose_scale(self, experiment: Any, acting: "RunData | None", wanted: ScaleTrial, out: Path) -> None:
+        """Try the rater on every scale along trajectories, and write into `out` which to take. `acting` is a run whose
+        best policy acts. Raises SettingsError where ratings have no scale to choose."""
+        raise SettingsError(f"an experiment of the kind {self.name!r} has no scale of ratings to choose")
 
     # ------------------------------------------------------------------------------------------------ what it reached
 
