@@ -136,9 +136,7 @@ def judge(
 @app.command()
 @_plain
 def consistency(
-    file: Annotated[
-        Path, typer.Argument(help="Settings of an experiment, such as tune_configs/demo.yaml.")
-    ],
+    file: Annotated[Path, typer.Argument(help="Settings of an experiment, such as tune_configs/demo.yaml.")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY.PATH=VALUE", help="Settings laid over the file, such as rater.temperature=0.7."),

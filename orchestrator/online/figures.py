@@ -118,8 +118,8 @@ def progress_figure(run: RunData) -> Figure | None:
     if not data or not len(data["learned_reward"]):
         return None
     progress, reward = data["true_progress"], data["learned_reward"]
-    reward = "learned reward" if run.experiment.learns_reward else "reward"
-    figure, axes = one_axes(f"{_title(run)}: {reward} against true progress")
+    name = "learned reward" if run.experiment.learns_reward else "reward"
+    figure, axes = one_axes(f"{_title(run)}: {name} against true progress")
     points = axes.scatter(
         progress, reward, s=8, c=data["env_step"] / 1000, cmap="viridis", alpha=0.5, linewidths=0, rasterized=True
     )
@@ -127,7 +127,7 @@ def progress_figure(run: RunData) -> Figure | None:
     centres, means = _binned(progress, reward)
     axes.plot(centres, means, "-o", color=COLOURS[1], markersize=4, label="mean in a tenth of progress")
     axes.set_xlabel("true progress (0 at the start, 1 when the task is done)")
-    axes.set_ylabel(reward)
+    axes.set_ylabel(name)
     correlation = _correlation(progress, reward)
     if correlation is not None:
         axes.plot([], [], " ", label=f"correlation {correlation:.2f}, {len(reward):,} frames")

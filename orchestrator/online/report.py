@@ -122,10 +122,12 @@ def markdown(lines: Sequence[Line]) -> str:
     """The table for people, with what its columns mean."""
     columns = _columns(lines)
     table = markdown_table(list(columns), [[text(line) for text in columns.values()] for line in lines])
+    known = any(line.success for line in lines)
+    what = "Success is the share of evaluation episodes," if known else "A score is"
     return (
-        f"{table}\n\nSuccess is the share of evaluation episodes, the mean of the last {LAST_EVALUATIONS} evaluations "
-        f"of each run; a control is evaluated once. In brackets the {CONFIDENCE:.0%} interval of a stratified "
-        "bootstrap over seeds. An asterisk marks runs that have not come to their end."
+        f"{table}\n\n{what} the mean of the last {LAST_EVALUATIONS} evaluations of each run; a control is evaluated "
+        f"once. In brackets the {CONFIDENCE:.0%} interval of a stratified bootstrap over seeds. An "
+        "asterisk marks runs that have not come to their end."
         f"{ABOUT_DONE if _tells_done(lines) else ''}{ABOUT_RETURN if any(line.env_return for line in lines) else ''}\n"
     )
 

@@ -106,7 +106,7 @@ def questions(*keys):
 async def taken(front, client, number):
     answers = []
     while len(answers) < number:
-        arrived = await front.take(client, 2.0)
+        arrived = await front.take(client, 20.0)
         assert arrived, f"{len(answers)} of {number} answers came"
         answers += arrived
     return answers
