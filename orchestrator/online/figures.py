@@ -1,5 +1,6 @@
 """Figures of one online run and of several, drawn from run folders alone."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -245,9 +246,19 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:
 
 
 def _common(runs: Sequence[RunData], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps [N] at which every run has the metric, and its values [runs, N]."""
+    """Steps [N] at which every run has the metric, and its values [runs, N].
+
+    Where episodes differ in length runs are evaluated some steps apart: then those count together that were due at the
+    same point, at the mean of their steps.
+    """
     series = [run.series(metric) for run in runs]
-    steps = series[0].env_steps
-    for one in series[1:]:
-        steps = np.intersect1d(steps, one.env_steps)
-    return steps, np.stack([one.values[np.isin(one.env_steps, steps)] for one in series])
+    exact = [one.env_steps for one in series]
+    due = [one.env_steps // run.experiment.evaluation.interval_env_steps for one, run in zip(series, runs, strict=True)]
+    steps, points = max(
+        ((functools.reduce(np.intersect1d, one), one) for one in (exact, due)), key=lambda one: len(one[0])
+    )
+    # Of several at one point the last.
+    last = [{point: place for place, point in enumerate(one.tolist())} for one in points]
+    places = [[known[step] for step in steps.tolist()] for known in last]
+    found = np.stack([one.env_steps[at] for one, at in zip(series, places, strict=True)])
+    return found.mean(axis=0), np.stack([one.values[at] for one, at in zip(series, places, strict=True)])

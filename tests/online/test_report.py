@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -191,3 +192,16 @@ def test_comparison_has_a_panel_for_each_task_and_a_band_for_each_group(make_run
     assert len(first.collections) == 1
     assert [text.get_text() for text in first.get_legend().get_texts()] == ["a (2 seeds)", "random policy"]
     assert [text.get_text() for text in second.get_legend().get_texts()] == ["b (1 seed)"]
+
+
+def test_evaluations_that_were_due_together_count_together(make_run):
+    runs = [make_run("a", 0, successes=(0.0, 0.4, 0.9)), make_run("a", 1, successes=(0.2, 0.6))]
+    for run, offset in zip(runs, (40, 60), strict=True):
+        for row in run.rows:
+            # Where episodes differ in length, an evaluation waits for the last of them.
+            row["env_step"] += offset if row["env_step"] else 0
+    every = runs[0].experiment.evaluation.model_copy(update={"interval_env_steps": 1000})
+    runs = [replace(run, experiment=run.experiment.model_copy(update={"evaluation": every})) for run in runs]
+    (axes,) = comparison_figure(grouped(runs)).axes
+    assert axes.lines[0].get_xdata().tolist() == [1050, 2050]
+    assert axes.lines[0].get_ydata() == pytest.approx([0.1, 0.5])
