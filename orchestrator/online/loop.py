@@ -11,6 +11,7 @@ that was never stopped.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -195,14 +196,16 @@ class OnlineLoop:
 
     def _learn_reward(self) -> None:
         """Let the source ask and learn what is due, and rewrite the replay by what it found."""
+        self._rewrite(lambda: self.reward.advance(self.policy.replay, self.progress, self.rollouts.stands))
+
+    def _rewrite(self, learn: Callable[[], NewRewards | StillUnknown | None]) -> None:
+        """Rewrite the replay by what `learn` brings; if the rater fails, what there is is saved first."""
         try:
-            self._rewrite(self.reward.advance(self.policy.replay, self.progress, self.rollouts.stands))
+            new = learn()
         except RatingsFailing:
             if self.rollouts.stands:
                 self.save()
             raise
-
-    def _rewrite(self, new: NewRewards | StillUnknown | None) -> None:
         if isinstance(new, StillUnknown):
             replay = self.policy.replay
             self.policy.relabel(replay.indices, self._entropy.anew(self._stored_states()), UNKNOWN)
@@ -277,7 +280,7 @@ class OnlineLoop:
 
     def _finish(self) -> None:
         """Evaluate and save what the last episode left, and keep what people want to look at."""
-        self._rewrite(self.reward.finish(self.policy.replay, self.progress))
+        self._rewrite(lambda: self.reward.finish(self.policy.replay, self.progress))
         if self.progress.evaluated_at < self.progress.env_steps:
             self.progress.next_evaluation = min(self.progress.next_evaluation, self.progress.env_steps)
             self._evaluate_if_due()

@@ -9,7 +9,14 @@ import numpy as np
 from orchestrator.errors import SettingsError
 from orchestrator.online.figures import CONTROL_STYLES, COUNTS, comparison_figure, draw_run_figures
 from orchestrator.reports.figures import save_figure
-from orchestrator.reports.intervals import CONFIDENCE, LAST_EVALUATIONS, Interval, bootstrap_interval, last_mean
+from orchestrator.reports.intervals import (
+    CONFIDENCE,
+    LAST_EVALUATIONS,
+    Interval,
+    bootstrap_interval,
+    interval_columns,
+    last_mean,
+)
 from orchestrator.reports.tables import csv_table, grouped, markdown_table
 from orchestrator.runs.layout import (
     CONTROLS,
@@ -230,15 +237,9 @@ def _record(line: Line, lines: Sequence[Line]) -> dict[str, object]:
         "experiment": line.group,
         "task": line.task,
         "seeds": line.num_seeds,
-        "success": line.success and line.success.mean,
-        "success_low": line.success and line.success.low,
-        "success_high": line.success and line.success.high,
+        **interval_columns({"success": line.success}),
         "worst_seed": line.worst_seed,
-        **{
-            name + ending: interval and getattr(interval, end)
-            for name, interval in intervals.items()
-            for ending, end in (("", "mean"), ("_low", "low"), ("_high", "high"))
-        },
+        **interval_columns(intervals),
         "ratings": line.ratings,
         "env_steps": line.env_steps,
         **({"privileged": line.not_rated} if any(other.not_rated for other in lines) else {}),

@@ -1,7 +1,7 @@
 """Means over seeds and how sure they are."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,15 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def interval_columns(intervals: Mapping[str, Interval | None]) -> dict[str, float | None]:
+    """Of each interval its mean, `..._low` and `..._high`, for a table that programs read; None where it is missing."""
+    return {
+        name + ending: interval and getattr(interval, end)
+        for name, interval in intervals.items()
+        for ending, end in (("", "mean"), ("_low", "low"), ("_high", "high"))
+    }
 
 
 def last_mean(values: np.ndarray, num_last: int = LAST_EVALUATIONS) -> float:

@@ -1,8 +1,6 @@
 """The real loop where actions are choices and each episode says what is to be done: online IQL, told in words."""
 
 import pytest
-import ray
-import torch
 
 from actors.rollout.worker import RolloutWorker
 from actors.worlds.world import WorldSpec
@@ -83,12 +81,7 @@ def errands_experiment(folder, **changes):
     return OnlineExperiment.model_validate(tree)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    torch.set_num_threads(1)
-    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 @pytest.mark.slow

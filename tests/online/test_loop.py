@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-import ray
-import torch
 
 from orchestrator.errors import RatingsFailing
 from orchestrator.kinds import read_run
@@ -11,13 +9,7 @@ from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.store import RatingStore
 from tests.fakes.toy_run import ToyRun, toy_experiment
 
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    torch.set_num_threads(1)
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
-import torch
 from pydantic import ValidationError
 
 from actors.worlds.probing import probe
@@ -29,12 +27,7 @@ from tests.fakes.toy_run import ToyRun, toy_experiment
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    torch.set_num_threads(1)
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 def of_source(tmp_path, source, **changes):

@@ -1,8 +1,6 @@
 """Ratings that are all of one level teach nothing: a run then goes on exploring until there are two."""
 
 import pytest
-import ray
-import torch
 
 from actors.rating.backend import Reply
 from algorithms.images import decode_png
@@ -25,12 +23,7 @@ class StrictServer(CountingServer):
         return choices[-1 if column >= HARD_TO_REACH else 0]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    torch.set_num_threads(1)
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 def strict(folder, total_env_steps=1_600, **feedback):

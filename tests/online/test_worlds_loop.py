@@ -2,7 +2,6 @@
 
 import pytest
 import ray
-import torch
 
 from actors.rollout.worker import RolloutWorker
 from actors.worlds.world import WorldSpec
@@ -45,12 +44,7 @@ def line_experiment(folder, **changes):
     return OnlineExperiment.model_validate(tree)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    torch.set_num_threads(1)
-    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from algorithms.scales import SCALE_WORDS
 from orchestrator.online.consistency.measures import agreement_of_repeats, falls, merged, order, recommended
 from orchestrator.online.consistency.trajectories import Trajectory
 from orchestrator.reports.figures import COLOURS, dress, save_figure
-from orchestrator.reports.intervals import CONFIDENCE, Interval, bootstrap_interval, wilson_interval
+from orchestrator.reports.intervals import CONFIDENCE, Interval, bootstrap_interval, interval_columns, wilson_interval
 from orchestrator.reports.tables import csv_table, markdown_table
 from orchestrator.storage.writing import write_text
 
@@ -145,11 +145,7 @@ def _record(line: Line, most: int) -> dict[str, object]:
     intervals["from_finest"] = line.from_finest
     return {
         "levels": line.num_ratings,
-        **{
-            name + ending: interval and getattr(interval, end)
-            for name, interval in intervals.items()
-            for ending, end in (("", "mean"), ("_low", "low"), ("_high", "high"))
-        },
+        **interval_columns(intervals),
         "repeats": line.repeats,
         "finest_tau": line.finest_order,
         **shares,

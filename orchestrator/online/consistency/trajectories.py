@@ -10,7 +10,7 @@ from actors.rollout.sight import Sight, act
 from actors.worlds.families import family_of
 from actors.worlds.metaworld.settings import MetaWorldTask
 from actors.worlds.settings import TaskSettings
-from actors.worlds.world import World
+from actors.worlds.world import Drawer, World
 from algorithms.acting import actor_from_numpy
 from algorithms.images import encode_png
 from algorithms.pixel_frames import PixelShape
@@ -88,7 +88,7 @@ def draw_trajectories(
 
 def _episode(
     world: World,
-    drawer: object,
+    drawer: Drawer | None,
     choose: Act,
     sight: Sight | None,
     seed: int,
@@ -98,10 +98,17 @@ def _episode(
     """A whole episode, cut shortly after its first success; None if success is known, and does not come."""
     observation = world.reset(seed)
     instruction = world.instruction() if world.spec.says_instruction else ""
-    scene, seen = world.scene(), [_Seen.now(world, drawer, observation, bool(world.solved_at_start()), 0.0)]
-    until = world.spec.longest_agent_steps
-    if sight is not None:
-        sight.look()
+    scene, until = world.scene(), world.spec.longest_agent_steps
+
+    def look() -> np.ndarray:
+        """What the frame there is now is drawn from, or itself where the world does not draw again. That is taken once,
+        since a world may move when it draws."""
+        looked = None if sight is None else sight.look()[0]
+        if world.spec.draws_again:
+            return world.frame_state()
+        return world.frame() if looked is None else looked
+
+    seen = [_Seen(observation, look(), bool(world.solved_at_start()), 0.0)]
     with warnings.catch_warnings():
         # MetaWorld's experts warn of actions that they know will be clipped.
         warnings.simplefilter("ignore", UserWarning)
@@ -109,9 +116,7 @@ def _episode(
         while not ended and len(seen) <= until:
             step = world.step(choose(observation, sight, world.instruction()))
             observation = step.observation
-            if sight is not None:
-                sight.look()
-            seen.append(_Seen.now(world, drawer, observation, step.success, seen[-1].env_return + step.env_reward))
+            seen.append(_Seen(observation, look(), step.success, seen[-1].env_return + step.env_reward))
             ended = step.terminated or step.truncated
             if step.success:
                 until = min(until, len(seen) - 1 + AFTER_SUCCESS)
@@ -146,11 +151,6 @@ class _Seen:
     """What it is drawn from, or the frame itself where the world does not draw again."""
     success: bool
     env_return: float
-
-    @classmethod
-    def now(cls, world: World, drawer: object, observation: np.ndarray, success: bool, env_return: float) -> "_Seen":
-        frame = world.frame() if drawer is None else world.frame_state()
-        return cls(observation, frame, success, env_return)
 
 
 def _expert(task: MetaWorldTask) -> Act:
