@@ -2,7 +2,8 @@
 
 Two-turn asking (ERL-VLM, section 4): turn one shows the picture and asks for an analysis; turn two, in text only,
 gives the analysis back and asks for a level. Answer-only asking shows the picture and asks for a level at once, so
-that one forward pass yields the probability of each level.
+that one forward pass yields the probability of each level. Two pictures are compared in the same two ways (RL-VLM-F,
+section 4.1).
 
 A level is answered by its number, 1 for the worst: numbers are single, distinct tokens in every tokenizer, while
 "Very Bad" and "Very Good" begin alike.
@@ -25,16 +26,30 @@ QUESTION = "How well is the task completed? Levels: {levels}. Answer with the nu
 LEVEL = "{number} = {word}"
 LEVEL_WITH_RUBRIC = "{number} = {word} ({rubric})"
 
+TWO_PICTURES = "Two pictures show {agent} at two moments. Its task: {instruction}."
+COMPARISON = "Look at {focus}. Analyse each picture, and what differs between them with respect to completing the task."
+GIVEN_COMPARISON = "{Agent} has a task: {instruction}. An observer compares two pictures of it: {analysis}"
+WHICH = (
+    "In which picture is the task nearer to being completed? Answers: {levels}. Answer with the number of one answer."
+)
+
 _TEMPLATES = (SYSTEM, PICTURE, PICTURES, ANALYSIS, GIVEN_ANALYSIS, QUESTION, LEVEL, LEVEL_WITH_RUBRIC)
 PROMPT_VERSION = hashlib.sha256(
     "\n".join(_TEMPLATES).replace("{agent}", ROBOT_ARM).replace("{Agent}", ROBOT_ARM.capitalize()).encode()
 ).hexdigest()[:12]
-"""Changes whenever a template does."""
+"""Changes whenever a template of levels does."""
+PREFERENCE_VERSION = hashlib.sha256(
+    "\n".join((_SYSTEM, TWO_PICTURES, COMPARISON, GIVEN_COMPARISON, WHICH, LEVEL)).encode()
+).hexdigest()[:12]
+"""Changes whenever a template of comparisons does."""
+ALL_WORDS_VERSION = f"{PROMPT_VERSION} {PREFERENCE_VERSION}"
+"""Changes whenever any template does."""
 
 
-def words_version(agent: str) -> str:
-    """Which words are used; part of every rating's key. PROMPT_VERSION alone if the agent is a robot arm."""
-    return PROMPT_VERSION if agent == ROBOT_ARM else f"{PROMPT_VERSION} {agent}"
+def words_version(agent: str, scale: RatingScale) -> str:
+    """Which words are used; part of every rating's key. A version of templates alone if the agent is a robot arm."""
+    version = PREFERENCE_VERSION if scale.compares else PROMPT_VERSION
+    return version if agent == ROBOT_ARM else f"{version} {agent}"
 
 
 def agent_of(version: str) -> str:
@@ -69,16 +84,18 @@ def pictures_note(num_frames: int, joined: bool) -> str:
 
 
 def analysis_prompt(request: RatingRequest) -> Prompt:
-    """Turn one: describe what the picture shows with respect to completing the task."""
-    text = f"{_picture(request)} {ANALYSIS.format(focus=request.task.focus)}"
+    """Turn one: describe what the picture shows, or how two differ, with respect to completing the task."""
+    wanted = COMPARISON if request.scale.compares else ANALYSIS
+    text = f"{_picture(request)} {wanted.format(focus=request.task.focus)}"
     return Prompt(text, with_images=True, system=_system(request))
 
 
 def rating_prompt(request: RatingRequest, analysis: str) -> Prompt:
-    """Turn two: choose a level given the analysis, without the picture."""
+    """Turn two: choose an answer given the analysis, without the picture."""
     task = request.task
     agent = task.agent[:1].upper() + task.agent[1:]
-    given = GIVEN_ANALYSIS.format(Agent=agent, instruction=task.instruction, analysis=analysis.strip())
+    template = GIVEN_COMPARISON if request.scale.compares else GIVEN_ANALYSIS
+    given = template.format(Agent=agent, instruction=task.instruction, analysis=analysis.strip())
     return Prompt(f"{given} {_question(request.scale)}", with_images=False, system=_system(request))
 
 
@@ -88,7 +105,7 @@ def answer_only_prompt(request: RatingRequest) -> Prompt:
 
 
 def answer_labels(scale: RatingScale) -> tuple[str, ...]:
-    """What the rater may answer, worst level first: '1' to 'n'."""
+    """What the rater may answer, in the scale's order, worst level first: '1' to 'n'."""
     return tuple(str(level + 1) for level in range(len(scale)))
 
 
@@ -98,6 +115,8 @@ def _system(request: RatingRequest) -> str:
 
 def _picture(request: RatingRequest) -> str:
     task = request.task
+    if request.scale.compares:
+        return TWO_PICTURES.format(agent=task.agent, instruction=task.instruction)
     if request.frame_note:
         return PICTURES.format(agent=task.agent, frame_note=request.frame_note, instruction=task.instruction)
     return PICTURE.format(agent=task.agent, instruction=task.instruction)
@@ -109,4 +128,4 @@ def _question(scale: RatingScale) -> str:
         (LEVEL_WITH_RUBRIC if line else LEVEL).format(number=number, word=word, rubric=line)
         for number, word, line in zip(answer_labels(scale), scale.words, rubric, strict=True)
     ]
-    return QUESTION.format(levels="; ".join(levels))
+    return (WHICH if scale.compares else QUESTION).format(levels="; ".join(levels))

@@ -1,4 +1,4 @@
-"""Likert scales: the words of each level, worst first, and what each level looks like for a task."""
+"""Likert scales: the words of each level, worst first, and what each level looks like for a task; and preferences."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,18 @@ SCALE_WORDS: dict[int, tuple[str, ...]] = {
     5: ("Very Bad", "Bad", "Average", "Good", "Very Good"),
 }
 """The published words (ERL-VLM, section 4)."""
+PREFERENCES = ("First", "Second", "Cannot tell")
+"""What may be said of two pictures in place of a level: which is nearer to the goal, or neither (RL-VLM-F)."""
+CANNOT_TELL = 2
+"""Place of the answer that says nothing about two pictures."""
 
 
 @dataclass(frozen=True)
 class RatingScale:
-    """n ordered levels. `rubric`, if given, says for each level what it looks like and goes into the prompt."""
+    """n ordered levels. `rubric`, if given, says for each level what it looks like and goes into the prompt.
+
+    Or the answers to a comparison of two pictures, which are not levels: `preference`.
+    """
 
     words: tuple[str, ...]
     rubric: tuple[str, ...] = ()
@@ -31,3 +38,13 @@ class RatingScale:
         if num_ratings not in SCALE_WORDS:
             raise ValueError(f"num_ratings {num_ratings}: the scales have 2, 3, 4 or 5 levels")
         return cls(SCALE_WORDS[num_ratings], tuple(rubric))
+
+    @classmethod
+    def preference(cls) -> "RatingScale":
+        """The answers to which of two pictures is nearer to the goal."""
+        return cls(PREFERENCES)
+
+    @property
+    def compares(self) -> bool:
+        """Whether two pictures are compared, and no level is said."""
+        return self.words == PREFERENCES

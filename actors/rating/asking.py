@@ -61,7 +61,7 @@ class Completion:
 def request_key(request: Request, identity: RaterIdentity, sampling: Sampling) -> str:
     """The key of a request of any kind."""
     if isinstance(request, RatingRequest):
-        return rating_key(request, identity, sampling, words_version(request.task.agent))
+        return rating_key(request, identity, sampling, words_version(request.task.agent, request.scale))
     return score_key(request, identity, sampling, prompt_version(request))
 
 

@@ -118,7 +118,7 @@ def question_columns(question: Question) -> dict[str, Any]:
     return {
         **request_columns(request),
         "frames": [image_hash(png) for png in question.frames],
-        "prompt_version": words_version(request.task.agent),
+        "prompt_version": words_version(request.task.agent, request.scale),
         "instruction": request.task.instruction,
         "focus": request.task.focus,
         "words": list(request.scale.words),

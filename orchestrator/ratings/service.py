@@ -119,7 +119,7 @@ class RatingService:
         """The key of a request under this rater's weights and sampling."""
         if self._identity is None:
             raise RuntimeError("start() the service first: a key names the weights that answer")
-        return rating_key(request, self._identity, self._sampling, words_version(request.task.agent))
+        return rating_key(request, self._identity, self._sampling, words_version(request.task.agent, request.scale))
 
     def ask(self, questions: Sequence[Question], report: Report | None = None) -> "Future[SessionAnswers]":
         """Ask in the background. The future holds the answers once all are in the store.

@@ -27,7 +27,7 @@ from actors.rating.front import Delivery, RatingFront
 from actors.rating.replica_link import TAKE_S
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
-from algorithms.prompts import PROMPT_VERSION
+from algorithms.prompts import ALL_WORDS_VERSION
 from algorithms.ratings import RaterIdentity
 from orchestrator.cluster.actors import actor_class
 from orchestrator.cluster.gpus import POLICY_SHARE, REWARD_LEARNER_SHARE
@@ -62,8 +62,8 @@ class SharedFront(RatingFront):
     async def join_with(self, trial: str, asked: RaterSettings, prompt_version: str) -> str:
         """`join`, for a run with these settings. Raises ValueError, naming both, if its answers would be others."""
         differences = self._settings.other_answers(asked)
-        if prompt_version != PROMPT_VERSION:
-            differences.append(f"version of the prompts {PROMPT_VERSION} (asked for: {prompt_version})")
+        if prompt_version != ALL_WORDS_VERSION:
+            differences.append(f"version of the prompts {ALL_WORDS_VERSION} (asked for: {prompt_version})")
         if differences:
             raise ValueError("; ".join(differences))
         return await self.join(trial, asked.server_weight)
@@ -102,7 +102,7 @@ class AttachedFront:
     async def join(self, trial: str, weight: float) -> str:
         """Join with all that the settings say; `weight` is among them."""
         try:
-            return await answer_of(self._actor.join_with.remote(trial, self._rater, PROMPT_VERSION), FrontLost)
+            return await answer_of(self._actor.join_with.remote(trial, self._rater, ALL_WORDS_VERSION), FrontLost)
         except ValueError as error:
             raise _refusal(self._rater, error) from None
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from algorithms.prompts import (
+    PREFERENCE_VERSION,
     PROMPT_VERSION,
     SYSTEM,
     Prompt,
@@ -80,6 +81,35 @@ def test_other_scales_are_refused(num_ratings):
 def test_changed_templates_need_a_new_pocket_rater():
     # The pocket rater is trained on these very words: whoever changes them trains it again, and then this line.
     assert PROMPT_VERSION == "1489bd8eb6fe"
+    # And the one of pairs on these.
+    assert PREFERENCE_VERSION == "5d14c04f1b26"
+
+
+@pytest.mark.parametrize("mode", ["two_turn", "answer_only"])
+def test_two_pictures_are_compared(mode):
+    pair = replace(REQUEST, images=(b"one", b"two"), scale=RatingScale.preference(), mode=mode)
+    which = (
+        "In which picture is the task nearer to being completed? Answers: 1 = First; 2 = Second; 3 = Cannot tell. "
+        "Answer with the number of one answer."
+    )
+    shown = "Two pictures show a robot arm at two moments. Its task: close the drawer."
+    assert answer_only_prompt(pair).text == f"{shown} {which}"
+    assert analysis_prompt(pair).text == (
+        f"{shown} Look at the drawer. Analyse each picture, and what differs between them with respect to completing "
+        "the task."
+    )
+    second = rating_prompt(pair, " Both are open. ")
+    assert second.text == (
+        f"A robot arm has a task: close the drawer. An observer compares two pictures of it: Both are open. {which}"
+    )
+    assert (analysis_prompt(pair).with_images, second.with_images) == (True, False)
+    assert words_version("a hand", pair.scale) == f"{PREFERENCE_VERSION} a hand"
+    # Pictures in another order are another question.
+    assert (
+        key_of(pair)
+        != key_of(replace(pair, images=(b"two", b"one")))
+        != key_of(replace(pair, scale=RatingScale.likert(3)))
+    )
 
 
 def test_whoever_acts_is_named_in_all_turns_and_in_the_version():
@@ -92,8 +122,8 @@ def test_whoever_acts_is_named_in_all_turns_and_in_the_version():
         "The picture shows the small hand",
     ]
     assert not any("robot arm" in prompt.system + prompt.text for prompt in prompts)
-    version = words_version("the small hand")
-    assert version != PROMPT_VERSION == words_version("a robot arm")
+    version = words_version("the small hand", hand.scale)
+    assert version != PROMPT_VERSION == words_version("a robot arm", hand.scale)
     assert (agent_of(version), agent_of(PROMPT_VERSION)) == ("the small hand", "a robot arm")
 
 
