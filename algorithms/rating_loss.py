@@ -18,6 +18,8 @@ from typing import Literal
 
 import torch
 
+BoundaryPlace = Literal["between", "below"]
+"""Where a boundary lies between the two items that it parts."""
 EPSILON = 1e-6
 """Keeps the normalisation of a constant batch finite (reference code)."""
 
@@ -36,25 +38,29 @@ def level_counts(ratings: torch.Tensor, num_ratings: int) -> torch.Tensor:
     return torch.bincount(ratings, minlength=num_ratings)
 
 
-def level_boundaries(normalised: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+def level_boundaries(normalised: torch.Tensor, counts: torch.Tensor, place: BoundaryPlace = "between") -> torch.Tensor:
     """Boundaries b_0 = 0 <= b_1 <= ... <= b_n = 1 of the levels' intervals, float [n + 1], without gradient.
 
-    b_i lies half-way between the two items that would part if the `counts` [n] were filled up in the order of
-    `normalised` [N]. An absent level has b_i = b_(i+1): 0 if it would lie below the lowest item, 1 above the highest.
-    The published implementations cut at the item below, which leaves a lowest level of one item no interval, and read
-    the highest item as the first boundary where the lowest level is absent.
+    b_i parts two items if the `counts` [n] are filled up in the order of `normalised` [N]: it lies half-way `between`
+    them, or at the item `below`, as the published implementations cut, which leaves a lowest level of one
+    item no interval. An absent level has b_i = b_(i+1): 0 if it would lie below the lowest item, 1 above the highest.
+    The published implementations read the highest item as the first boundary where the lowest level is absent.
     """
     ordered = normalised.detach().sort().values
     ends = ordered.new_tensor([0.0]), ordered.new_tensor([1.0])
     # Position j of each list holds the item next below, and next above, a cut after the j lowest items.
     below, above = torch.cat([ends[0], ordered]), torch.cat([ordered, ends[1]])
-    cuts = (below + above) / 2.0
+    cuts = (below + above) / 2.0 if place == "between" else below
     cuts[0], cuts[-1] = 0.0, 1.0
     return torch.cat([ends[0], cuts[counts.cumsum(0)[:-1]], ends[1]])
 
 
 def level_log_probabilities(
-    rewards: torch.Tensor, ratings: torch.Tensor, num_ratings: int, sharpness: float
+    rewards: torch.Tensor,
+    ratings: torch.Tensor,
+    num_ratings: int,
+    sharpness: float,
+    boundaries: BoundaryPlace = "between",
 ) -> torch.Tensor:
     """Log-probability of each level for each item, float [N, num_ratings]; minus infinity for an absent level.
 
@@ -63,8 +69,7 @@ def level_log_probabilities(
     """
     normalised = normalise(rewards)
     counts = level_counts(ratings, num_ratings)
-    boundaries = level_boundaries(normalised, counts)
-    distances = normalised[:, None] - boundaries
+    distances = normalised[:, None] - level_boundaries(normalised, counts, boundaries)
     logits = -sharpness * distances[:, :-1] * distances[:, 1:]
     return logits.masked_fill(counts == 0, -torch.inf).log_softmax(dim=1)
 

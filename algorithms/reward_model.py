@@ -202,10 +202,13 @@ class RewardModel:
         scores = member(items.flatten(0, 1), *reads).view(len(distinct), -1).mean(dim=1)
         rewards = scores[torch.from_numpy(positions).to(self._device)]
         labels = labels.to(self._device)
-        log_probabilities = level_log_probabilities(rewards, labels, len(weights), self._settings.sharpness)
-        targets = smoothed_targets(labels, len(weights), self._settings.label_smoothing)
+        settings = self._settings
+        log_probabilities = level_log_probabilities(
+            rewards, labels, len(weights), settings.sharpness, settings.boundaries
+        )
+        targets = smoothed_targets(labels, len(weights), settings.label_smoothing)
         item_weights = weights.to(self._device)[labels]
-        losses = item_losses(log_probabilities, targets, self._settings.loss)
+        losses = item_losses(log_probabilities, targets, settings.loss)
         return log_probabilities.detach(), (item_weights * losses).sum() / item_weights.sum()
 
 

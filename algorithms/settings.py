@@ -150,6 +150,9 @@ class RewardModelSettings(Settings):
     """Share of each label's mass spread evenly over all levels that occur in the batch."""
     sharpness: PositiveFloat = 30.0
     """k in the class logits -k (R - b_i)(R - b_(i+1))."""
+    boundaries: Literal["between", "below"] = "between"
+    """Where levels part in a batch: half-way `between` the two items beside the cut, or at the item `below` it, as the
+    code of RbRL and ERL-VLM has it, which gives a lowest level that one item has no room."""
     class_weights: Literal["none", "complement"] = "complement"
     """`complement`: weight (N - n_c) / N divided by its minimum, as in the reference code."""
     stratified: Literal["off", "balanced", "proportional"] = "balanced"

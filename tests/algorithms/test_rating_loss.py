@@ -200,3 +200,23 @@ def test_class_weights(counts, expected):
 
 def test_level_counts_name_absent_levels():
     assert level_counts(torch.tensor([2, 0, 2]), 4).tolist() == [1, 0, 2, 0]
+
+
+def test_published_boundaries_lie_at_the_item_below_the_cut():
+    def below(counts):
+        return level_boundaries(ZERO_TO_ONE, torch.tensor(counts), "below").tolist()
+
+    assert below([2, 3, 1]) == pytest.approx([0.0, 0.2, 0.8, 1.0])
+    # A lowest level of one item has no room there, and an absent one does not read the highest item.
+    assert below([1, 5]) == pytest.approx([0.0, 0.0, 1.0])
+    assert below([0, 2, 4]) == pytest.approx([0.0, 0.0, 0.2, 1.0])
+    assert below([2, 4, 0]) == pytest.approx([0.0, 0.2, 1.0, 1.0])
+
+
+def test_the_place_of_the_boundaries_changes_the_loss():
+    rewards, ratings = torch.tensor([0.0, 0.5, 1.0]), torch.tensor([0, 0, 1])
+    between = level_log_probabilities(rewards, ratings, 2, 8.0).exp()
+    below = level_log_probabilities(rewards, ratings, 2, 8.0, "below").exp()
+    # At R = 0.5 the boundary is 0.75 or R itself: logits 1 and -1, or 0 and 0.
+    assert between[1, 0].item() == pytest.approx(1 / (1 + math.exp(-2.0)), abs=1e-5)
+    assert below[1].tolist() == pytest.approx([0.5, 0.5], abs=1e-5)
