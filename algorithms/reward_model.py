@@ -1,6 +1,6 @@
 """The reward model: learns from ratings what a frame, or a state, is worth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,10 @@ class RewardModel:
     def weights(self) -> dict[str, np.ndarray]:
         """Copies of the ensemble's weights by name."""
         return {name: tensor.numpy() for name, tensor in _copies(self._ensemble.state_dict()).items()}
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Score as the model did whose `weights` these are. Raises RuntimeError if the networks differ."""
+        self._ensemble.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of weights and optimiser, on the processor: with the generator of `fit`, all that training needs."""

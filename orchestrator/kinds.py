@@ -13,7 +13,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.offline.kind import OfflineKind
 from orchestrator.online.kind import OnlineKind
 from orchestrator.runs import reading
-from orchestrator.runs.kind import Kind
+from orchestrator.runs.kind import Along, Kind
 from orchestrator.runs.plan import Assumed, plan_text
 from orchestrator.runs.reading import RunData
 from orchestrator.settings import loading
@@ -120,10 +120,12 @@ def export_policy(run: Path | RemotePath, folder: Path) -> list[Path]:
     return write_export(folder, policy, loading.settings_as_yaml(experiment))
 
 
-def write_report(folders: Sequence[Path | RemotePath], out: Path) -> list[Path]:
-    """Write the tables and figures of the runs in `folders` into `out`, those of each kind; return their paths.
+def write_report(folders: Sequence[Path | RemotePath], out: Path, along: Along | None = None) -> list[Path]:
+    """Write the tables and figures of the runs in `folders` into `out`, those of each kind; return their paths. With
+    `along` also what runs pay along trajectories that succeed.
 
-    Raises SettingsError if a folder holds no run, or, once the rest is written, if no run of a kind has been evaluated.
+    Raises SettingsError if a folder holds no run, or, once the rest is written, if no run of a kind has been evaluated,
+    or none can be asked what it pays.
     """
     runs = find_runs(folders)
     paths: list[Path] = []
@@ -132,6 +134,19 @@ def write_report(folders: Sequence[Path | RemotePath], out: Path) -> list[Path]:
         try:
             found = [run for run in runs if run.experiment.kind == name]
             paths += kind.report(found, out) if found else []
+        except SettingsError as error:
+            errors.append(str(error))
+    if along is not None:
+        try:
+            drawn = [
+                path
+                for name, kind in KINDS.items()
+                if (found := [run for run in runs if run.experiment.kind == name])
+                for path in kind.along(found, along, out)
+            ]
+            if not drawn:
+                raise SettingsError("--along: none of these runs learned in a world that can be acted in; leave it out")
+            paths += drawn
         except SettingsError as error:
             errors.append(str(error))
     if errors:

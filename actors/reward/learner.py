@@ -1,6 +1,6 @@
 """The reward-model learner: ratings in, a reward model with a version out. A plain class; Ray is not needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +144,10 @@ class RewardLearner:
     def publish(self) -> tuple[dict[str, np.ndarray], int]:
         """Copies of the model's weights by name, and its version."""
         return self._model.weights(), self._version
+
+    def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Score as the model did that published these. Raises RuntimeError if the networks differ."""
+        self._model.load_weights(weights)
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs beside the ratings, which the store holds, and the frames, which can be drawn.

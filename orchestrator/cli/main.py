@@ -2,7 +2,7 @@
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -242,15 +242,29 @@ def serve(
 @_plain
 def report(
     runs: Annotated[list[str], typer.Argument(help="Run folders, or folders of them; addresses too.")],
-    out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("report"),
+    out: Annotated[Path, typer.Option(help="Folder for the tables and figures.")] = Path("report"),
+    along: Annotated[
+        Literal["expert", "best"] | None,
+        typer.Option(
+            help="Also draw what runs pay along trajectories that succeed: of the world's expert (where it has none, "
+            "of the best policy), or of the best policy."
+        ),
+    ] = None,
+    trajectories: Annotated[int | None, typer.Option(help="With --along: so many of each task; 10 if absent.")] = None,
 ) -> None:
-    """Compare runs in a table and a figure, with confidence intervals."""
+    """Compare runs in tables and figures, with confidence intervals."""
     from orchestrator.kinds import write_report
+    from orchestrator.runs.kind import Along
     from orchestrator.settings.preflight import check_writable
     from orchestrator.storage.locations import location_argument
 
+    if trajectories is not None and along is None:
+        raise SettingsError("--trajectories is for --along; give it too, or leave this out")
+    if trajectories is not None and trajectories < 1:
+        raise SettingsError(f"--trajectories {trajectories}: must be 1 or more")
+    wanted = None if along is None else Along(along, trajectories or Along.trajectories)
     check_writable("--out", out)
-    for path in write_report([location_argument(run) for run in runs], out):
+    for path in write_report([location_argument(run) for run in runs], out, wanted):
         typer.echo(path)
 
 

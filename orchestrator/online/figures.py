@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from algorithms.scales import SCALE_WORDS
+from orchestrator.online.pictures.rated_frames import frames_table, rated_frames_figure
 from orchestrator.reports.figures import (
     COLOURS,
     dress,
     legend_outside,
+    level_shades,
     one_axes,
     save_figure,
     share_axis,
@@ -30,6 +32,7 @@ from orchestrator.runs.layout import (
     RATING_LEVEL,
 )
 from orchestrator.runs.reading import RunData, Series
+from orchestrator.storage.writing import write_text
 
 CONTROL_STYLES = {"random": ("random policy", ":"), "untrained": ("untrained policy", "--")}
 DONE_LABEL = "done at the last step"
@@ -55,18 +58,22 @@ STEPS = "environment steps"
 
 
 def draw_run_figures(run: RunData) -> list[Path]:
-    """Draw every figure that the run has data for into its folder, and return their paths."""
+    """Draw every figure that the run has data for into its folder, and return their paths, with those of tables."""
     figures = {
         "success.png" if run.experiment.task.knows_success else "return.png": success_figure(run),
         "ratings.png": ratings_figure(run),
         "reward_and_progress.png": progress_figure(run),
         "accuracy.png": accuracy_figure(run),
+        "rated_frames.png": rated_frames_figure(run, _title(run)),
     }
     paths = []
     for name, figure in figures.items():
         if figure is not None:
             paths.append(run.folder / FIGURES_FOLDER / name)
             save_figure(figure, paths[-1])
+    if figures["rated_frames.png"] is not None:
+        paths.append(run.folder / FIGURES_FOLDER / "rated_frames.csv")
+        write_text(paths[-1], frames_table(run))
     return paths
 
 
@@ -103,7 +110,7 @@ def ratings_figure(run: RunData) -> Figure | None:
         f"{_title(run)}: ratings in each {'feedback session' if run.experiment.learns_reward else 'round'}"
     )
     width = 0.8 * (np.min(np.diff(steps)) if len(steps) > 1 else steps[0] or 1)
-    shades = [_shade(index / (num_ratings - 1)) for index in range(num_ratings)]
+    shades = level_shades(num_ratings)
     bottom = np.zeros(len(steps))
     for count, word, colour in zip(counts, SCALE_WORDS[num_ratings], shades, strict=True):
         axes.bar(steps, count, width, bottom, color=colour, label=word)
@@ -214,13 +221,6 @@ def _title(run: RunData) -> str:
     shuffled = experiment.learns_reward and experiment.feedback.control == "shuffled"
     kind = ", shuffled ratings" if shuffled else SOURCES.get(experiment.reward.source, ", reward by hand (privileged)")
     return f"{experiment.task.name}, seed {experiment.seed}{kind}"
-
-
-def _shade(share: float) -> tuple[float, float, float]:
-    """From a reddish orange for the worst level, over grey, to blue for the best."""
-    worst, middle, best = np.array([0.835, 0.369, 0.0]), np.array([0.82, 0.82, 0.82]), np.array([0.0, 0.447, 0.698])
-    ends = (worst, middle, 2 * share) if share < 0.5 else (middle, best, 2 * share - 1)
-    return tuple((1 - ends[2]) * ends[0] + ends[2] * ends[1])
 
 
 def _at(series: Series, steps: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from algorithms.feedback import FeedbackSchedule
 from algorithms.ratings import RatingRequest
 from orchestrator.online import preflight
 from orchestrator.online.settings import OnlineExperiment
-from orchestrator.runs.kind import Kind, ScaleTrial, Work
+from orchestrator.runs.kind import Along, Kind, ScaleTrial, Work
 from orchestrator.runs.layout import EVAL_RETURN, EVAL_SUCCESS, WORLD_FILE
 from orchestrator.settings.served import as_served
 from orchestrator.storage.locations import RemotePath
@@ -148,3 +148,10 @@ class OnlineKind(Kind):
         from orchestrator.online.report import write_online_report
 
         return write_online_report(runs, out)
+
+    def along(self, runs: "Sequence[RunData]", wanted: Along, out: Path) -> list[Path]:
+        """`reward_along.png` and `.csv`, `rank_correlation.md` and `.csv`."""
+        # Here, since it brings torch, Ray and simulators.
+        from orchestrator.online.pictures.along_report import write_along
+
+        return write_along(runs, wanted, out)

@@ -8,6 +8,7 @@ import numpy as np
 
 from orchestrator.errors import SettingsError
 from orchestrator.online.figures import CONTROL_STYLES, COUNTS, comparison_figure, draw_run_figures
+from orchestrator.online.pictures.rating_shares import write_rating_shares
 from orchestrator.reports.figures import save_figure
 from orchestrator.reports.intervals import (
     CONFIDENCE,
@@ -74,7 +75,8 @@ class Line:
 
 
 def write_online_report(runs: Sequence[RunData], out: Path) -> list[Path]:
-    """Draw each run's figures, and write `results.md`, `results.csv` and `success.png` into `out`; return the paths.
+    """Draw each run's figures, and write `results.md`, `results.csv` and `success.png` into `out`, and if anything was
+    rated `rating_shares.png` and `.csv`; return the paths.
 
     Raises SettingsError if no run has been evaluated.
     """
@@ -87,7 +89,8 @@ def write_online_report(runs: Sequence[RunData], out: Path) -> list[Path]:
     write_text(out / "results.md", markdown(lines))
     write_text(out / "results.csv", csv_table([_record(line, lines) for line in lines]))
     save_figure(comparison_figure(groups), out / "success.png")
-    return [*paths, *(out / name for name in ("results.md", "results.csv", "success.png"))]
+    paths += [out / name for name in ("results.md", "results.csv", "success.png")]
+    return paths + write_rating_shares(groups, out)
 
 
 def result_line(name: str, runs: Sequence[RunData]) -> Line:

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -25,6 +26,16 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()
+
+
+def level_shades(number: int) -> list[tuple[float, float, float]]:
+    """Colours of so many levels, two or more: from a reddish orange for the worst, over grey, to blue for the best."""
+    worst, middle, best = np.array([0.835, 0.369, 0.0]), np.array([0.82, 0.82, 0.82]), np.array([0.0, 0.447, 0.698])
+    shades = []
+    for share in np.linspace(0.0, 1.0, number):
+        start, end, way = (worst, middle, 2 * share) if share < 0.5 else (middle, best, 2 * share - 1)
+        shades.append(tuple((1 - way) * start + way * end))
+    return shades
 
 
 def one_axes(title: str) -> tuple[Figure, Axes]:

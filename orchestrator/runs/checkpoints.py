@@ -4,12 +4,15 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from orchestrator.runs.frame_parts import take_over_parts
 from orchestrator.runs.home import RunHome, fetch_newest_checkpoint
 from orchestrator.runs.layout import STEP_FRAMES_FOLDER
 from orchestrator.storage.locations import RemotePath
 from orchestrator.storage.writing import fsync_folder
+
+Place = TypeVar("Place", Path, RemotePath)
 
 _PREFIX = "env-steps-"
 _WRITING = ".writing"
@@ -78,7 +81,7 @@ class Checkpoints:
 
     def newest_first(self) -> list[Path]:
         """Complete checkpoints, newest first."""
-        return sorted(self._folder.glob(f"{_PREFIX}*"), reverse=True)
+        return newest_first(self._folder)
 
     def _take_home(self, checkpoint: Path) -> None:
         if self._home is not None:
@@ -92,6 +95,11 @@ class Checkpoints:
         writing.rename(final)
         fsync_folder(self._folder)
         return final
+
+
+def newest_first(folder: Place) -> list[Place]:
+    """Complete checkpoints in a folder, here or elsewhere, newest first; none if there is no such folder."""
+    return sorted(folder.glob(f"{_PREFIX}*"), key=str, reverse=True)
 
 
 def _copy_newest(other: Path | RemotePath, target: Path) -> str | None:

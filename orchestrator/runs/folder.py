@@ -8,7 +8,14 @@ import numpy as np
 
 from algorithms.ratings import Rating
 from orchestrator.runs.checkpoints import Checkpoints
-from orchestrator.runs.layout import BEST_POLICY_FILE, FRAMES_FOLDER, PROGRESS_FILE, SETTINGS_FILE, WORLD_FILE
+from orchestrator.runs.layout import (
+    BEST_POLICY_FILE,
+    FRAMES_FOLDER,
+    PROGRESS_FILE,
+    REWARD_MODEL_FILE,
+    SETTINGS_FILE,
+    WORLD_FILE,
+)
 from orchestrator.runs.tracking import Tracker
 from orchestrator.screen.run_progress import RunProgress
 from orchestrator.settings.experiment import Experiment
@@ -59,15 +66,26 @@ class RunFolder:
         write_arrays(self.path / BEST_POLICY_FILE, {**weights, **about})
 
     def keep_rated_frames(self, questions: "list[Question]", answers: "SessionAnswers", env_steps: int) -> None:
-        """Keep a few rated pictures of each level, named by step, level and what the rater said of them."""
+        """Keep a few rated pictures of each level, named by step and level, and what the rater said of them: a text of
+        its words, and a file of numbers."""
         kept: dict[int, int] = {}
         for question, outcome in zip(questions, answers.outcomes, strict=True):
             if not isinstance(outcome, Rating) or kept.get(outcome.rating, 0) >= FRAMES_PER_LEVEL:
                 continue
             number = kept[outcome.rating] = kept.get(outcome.rating, 0) + 1
+            images = question.request.images
             word = question.request.scale.words[outcome.rating].lower().replace(" ", "-")
             stem = self.path / FRAMES_FOLDER / f"step{env_steps:09d}_level{outcome.rating + 1}-{word}_{number}"
-            write_atomic(stem.with_suffix(".png"), question.request.images[0])
+            pictures = [stem.with_suffix(".png" if place == 0 else f".{place + 1}.png") for place in range(len(images))]
+            for path, png in zip(pictures, images, strict=True):
+                write_atomic(path, png)
+            told = {
+                "rating": outcome.rating,
+                "probabilities": list(outcome.probabilities),
+                "instruction": question.request.task.instruction,
+                "pictures": [path.name for path in pictures],
+            }
+            write_json(stem.with_suffix(".json"), told)
             if outcome.analysis:
                 write_text(stem.with_suffix(".txt"), outcome.analysis + "\n")
 
@@ -92,6 +110,6 @@ class RunFolder:
 
     def save_reward_model(self, weights: Mapping[str, np.ndarray], version: int) -> None:
         """Keep the reward model's weights as arrays, and give them to tracking."""
-        path = self.path / "reward_model.npz"
+        path = self.path / REWARD_MODEL_FILE
         write_arrays(path, {**weights, "about.version": np.array(version)})
         self._tracker.artefact(path)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from actors.rating.settings import RaterSettings
 from actors.worlds.settings import TaskSettings
@@ -46,6 +46,15 @@ class ScaleTrial:
     """Of each trajectory."""
     repeats: int = 1
     """Rounds of questions; more than one only for a rater that does not answer by its likeliest word."""
+
+
+@dataclass(frozen=True)
+class Along:
+    """Trajectories that succeed, along which rewards are drawn."""
+
+    who: Literal["expert", "best"]
+    """Who acts: the world's expert, or where it has none the best policy; or the best policy in any case."""
+    trajectories: int = 10
 
 
 class Kind(ABC):
@@ -172,3 +181,11 @@ class Kind(ABC):
 
         Returns the paths. Raises SettingsError if no run has been evaluated.
         """
+
+    def along(self, runs: "Sequence[RunData]", wanted: Along, out: Path) -> list[Path]:
+        """Draw what these runs pay along trajectories that succeed, beside true progress, into `out` and their folders.
+
+        Returns the paths; none where a kind's rewards are not of a world that can be acted in. Raises SettingsError if
+        nobody can act, or no run says what it pays.
+        """
+        return []

@@ -53,7 +53,10 @@ def test_report(make_run, tmp_path):
         make_run("demo", seed, successes=(0.5, 0.9, 1.0))
         make_run("demo-shuffled", seed, successes=(0.1, 0.2, 0.0), random=None)
     paths = write_report([tmp_path / "runs"], tmp_path / "out")
-    assert {path.name for path in paths} == {"success.png", "ratings.png", "accuracy.png", "results.md", "results.csv"}
+    assert {path.name for path in paths} == {
+        "success.png", "ratings.png", "accuracy.png", "results.md", "results.csv", "rating_shares.png",
+        "rating_shares.csv",
+    }  # fmt: skip
     table = (tmp_path / "out" / "results.md").read_text().splitlines()
     assert table[2] == "| demo | drawer_close | 3 | 0.80 [0.80, 0.80] | 0.80 | 0.40 [0.40, 0.40] | 150 | 3,000 |"
     assert table[3].startswith("| demo-shuffled | drawer_close | 3 | 0.10 [0.10, 0.10] |")

@@ -12,7 +12,13 @@ from algorithms.scales import SCALE_WORDS
 from algorithms.settings import SegmentSettings
 from orchestrator.errors import SettingsError
 from orchestrator.online.consistency.report import Rated, write_consistency
-from orchestrator.online.consistency.trajectories import Trajectory, draw_trajectories
+from orchestrator.online.consistency.trajectories import (
+    START_SPREAD,
+    Trajectory,
+    around_its_start,
+    best_acting,
+    draw_trajectories,
+)
 from orchestrator.online.preflight import check_raters
 from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.settings import OnlineExperiment
@@ -22,14 +28,9 @@ from orchestrator.ratings.question import Question
 from orchestrator.ratings.service import RatingService, SessionAnswers
 from orchestrator.ratings.store import RatingStore
 from orchestrator.runs.kind import ScaleTrial
-from orchestrator.runs.layout import BEST_POLICY_FILE
 from orchestrator.runs.reading import RunData
 from orchestrator.screen.work_progress import WorkProgress
 from orchestrator.settings.preflight import check_writable
-from orchestrator.storage.writing import read_arrays
-
-START_SPREAD = 0.2
-"""Where a task begins every episode alike, trajectories begin around there, or all would be one."""
 
 
 def consistency(experiment: OnlineExperiment, acting: RunData | None, wanted: ScaleTrial, out: Path) -> None:
@@ -40,10 +41,10 @@ def consistency(experiment: OnlineExperiment, acting: RunData | None, wanted: Sc
     check_writable("--out", out)
     check_writable("ratings_folder", experiment.ratings_folder)
     rounds = wanted.repeats if experiment.rater.temperature > 0.0 else 1
-    task = experiment.task.judged_from(False, START_SPREAD if experiment.task.has_fixed_start else 0.0)
+    task = around_its_start(experiment.task)
     weights, pixels = None, None
     if acting is not None:
-        weights, pixels = _best(acting), acting.experiment.policy.pixel_shape
+        (weights, _), pixels = best_acting(acting), acting.experiment.policy.pixel_shape
     trajectories = draw_trajectories(task, wanted.trajectories, wanted.frames, weights, pixels)
     answers = _ask(experiment, trajectories, rounds)
     rated = {number: _rated(experiment, number, trajectories, found) for number, found in answers.items()}
@@ -66,13 +67,6 @@ def _check(experiment: OnlineExperiment, wanted: ScaleTrial) -> None:
     ):  # fmt: skip
         if value < least:
             raise SettingsError(f"{name} {value}: must be {least} or more")
-
-
-def _best(run: RunData) -> dict[str, np.ndarray]:
-    path = run.folder / BEST_POLICY_FILE
-    if not path.exists():
-        raise SettingsError(f"--policy: {run.folder} has no policy yet: it is kept with the first evaluation")
-    return {name: array for name, array in read_arrays(path).items() if not name.startswith("about.")}
 
 
 def _ask(experiment: OnlineExperiment, trajectories: list[Trajectory], rounds: int) -> dict[int, list[SessionAnswers]]:

@@ -15,11 +15,18 @@ from algorithms.acting import actor_from_numpy
 from algorithms.images import encode_png
 from algorithms.pixel_frames import PixelShape
 from orchestrator.errors import SettingsError
+from orchestrator.runs.layout import BEST_POLICY_FILE
+from orchestrator.runs.reading import RunData
+from orchestrator.storage.writing import read_arrays
 
+START_SPREAD = 0.2
+"""Where a task begins every episode alike, trajectories begin around there, or all would be one."""
 ATTEMPTS = 4
 """For each trajectory that is wanted, episodes tried at most."""
 AFTER_SUCCESS = 5
 """Agent steps shown after the first success."""
+
+_ABOUT = "about."
 
 Act = Callable[[np.ndarray, Sight | None, str], np.ndarray]
 """From an observation [observation], what is seen, and the instruction, to an action [action]."""
@@ -45,6 +52,26 @@ class Trajectory:
     """Of the episode, if it has one of its own; else empty."""
 
 
+def has_expert(task: TaskSettings) -> bool:
+    """Whether somebody knows how the task is done."""
+    return isinstance(task, MetaWorldTask)
+
+
+def around_its_start(task: TaskSettings) -> TaskSettings:
+    """The task whose trajectories are drawn: with starts of its own, or around its fixed one."""
+    return task.judged_from(False, START_SPREAD if task.has_fixed_start else 0.0)
+
+
+def best_acting(run: RunData) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Weights of a run's best policy, and what is known of its evaluation. Raises SettingsError if it has none yet."""
+    path = run.folder / BEST_POLICY_FILE
+    if not path.exists():
+        raise SettingsError(f"{run.folder} has no policy yet: it is kept with the first evaluation")
+    arrays = read_arrays(path)
+    about = {name.removeprefix(_ABOUT): array.item() for name, array in arrays.items() if name.startswith(_ABOUT)}
+    return {name: array for name, array in arrays.items() if not name.startswith(_ABOUT)}, about
+
+
 def draw_trajectories(
     task: TaskSettings,
     number: int,
@@ -57,7 +84,7 @@ def draw_trajectories(
     Where success is known only those that come to it count, from their start until shortly after it. Raises
     SettingsError if there is no expert, or if too few come to success.
     """
-    if weights is None and not isinstance(task, MetaWorldTask):
+    if weights is None and not has_expert(task):
         raise SettingsError(
             f"the task {task.name!r} has no scripted expert, as MetaWorld's have: name a run of it whose best policy "
             "is to act, by --policy RUN"

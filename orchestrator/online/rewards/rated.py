@@ -23,6 +23,7 @@ from orchestrator.online.settings import OnlineExperiment
 from orchestrator.online.stopping.progress import Progress
 from orchestrator.online.telling.sessions import count_answers, counted_with, session_metrics
 from orchestrator.ratings.service import SessionAnswers
+from orchestrator.runs.layout import LEARNER_STATE_FILE
 from orchestrator.storage.writing import read_arrays, write_arrays, write_atomic
 
 
@@ -161,7 +162,7 @@ class RatedReward(RewardSource):
             # Through memory, because torch tells of a full disk in words of its own.
             buffer = io.BytesIO()
             torch.save(learner_state, buffer)
-            write_atomic(folder / "reward_model.pt", buffer.getvalue())
+            write_atomic(folder / LEARNER_STATE_FILE, buffer.getvalue())
             self._frames.save(folder)
             write_arrays(folder / "labels.npz", {"observations": self.sessions.labels.observations})
             return {"sessions": self.sessions.state()}
@@ -171,7 +172,7 @@ class RatedReward(RewardSource):
     def read(self, folder: Path, state: Mapping[str, Any], progress: Progress) -> Callable[[], None]:
         """Frames come from the rating store, and replayed ones are drawn when next needed."""
         observations = read_arrays(folder / "labels.npz")["observations"]
-        learner_state = torch.load(folder / "reward_model.pt", weights_only=True)
+        learner_state = torch.load(folder / LEARNER_STATE_FILE, weights_only=True)
 
         def put_back() -> None:
             self._frames.restore(folder)

@@ -1,0 +1,148 @@
+"""Examples of frames by rating, with the rater's words: a row for each level, from the sample in a run's folder."""
+
+import json
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from algorithms.images import decode_png, join_frames
+from algorithms.progress import spread
+from algorithms.ratings import level_in_words
+from orchestrator.online.pictures.rating_shares import words_of
+from orchestrator.reports.figures import level_shades
+from orchestrator.reports.tables import csv_table
+from orchestrator.runs.layout import FRAMES_FOLDER
+from orchestrator.runs.reading import RunData
+from orchestrator.storage.locations import RemotePath
+
+COLUMNS = 5
+"""Frames shown of each level, spread over the run."""
+_NAME = re.compile(r"step(?P<step>\d+)_level(?P<level>\d+)-[a-z-]+_(?P<number>\d+)\.png")
+_LINE, _LINES = 30, 3
+"""Characters of a line below a frame, and lines."""
+
+
+@dataclass(frozen=True)
+class RatedFrame:
+    """A rated picture that a run has kept, and what was said of it."""
+
+    path: Path | RemotePath
+    """Of its first picture."""
+    pictures: tuple[str, ...]
+    """Names of all pictures that were shown, in their order, in the same folder."""
+    env_step: int
+    """Environment steps of the run when it was asked."""
+    level: int
+    """From 0, the worst."""
+    probabilities: tuple[float, ...]
+    """Of each level; empty where the rater told none, or the run is of a version that did not keep them."""
+    instruction: str
+    """What the rater was told is to be done; empty of older runs."""
+    analysis: str
+    """What the rater said before it rated; empty if nothing."""
+
+    def image(self) -> Any:
+        """uint8 [H, W, 3]; several pictures stand side by side, each under its number."""
+        shown = [decode_png((self.path.parent / name).read_bytes()) for name in self.pictures]
+        return shown[0] if len(shown) == 1 else join_frames(shown)
+
+
+def kept_frames(run: RunData) -> list[RatedFrame]:
+    """The rated pictures in a run's folder, in the order in which they were kept."""
+    folder = run.folder / FRAMES_FOLDER
+    if not folder.is_dir():
+        return []
+    named = {path.name: path for path in folder.iterdir()}
+    found = []
+    for name, match in sorted((name, match) for name in named if (match := _NAME.fullmatch(name))):
+        stem = name.removesuffix(".png")
+        told = _told(named.get(f"{stem}.json"))
+        words = named.get(f"{stem}.txt")
+        found.append(
+            RatedFrame(
+                path=named[name],
+                pictures=tuple(one for one in told.get("pictures", [name]) if one in named),
+                env_step=int(match["step"]),
+                level=int(match["level"]) - 1,
+                probabilities=tuple(told.get("probabilities", ())),
+                instruction=told.get("instruction", ""),
+                analysis="" if words is None else words.read_text(encoding="utf-8").strip(),
+            )
+        )
+    return found
+
+
+def rated_frames_figure(run: RunData, title: str) -> Figure | None:
+    """A grid: a row for each level, the best on top, and in it frames from early to late; None if none was kept."""
+    words, frames = words_of(run), kept_frames(run)
+    chosen = [_spread([one for one in frames if one.level == level]) for level in range(len(words))]
+    columns = max(map(len, chosen))
+    if not columns:
+        return None
+    several = len({one.instruction for one in frames}) > 1
+    lines = 1 + max(_text(one, several).count("\n") for row in chosen for one in row)
+    height = 2.1 + 0.15 * lines
+    figure = Figure(figsize=(0.5 + 1.9 * columns, 0.5 + height * len(words)), dpi=120, layout="constrained")
+    figure.suptitle(f"{title}: frames by rating, early to late", fontsize=11, x=0.01, ha="left")
+    grid = figure.subplots(len(words), columns, squeeze=False)
+    for level, (row, shade) in enumerate(zip(grid[::-1], level_shades(len(words)), strict=True)):
+        for axes in row:
+            _bare(axes)
+        row[0].set_ylabel(words[level], fontsize=11, fontweight="bold")
+        if not chosen[level]:
+            row[0].text(0.5, 0.5, "no frame\nwas rated so", ha="center", va="center", transform=row[0].transAxes)
+        for axes, one in zip(row, chosen[level], strict=False):
+            axes.imshow(one.image())
+            for side in axes.spines.values():
+                side.set(visible=True, color=shade, linewidth=3)
+            said = level_in_words(words, one.level, one.probabilities)
+            axes.set_title(f"{said}, step {one.env_step:,}", fontsize=8, pad=3)
+            axes.set_xlabel(_text(one, several), fontsize=7)
+    return figure
+
+
+def frames_table(run: RunData) -> str:
+    """CSV of all rated pictures that were kept; empty if none was."""
+    words = words_of(run)
+    rows = [
+        {
+            "picture": one.path.name,
+            "env_step": one.env_step,
+            "level": one.level + 1,
+            "word": words[one.level],
+            "probability": one.probabilities[one.level] if one.probabilities else None,
+            "instruction": one.instruction,
+            "analysis": one.analysis,
+        }
+        for one in kept_frames(run)
+    ]
+    return csv_table(rows) if rows else ""
+
+
+def _told(path: Path | RemotePath | None) -> Mapping[str, Any]:
+    return {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+
+
+def _spread(frames: Sequence[RatedFrame]) -> list[RatedFrame]:
+    return [frames[place] for place in spread(len(frames), COLUMNS)] if frames else []
+
+
+def _bare(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _text(one: RatedFrame, with_instruction: bool) -> str:
+    """What stands below a frame: what was to be done, where that differs, and how the rater's words begin."""
+    told = [one.instruction, one.analysis] if with_instruction else [one.analysis]
+    lines = [line for text in told for line in textwrap.wrap(text, _LINE, max_lines=_LINES, placeholder=" …")]
+    # A dollar sign would begin a formula.
+    return "\n".join(lines).replace("$", r"\$")
