@@ -1,38 +1,10 @@
 """The replay: agent steps in columns, states in place of pixels, and rewards that can be written anew."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from algorithms.episodes import EpisodeChunk, Scene
 from algorithms.pixel_frames import PixelFrames, PixelShape
-
-
-@dataclass(frozen=True)
-class StoredEpisode:
-    """What the replay still holds of one episode."""
-
-    episode_id: str
-    indices: np.ndarray
-    """[T] int64: global indices of its steps, in time order. Its oldest steps may be gone, its newest yet to come."""
-    whole: bool = True
-    """None of its oldest steps is gone."""
-    ended: bool = True
-    """Its newest step ended it."""
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-
-@dataclass
-class _Episode:
-    episode_id: str
-    scene: Scene
-    next_step: int
-    """Agent step of the episode at which its next chunk has to start."""
-    instruction: str = ""
-    runs: list[tuple[int, int]] = field(default_factory=list)
-    """Global indices [start, stop) of its steps; other environments' steps lie between two runs."""
+from algorithms.replay_contents import Contents, HeldEpisode, StoredEpisode
 
 
 class ColumnarReplay:
@@ -68,7 +40,7 @@ class ColumnarReplay:
             "episode": (np.int64,),
         }
         self._columns = {name: np.zeros((capacity, *shape), dtype) for name, (dtype, *shape) in row.items()}
-        self._episodes: dict[int, _Episode] = {}
+        self._episodes: dict[int, HeldEpisode] = {}
         """By number, in order of their first step."""
         self._numbers: dict[str, int] = {}
         self._next_number = 0
@@ -253,33 +225,22 @@ class ColumnarReplay:
     def state(self) -> dict[str, np.ndarray]:
         """All that is held, as plain arrays that `np.savez` can write."""
         slots = self.indices % self.capacity
-        state = {f"column.{name}": column[slots] for name, column in self._columns.items()}
-        state["range"] = np.array([self._oldest, self._next, self._next_number], dtype=np.int64)
-        state["episode.number"] = np.array(list(self._episodes), dtype=np.int64)
-        state["episode.id"] = np.array([episode.episode_id for episode in self._episodes.values()], dtype=np.str_)
-        state["episode.instruction"] = np.array([e.instruction for e in self._episodes.values()], dtype=np.str_)
-        state["episode.next_step"] = np.array([e.next_step for e in self._episodes.values()], dtype=np.int64)
-        runs = [(number, *run) for number, episode in self._episodes.items() for run in episode.runs]
-        state["run"] = np.array(runs, dtype=np.int64).reshape(-1, 3)
-        for key in self._scene_shapes():
-            state[f"scene.{key}"] = np.stack([episode.scene.arrays[key] for episode in self._episodes.values()])
-        if self._pixels is not None:
-            pixels = self._pixels.state(self.indices, list(self._episodes))
-            state |= {f"pixels.{name}": array for name, array in pixels.items()}
-        return state
+        columns = {name: column[slots] for name, column in self._columns.items()}
+        pixels = None if self._pixels is None else self._pixels.state(self.indices, list(self._episodes))
+        return Contents(self._oldest, self._next, self._next_number, columns, self._episodes, pixels).as_arrays()
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Put back what `state` returned. Raises ValueError if it does not fit this replay."""
-        oldest, following, next_number = (int(value) for value in state["range"])
-        if (self._pixels is not None) != ("pixels.frame" in state):
+        held = Contents.from_arrays(state)
+        if (self._pixels is None) != (held.pixels is None):
             raise ValueError(
                 "the stored replay and this one differ in whether they keep pictures: policy.observation has changed"
             )
-        if following - oldest > self.capacity:
-            raise ValueError(f"replay_capacity {self.capacity} is below the {following - oldest} steps to be restored")
-        self._oldest, self._next, self._next_number = oldest, following, next_number
+        if len(held) > self.capacity:
+            raise ValueError(f"replay_capacity {self.capacity} is below the {len(held)} steps to be restored")
+        self._oldest, self._next, self._next_number = held.oldest, held.following, held.next_number
         slots = self.indices % self.capacity
-        for name, values in _part(state, "column").items():
+        for name, values in held.columns.items():
             if name not in self._columns:
                 self._columns[name] = np.zeros((self.capacity, *values.shape[1:]), values.dtype)
             if values.shape[1:] != self._columns[name].shape[1:]:
@@ -287,22 +248,10 @@ class ColumnarReplay:
                     f"the stored {name} has shape {values.shape[1:]}, this replay's {self._columns[name].shape[1:]}"
                 )
             self._columns[name][slots] = values
-        self._restore_episodes(state)
-        if self._pixels is not None:
-            self._pixels.set_state(_part(state, "pixels"), self.indices, list(self._episodes))
-
-    def _restore_episodes(self, state: dict[str, np.ndarray]) -> None:
-        table, scenes = _part(state, "episode"), _part(state, "scene")
-        # Older states have none: then all episodes had their task's.
-        instructions = table.get("instruction", np.full(len(table["number"]), ""))
-        self._episodes = {}
-        for row, number in enumerate(table["number"]):
-            scene = Scene({key: array[row].copy() for key, array in scenes.items()})
-            next_step, instruction = int(table["next_step"][row]), str(instructions[row])
-            self._episodes[int(number)] = _Episode(str(table["id"][row]), scene, next_step, instruction)
-        for number, start, stop in state["run"]:
-            self._episodes[int(number)].runs.append((int(start), int(stop)))
+        self._episodes = held.episodes
         self._numbers = {episode.episode_id: number for number, episode in self._episodes.items()}
+        if self._pixels is not None:
+            self._pixels.set_state(held.pixels, self.indices, list(self._episodes))
 
     # ------------------------------------------------------------------------------------------------ inside
 
@@ -315,13 +264,13 @@ class ColumnarReplay:
             )
         return indices % self.capacity
 
-    def _stored(self, episode: _Episode) -> StoredEpisode:
+    def _stored(self, episode: HeldEpisode) -> StoredEpisode:
         held = self._held_indices(episode)
         last = held[-1] % self.capacity
         ended = bool(self._columns["terminated"][last] | self._columns["truncated"][last])
         return StoredEpisode(episode.episode_id, held, len(held) == episode.next_step, ended)
 
-    def _held_indices(self, episode: _Episode) -> np.ndarray:
+    def _held_indices(self, episode: HeldEpisode) -> np.ndarray:
         return np.concatenate([np.arange(max(start, self._oldest), stop) for start, stop in episode.runs])
 
     def _scene_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -387,7 +336,7 @@ class ColumnarReplay:
         if number is None or chunk.first_step > self._episodes[number].next_step:
             number, self._next_number = self._next_number, self._next_number + 1
             self._numbers[chunk.episode_id] = number
-            self._episodes[number] = _Episode(chunk.episode_id, chunk.scene, chunk.first_step, chunk.instruction)
+            self._episodes[number] = HeldEpisode(chunk.episode_id, chunk.scene, chunk.first_step, chunk.instruction)
         episode = self._episodes[number]
         episode.next_step += len(chunk)
         before = episode.runs[-1][1] - 1 if episode.runs else None
@@ -396,7 +345,3 @@ class ColumnarReplay:
             start = episode.runs.pop()[0]
         episode.runs.append((start, stop))
         return number, before
-
-
-def _part(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(f"{prefix}."): array for name, array in state.items() if name.startswith(f"{prefix}.")}

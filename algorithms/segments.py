@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algorithms.replay import StoredEpisode
+from algorithms.replay_contents import StoredEpisode
 from algorithms.settings import FeedbackSettings, SegmentSettings
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from actors.rating.labellers.settings import LikertLabeller
-from algorithms.replay import StoredEpisode
+from algorithms.replay_contents import StoredEpisode
 from algorithms.segments import SegmentDraw
 from algorithms.settings import FeedbackSettings, SegmentSettings
 from orchestrator.data.datasets import TrajectoryDataset

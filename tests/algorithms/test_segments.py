@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from algorithms.replay import StoredEpisode
+from algorithms.replay_contents import StoredEpisode
 from algorithms.segments import SegmentDraw, frame_offsets
 from algorithms.settings import FeedbackSettings, SegmentSettings
 
