@@ -12,6 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
+from algorithms.images import decode_png
+from algorithms.trajectories import Trajectory
+from orchestrator.data.datasets import TrajectoryDataset
+from orchestrator.data.recordings.lerobot import LeRobotSettings, import_lerobot
+
 LENGTHS = (3, 4)
 TASKS = ("fold the cloth", "open the box")
 CAMERA = "observation.images.top"
@@ -99,3 +104,20 @@ def small_recording(
     }
     tasks = pa.table({"task_index": [0, 1], "__index_level_0__": list(TASKS)})
     return SmallRecording(info, tasks, pa.table(episodes), pa.table(data))
+
+
+def imported(recording: SmallRecording, folder: Any, **settings: Any) -> tuple[dict[str, Trajectory], int]:
+    """Import it below `folder`: the set's episodes by name, and the number of problems."""
+    source = recording.write(folder / "robot")
+    _, num_problems = import_lerobot(source, folder / "set", LeRobotSettings(**settings))
+    return {one.episode_id: one for one in TrajectoryDataset(folder / "set").episodes()}, num_problems
+
+
+def pictures(trajectory: Trajectory) -> list[int]:
+    """Which pictures an episode has."""
+    return [int(decode_png(frame)[0, 0, 0]) for frame in trajectory.frames]
+
+
+def by_path(recording: SmallRecording, paths: list[str]) -> SmallRecording:
+    """Its pictures are files of their own."""
+    return recording.set("data", CAMERA, [{"bytes": None, "path": path} for path in paths], PICTURE)

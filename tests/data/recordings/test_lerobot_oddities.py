@@ -1,34 +1,12 @@
-"""Recordings as people have them: names in any shape, pictures by path, depth, several tasks, numbers as floats."""
-
-import itertools
-import json
-import os
-import types
+"""Recordings as people have them: names in any shape, several tasks, numbers as floats, rows in any order."""
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner
 
-from algorithms.images import decode_png
-from orchestrator.cli.main import app
 from orchestrator.data.datasets import TrajectoryDataset
-from orchestrator.data.metadata import METADATA_FILE
-from orchestrator.data.recordings.lerobot import LeRobotSettings, Recording, import_lerobot
-from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import SettingsError
-from tests.fakes.small_recording import CAMERA, PICTURE, TASKS, png, small_recording
-
-
-def imported(recording, folder, **settings):
-    """Episodes by name, and what was told."""
-    source = recording.write(folder / "robot")
-    _, num_problems = import_lerobot(source, folder / "set", LeRobotSettings(**settings))
-    return {one.episode_id: one for one in TrajectoryDataset(folder / "set").episodes()}, num_problems
-
-
-def pictures(trajectory):
-    return [int(decode_png(frame)[0, 0, 0]) for frame in trajectory.frames]
+from tests.fakes.small_recording import CAMERA, TASKS, imported, pictures, small_recording
 
 
 def test_a_small_recording_is_what_it_says(tmp_path):
@@ -77,54 +55,6 @@ def test_names_that_do_not_fit_are_not_guessed_and_that_is_said(tmp_path, capsys
     assert "note: " in (told := capsys.readouterr().err) and "do not fit its 2 entries" in told
 
 
-def by_path(recording, paths):
-    return recording.set("data", CAMERA, [{"bytes": None, "path": path} for path in paths], PICTURE)
-
-
-def test_pictures_by_path_are_read_below_the_folder(tmp_path):
-    (tmp_path / "robot/images").mkdir(parents=True)
-    paths = []
-    for n in range(7):
-        file = tmp_path / f"robot/images/{n}.png"
-        file.write_bytes(png(n))
-        paths += [[f"images/{n}.png", f"images\\{n}.png", f"./images/../images/{n}.png", str(file)][n % 4]]
-    episodes, num_problems = imported(by_path(small_recording(), paths), tmp_path)
-    assert num_problems == 0 and pictures(episodes["episode-000001"]) == [3, 4, 5, 6]
-
-
-@pytest.mark.parametrize(
-    ("path", "text"),
-    [
-        ("images/none.png", "there is no file"),
-        ("images", "there is no file"),
-        ("../secret.png", "leads outside"),
-        ("images/../../secret.png", "leads outside"),
-        ("..\\secret.png", "leads outside"),
-        ("C:\\robot\\secret.png", "leads outside"),
-        ("OUTSIDE/secret.png", "leads outside"),
-        ("link.png", "leads outside"),
-        ("linked/secret.png", "leads outside"),
-        ("pipe", "there is no file"),
-        ("a\0b", "picture 1 cannot be read"),
-        ("x" * 5_000, "picture 1 cannot be read"),
-        ("", "there is no file"),
-        (None, "neither bytes nor a path"),
-    ],
-)
-def test_a_picture_that_is_missing_or_outside_spoils_its_episode_alone(tmp_path, capsys, path, text):
-    (tmp_path / "robot/images").mkdir(parents=True)
-    (tmp_path / "secret.png").write_bytes(png(200))
-    (tmp_path / "robot/link.png").symlink_to(tmp_path / "secret.png")
-    (tmp_path / "robot/linked").symlink_to(tmp_path)
-    os.mkfifo(tmp_path / "robot/pipe")
-    path = path and path.replace("OUTSIDE", str(tmp_path))
-    cells = [{"bytes": png(n), "path": None} for n in range(7)]
-    cells[4] = {"bytes": None, "path": path}
-    episodes, num_problems = imported(small_recording().set("data", CAMERA, cells, PICTURE), tmp_path)
-    assert list(episodes) == ["episode-000000"] and num_problems == 1
-    assert "episode-000001: picture 1 cannot be read" in (told := capsys.readouterr().err) and text in told
-
-
 @pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.int8(), pa.uint64()])
 def test_whole_numbers_are_numbers_whatever_their_type(tmp_path, kind):
     recording = small_recording()
@@ -158,65 +88,6 @@ def test_numbers_as_text_are_refused(tmp_path, capsys):
     recording.info["total_episodes"] = "2"
     with pytest.raises(SettingsError, match="total_episodes is '2', but must be a whole number"):
         imported(recording, tmp_path)
-
-
-@pytest.mark.parametrize("info", [{"info": {"is_depth_map": True}}, {"info": {"video.is_depth_map": True}},
-                                  {"video.is_depth_map": True}, {"info": {"depth": {"is_depth_map": 1}}}])  # fmt: skip
-@pytest.mark.parametrize("dtype", ["image", "video"])
-def test_depth_is_no_camera(tmp_path, info, dtype):
-    recording = small_recording()
-    recording.info["features"]["depth"] = {"dtype": dtype, "shape": [4, 4, 1], "names": None, **info}
-    assert len(imported(recording, tmp_path)[0]) == 2
-    with pytest.raises(SettingsError, match=r"camera = depth: .* \(depth shows depth, which a rater cannot be shown\)"):
-        import_lerobot(tmp_path / "robot", tmp_path / "other", LeRobotSettings(camera="depth"))
-
-
-def edited(**pixels):
-    from io import BytesIO
-
-    from PIL import Image
-
-    picture = Image.new(pixels["mode"], (4, 4), pixels["colour"])
-    file = BytesIO()
-    picture.save(file, pixels.get("kind", "PNG"))
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("picture", "text"),
-    [
-        (png(3_000, mode="I;16"), "more than eight bits"),
-        (edited(mode="RGBA", colour=(1, 2, 3, 128)), "transparent in places"),
-        (edited(mode="LA", colour=(1, 0)), "transparent in places"),
-        (edited(mode="RGB", colour=0, kind="TIFF"), "no picture in PNG"),
-        (edited(mode="RGB", colour=0, kind="EPS"), "no picture in PNG"),
-        (b"", "no picture in PNG"),
-        (png(1)[:50], "picture 1 cannot be read"),
-        (png(1, px=5), "a picture of 5 x 5 pixels, where the first episode's are 4 x 4"),
-    ],
-)
-def test_pictures_that_cannot_be_shown_cost_their_episode(tmp_path, capsys, picture, text):
-    cells = [{"bytes": png(n), "path": None} for n in range(7)]
-    cells[4]["bytes"] = picture
-    episodes, num_problems = imported(small_recording().set("data", CAMERA, cells, PICTURE), tmp_path)
-    assert list(episodes) == ["episode-000000"] and num_problems == 1
-    assert text in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("picture", "colour"),
-    [
-        (edited(mode="L", colour=9), (9, 9, 9)),
-        (edited(mode="RGBA", colour=(9, 8, 7, 255)), (9, 8, 7)),
-        (edited(mode="P", colour=0), (0, 0, 0)),
-        (edited(mode="1", colour=1), (255, 255, 255)),
-        (edited(mode="RGB", colour=(9, 8, 7), kind="BMP"), (9, 8, 7)),
-    ],
-)
-def test_pictures_of_eight_bits_become_colours(tmp_path, picture, colour):
-    cells = [{"bytes": picture, "path": None} for n in range(7)]
-    episodes, _ = imported(small_recording().set("data", CAMERA, cells, PICTURE), tmp_path)
-    assert tuple(decode_png(episodes["episode-000001"].frames[0])[0, 0]) == colour
 
 
 def test_an_episode_is_cut_where_its_task_changes(tmp_path):
@@ -389,89 +260,3 @@ def test_data_outside_the_folder_is_not_read(tmp_path, path):
     recording.info["data_path"] = path
     with pytest.raises(SettingsError, match=r"no whole episode|data_path is"):
         imported(recording, tmp_path)
-
-
-def likert(*arguments):
-    done = CliRunner().invoke(app, [*map(str, arguments)])
-    return types.SimpleNamespace(code=done.exit_code, out=done.stdout, err=done.stderr)
-
-
-def test_the_exit_code_tells_that_something_was_left_out(tmp_path):
-    recording = small_recording()
-    recording.info["total_episodes"] = 7
-    source = recording.write(tmp_path / "robot")
-    done = likert("data", "lerobot", source, tmp_path / "set")
-    assert done.code == 1 and "2 episodes" in done.out and "1 problems" in done.err
-    assert "7/7 episodes, 5 left out" in done.err
-    assert likert("data", "lerobot", source, tmp_path / "first", "max_episodes=1").code == 0
-
-
-def test_a_refusal_leaves_no_empty_folder(tmp_path):
-    source = small_recording().write(tmp_path / "robot")
-    assert likert("data", "lerobot", source, tmp_path / "new/set", "camera=none").code == 2
-    assert not (tmp_path / "new").exists()
-    (tmp_path / "mine").mkdir()
-    assert likert("data", "lerobot", source, tmp_path / "mine", "camera=none").code == 2
-    assert (tmp_path / "mine").exists()
-
-
-def begun(folder, recording, episodes=1, **settings):
-    """A set whose import was stopped after its first episodes."""
-    source = Recording(recording.write(folder / "robot"), LeRobotSettings(**settings))
-    whole = folder / "begun"
-    import_lerobot(folder / "robot", whole, LeRobotSettings(**settings))
-    info = TrajectoryDataset(whole).info
-    writer = DatasetWriter(folder / "set", info, part_bytes=1)
-    for one in itertools.islice(source.episodes(), episodes):
-        writer.write(one)
-
-
-def test_an_import_that_was_stopped_goes_on(tmp_path):
-    begun(tmp_path, small_recording())
-    episodes, num_problems = imported(small_recording(), tmp_path)
-    assert num_problems == 0 and [pictures(one) for one in episodes.values()] == [[0, 1, 2], [3, 4, 5, 6]]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        lambda one: small_recording(colour=100),
-        lambda one: small_recording(names=("y", "gripper")),
-        lambda one: one.set("tasks", "__index_level_0__", ["another", TASKS[1]]),
-        lambda one: one.set("data", "action", [[0.0, 0.0]] * 7),
-    ],
-)  # fmt: skip
-def test_another_recording_is_refused_though_its_episodes_have_the_same_names(tmp_path, other):
-    begun(tmp_path, small_recording())
-    with pytest.raises(SettingsError, match="from another source, 'robot'"):
-        imported(other(small_recording()), tmp_path)
-
-
-def test_pictures_by_path_count_towards_the_source(tmp_path):
-    paths = [f"images/{n}.png" for n in range(7)]
-    (tmp_path / "robot/images").mkdir(parents=True)
-    for n, path in enumerate(paths):
-        (tmp_path / "robot" / path).write_bytes(png(n))
-    begun(tmp_path, by_path(small_recording(), paths))
-    (tmp_path / "robot" / paths[6]).write_bytes(png(99))
-    with pytest.raises(SettingsError, match="from another source"):
-        imported(by_path(small_recording(), paths), tmp_path)
-
-
-def forget_origin(folder):
-    """As it was before sets knew their origin."""
-    path = folder / METADATA_FILE
-    found = json.loads(path.read_text())
-    del found["origin"], found["settings"]["action_key"]
-    path.write_text(json.dumps(found))
-
-
-def test_an_old_import_goes_on_where_the_rules_agree_and_is_refused_where_they_do_not(tmp_path, caplog):
-    begun(tmp_path, small_recording())
-    forget_origin(tmp_path / "set")
-    episodes, _ = imported(small_recording(), tmp_path)
-    assert len(episodes) == 2 and "begun before sets noted their origin" in caplog.text
-    begun(tmp_path / "b", small_recording(colour=9))
-    forget_origin(tmp_path / "b/set")
-    with pytest.raises(SettingsError, match="its episode episode-000000 is not what the source gives now"):
-        imported(small_recording(), tmp_path / "b")
