@@ -21,6 +21,7 @@ MAX_LAYOUTS = 1_000
 MAX_DRAWS = 100
 FEW_DRAWS = 10
 """Where it matters little whether there is another chain."""
+ROOMIER = "take larger rooms or fewer objects"
 THEN = ", then "
 """Joins the sub-tasks of a chain in words; no sub-task's own words have it."""
 CARRIED_CELL = (0, 0)
@@ -69,7 +70,7 @@ class ChainLevel(RoomGridLevel):
                 continue
         raise ValueError(
             f"no chain of {self._chain_length} sub-tasks was found in {MAX_LAYOUTS} layouts: take more objects, more "
-            "rooms or more kinds of sub-tasks"
+            f"rooms or more kinds of sub-tasks; where rooms are full, {ROOMIER}"
         )
 
     def gen_mission(self) -> None:
@@ -99,7 +100,40 @@ class ChainLevel(RoomGridLevel):
     def move_agent(self, rng: np.random.Generator) -> None:
         """Put the agent somewhere else; all else stays. It does not face an object."""
         self.np_random = rng
-        self.place_agent()
+        for _ in range(MAX_LAYOUTS):
+            try:
+                self.place_agent()
+                return
+            except RejectSampling:
+                # Another room is drawn.
+                continue
+        raise ValueError(f"no place for the agent was found in {MAX_LAYOUTS} rooms drawn: {ROOMIER}")
+
+    def place_agent(self, i: int | None = None, j: int | None = None, rand_dir: bool = True) -> tuple[int, int]:
+        """BabyAI's own, which looks for ever in a room where the agent would face an object or a door from anywhere.
+
+        Raises RejectSampling for such a room.
+        """
+        # In BabyAI's order, so that a seed draws what it has always drawn.
+        i = self._rand_int(0, self.num_cols) if i is None else i
+        j = self._rand_int(0, self.num_rows) if j is None else j
+        if not self._has_place(i, j):
+            raise RejectSampling("no place in this room for the agent")
+        return super().place_agent(i, j, rand_dir)
+
+    def _has_place(self, i: int, j: int) -> bool:
+        (left, top), (width, height) = self.room_grid[j][i].top, self.room_grid[j][i].size
+
+        def is_free(x: int, y: int) -> bool:
+            return self.grid.get(x, y) is None
+
+        return any(
+            is_free(x + dx, y + dy) or self.grid.get(x + dx, y + dy).type == "wall"
+            for x in range(left, left + width)
+            for y in range(top, top + height)
+            if is_free(x, y)
+            for dx, dy in ((1, 0), (0, 1), (-1, 0), (0, -1))
+        )
 
     def move(self, action: int) -> None:
         """Take an action, without drawing what the agent would see."""

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from minigrid.core.world_object import Ball
+from minigrid.envs.babyai.core.roomgrid_level import RejectSampling
 
 from actors.babyai.environment import ChainEnvironment, ChainTask
 from actors.babyai.expert import Demonstration, demonstrate, random_share, solvable_tasks
+from actors.babyai.level import ChainLevel
 from actors.babyai.settings import DROP, FORWARD, LEFT, NOTHING, PICK_UP, RIGHT, TOGGLE, BabyAISettings
 from actors.babyai.view import egocentric, egocentric_shape
 
@@ -46,6 +49,24 @@ def test_only_the_agent_moves_when_the_start_is_randomised():
             assert AGENT in (moved["symbolic"][*cell][0], fixed["symbolic"][*cell][0])
         starts.add(tuple(np.argwhere(moved["symbolic"][..., 0] == AGENT)[0]))
     assert len(starts) > 4
+
+
+def test_in_full_rooms_another_layout_is_drawn_where_babyai_would_look_for_a_place_for_ever():
+    full = ChainLevel(BabyAISettings(room_size=4, num_objects=4), 1, "train")
+    # In this seed's first layout the drawn room has one free cell, between two objects and two doors.
+    full.np_random = np.random.default_rng(16)
+    full.reset_level()
+    assert full.grid.get(*full.agent_pos) is None
+    ahead = full.grid.get(*full.front_pos)
+    assert ahead is None or ahead.type == "wall"
+    for x in range(full.width):
+        for y in range(full.height):
+            if full.grid.get(x, y) is None:
+                full.grid.set(x, y, Ball("red"))
+    with pytest.raises(RejectSampling, match="no place in this room"):
+        full.place_agent(0, 0)
+    with pytest.raises(ValueError, match=r"no place for the agent .* larger rooms or fewer objects"):
+        full.move_agent(np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("length", [1, 3, 6])
