@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.offline.settings import OfflineExperiment
 from orchestrator.runs.kind import Kind, Work
-from orchestrator.runs.layout import chain_metric, held_out_metric
+from orchestrator.runs.layout import CHAINS_SCORE_NAME, HELD_OUT_SCORE_NAME, chain_metric, held_out_metric
 
 if TYPE_CHECKING:
     from orchestrator.cluster.placement import Demand
@@ -89,6 +89,10 @@ class OfflineKind(Kind):
         if experiment.chains is None:
             return held_out_metric("agreement")
         return chain_metric(experiment.chains.starts[-1], "proportion")
+
+    def score_name(self, experiment: OfflineExperiment) -> str:
+        """As a run's progress calls it."""
+        return HELD_OUT_SCORE_NAME if experiment.chains is None else CHAINS_SCORE_NAME
 
     def report(self, runs: "Sequence[RunData]", out: Path) -> list[Path]:
         """`chains.md`, `chains.csv`, `chains.png`; of runs without a simulator `held_out.md` and so on."""

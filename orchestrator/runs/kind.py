@@ -13,6 +13,7 @@ from actors.rating.settings import RaterSettings
 from actors.worlds.settings import TaskSettings
 from algorithms.ratings import RatingRequest
 from orchestrator.errors import SettingsError
+from orchestrator.runs.layout import EVAL_RETURN, EVAL_SUCCESS
 from orchestrator.runs.same_run import check_same_run
 from orchestrator.settings.experiment import Experiment
 from orchestrator.storage.locations import RemotePath
@@ -174,6 +175,11 @@ class Kind(ABC):
     @abstractmethod
     def score(self, experiment: Any) -> str:
         """The metric by which runs are compared; higher is better. It is in [0, 1] but for returns."""
+
+    def score_name(self, experiment: Any) -> str:
+        """What `score` is called where people read it."""
+        score = self.score(experiment)
+        return {EVAL_SUCCESS: "success", EVAL_RETURN: "return"}.get(score, score)
 
     @abstractmethod
     def report(self, runs: "Sequence[RunData]", out: Path) -> list[Path]:

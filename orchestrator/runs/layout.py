@@ -70,6 +70,12 @@ def chain_metric(start: str, name: str, control: str | None = None) -> str:
     return f"eval/{control + '_' if control else ''}{start}_{name}"
 
 
+CHAINS_SCORE_NAME = "sub-tasks completed"
+"""What the `proportion` of chains is called where people read it."""
+HELD_OUT_SCORE_NAME = "agreement with held-out actions"
+"""The same of `held_out_metric("agreement")`."""
+
+
 def held_out_metric(name: str, control: str | None = None) -> str:
     """Name of a metric of held-out episodes: `log_prob` -> `held_out/log_prob`."""
     return f"held_out/{control + '_' if control else ''}{name}"

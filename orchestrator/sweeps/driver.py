@@ -31,7 +31,7 @@ from orchestrator.sweeps.raters import raters_of, share_raters, start_raters, st
 from orchestrator.sweeps.scheduler_rules import check_scheduler
 from orchestrator.sweeps.schedulers import ResumedAsha, make_scheduler
 from orchestrator.sweeps.search import SweepPlan, Trial
-from orchestrator.sweeps.summary import write_summary
+from orchestrator.sweeps.summary import score_name, write_summary
 from orchestrator.sweeps.sweep_folder import SweepFolder
 from orchestrator.sweeps.table import SweepTable, TrialState
 from orchestrator.sweeps.tracking import SweepRun, open_sweep_run
@@ -69,7 +69,8 @@ def run_sweep(
         folder.check(resume)
         plan, own_raters = share_raters(replace(plan, trials=folder.trials()))
         folder.write_plan()
-        table = SweepTable(plan.name, {trial.name: _state_of(folder, trial) for trial in plan.trials})
+        states = {trial.name: _state_of(folder, trial) for trial in plan.trials}
+        table = SweepTable(plan.name, states, score=score_name(plan))
         with table:
             for warning in check_scheduler(plan):
                 table.note(f"warning: {warning}")

@@ -38,7 +38,7 @@ class Cell:
     num_finished: int
     num_stopped: int
     """Seeds that the scheduler has stopped."""
-    success: Interval | None
+    score: Interval | None
     """Interquartile mean over seeds of each one's last evaluations; None before the first."""
     scores: Sequence[float]
     """One per evaluated seed."""
@@ -47,20 +47,20 @@ class Cell:
 
 
 def write_summary(plan: SweepPlan, folder: SweepFolder, note: Callable[[str], None]) -> dict[str, float]:
-    """Write `summary.md`, `summary.csv` and `summary.png`; return each evaluated cell's success for tracking."""
+    """Write `summary.md`, `summary.csv` and `summary.png`; return each evaluated cell's score for tracking."""
     cells = cells_of(plan, folder)
-    evaluated = [cell for cell in cells if cell.success is not None]
+    evaluated = [cell for cell in cells if cell.score is not None]
     if not evaluated:
         return {}
     text = markdown(plan, cells)
     note(text)
     for name, content in (
         ("summary.md", text.encode()),
-        ("summary.csv", csv_text(cells).encode()),
+        ("summary.csv", csv_text(plan, cells).encode()),
         ("summary.png", png(figure(plan, evaluated))),
     ):
         note(str(folder.write(name, content)))
-    return {f"cell/{cell.name}/success": cell.success.mean for cell in evaluated}
+    return {f"cell/{cell.name}/{_short(plan)}": cell.score.mean for cell in evaluated}
 
 
 def cells_of(plan: SweepPlan, folder: SweepFolder) -> list[Cell]:
@@ -71,9 +71,8 @@ def cells_of(plan: SweepPlan, folder: SweepFolder) -> list[Cell]:
 def markdown(plan: SweepPlan, cells: Sequence[Cell]) -> str:
     """The table for people, with what its columns mean."""
     names = list(cells[0].values)
-    score = kind_of(plan.trials[0].experiment).score(plan.trials[0].experiment)
-    told = "return, IQM" if score == EVAL_RETURN else "success, IQM"
-    header = [*(names or ["cell"]), "seeds", told, "lowest", "highest", "ratings"]
+    name = score_name(plan)
+    header = [*(names or ["cell"]), "seeds", f"{name}, IQM", "lowest", "highest", "ratings"]
     rows = []
     for cell in cells:
         values = [_text(cell.values[name]) for name in names] or [cell.name]
@@ -84,7 +83,7 @@ def markdown(plan: SweepPlan, cells: Sequence[Cell]) -> str:
                 str(cell.num_evaluated)
                 + ("*" if left else "")
                 + (f" ({cell.num_stopped} stopped)" if cell.num_stopped else ""),
-                str(cell.success or ""),
+                str(cell.score or ""),
                 f"{min(cell.scores):.2f}" if cell.scores else "",
                 f"{max(cell.scores):.2f}" if cell.scores else "",
                 f"{cell.ratings:,.0f}" if cell.scores else "",
@@ -99,14 +98,15 @@ def markdown(plan: SweepPlan, cells: Sequence[Cell]) -> str:
     scored = " or ".join(dict.fromkeys(_score_of(trial) for trial in plan.trials))
     table = markdown_table(header, rows)
     return (
-        f"{table}\n\nSuccess is the {scored}, the mean of the last {LAST_EVALUATIONS} evaluations of each seed; over "
-        "seeds the interquartile mean (the mean of all, with three seeds or fewer), in brackets its "
+        f"{table}\n\n{name[0].upper()}{name[1:]} is the {scored}, the mean of the last {LAST_EVALUATIONS} evaluations "
+        "of each seed; over seeds the interquartile mean (the mean of all, with three seeds or fewer), in brackets its "
         f"{CONFIDENCE:.0%} bootstrap interval. An asterisk: some of the cell's trials are not done.{biased}\n"
     )
 
 
-def csv_text(cells: Sequence[Cell]) -> str:
+def csv_text(plan: SweepPlan, cells: Sequence[Cell]) -> str:
     """The same for programs; searched values in columns of their own."""
+    score = _short(plan)
     rows = [
         {"cell": cell.name}
         | {name: value for name, value in cell.values.items()}
@@ -115,9 +115,9 @@ def csv_text(cells: Sequence[Cell]) -> str:
             "evaluated": cell.num_evaluated,
             "finished": cell.num_finished,
             "stopped": cell.num_stopped,
-            "success_iqm": cell.success and cell.success.mean,
-            "success_low": cell.success and cell.success.low,
-            "success_high": cell.success and cell.success.high,
+            f"{score}_iqm": cell.score and cell.score.mean,
+            f"{score}_low": cell.score and cell.score.low,
+            f"{score}_high": cell.score and cell.score.high,
             "ratings": cell.ratings,
             "scores": " ".join(f"{score:.4f}" for score in cell.scores),
         }
@@ -132,9 +132,9 @@ def figure(plan: SweepPlan, cells: Sequence[Cell]) -> Figure:
     axes = drawn.add_subplot()
     rows = range(len(cells))
     for row, cell in zip(rows, cells, strict=True):
-        axes.plot([cell.success.low, cell.success.high], [row, row], color=COLOURS[0], linewidth=3, alpha=0.35)
+        axes.plot([cell.score.low, cell.score.high], [row, row], color=COLOURS[0], linewidth=3, alpha=0.35)
         axes.plot(cell.scores, [row] * len(cell.scores), "|", color="0.45", markersize=9)
-        axes.plot(cell.success.mean, row, "o", color=COLOURS[0])
+        axes.plot(cell.score.mean, row, "o", color=COLOURS[0])
     axes.set_yticks(list(rows), [cell.name for cell in cells])
     axes.invert_yaxis()
     if kind_of(plan.trials[0].experiment).score(plan.trials[0].experiment) != EVAL_RETURN:
@@ -165,10 +165,22 @@ def _cell(trials: Sequence[Trial], folder: SweepFolder) -> Cell:
         num_evaluated=len(evaluated),
         num_finished=sum(record.outcome == "finished" for record in records),
         num_stopped=sum(record.outcome == "stopped" for record in records),
-        success=bootstrap_interval([np.array(scores)], statistic=interquartile_mean) if scores else None,
+        score=bootstrap_interval([np.array(scores)], statistic=interquartile_mean) if scores else None,
         scores=scores,
         ratings=float(np.mean(asked)) if asked else 0.0,
     )
+
+
+def score_name(plan: SweepPlan) -> str:
+    """What trials are compared by, as people call it."""
+    experiment = plan.trials[0].experiment
+    return kind_of(experiment).score_name(experiment)
+
+
+def _short(plan: SweepPlan) -> str:
+    """The same for programs: `success`, `env_return`, `proportion`."""
+    experiment = plan.trials[0].experiment
+    return kind_of(experiment).score(experiment).rpartition("/")[2]
 
 
 def _score_of(trial: Trial) -> str:

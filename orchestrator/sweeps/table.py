@@ -43,8 +43,12 @@ class TrialState:
 class SweepTable:
     """Shows where all trials stand. Use it as a context manager; tell it what changed."""
 
-    def __init__(self, title: str, trials: Mapping[str, TrialState], stream: TextIO | None = None) -> None:
+    def __init__(
+        self, title: str, trials: Mapping[str, TrialState], stream: TextIO | None = None, score: str = "success"
+    ) -> None:
+        """`score` is what trials are compared by, in words."""
         self._title = title
+        self._score = score
         self._stream = stream or sys.stderr
         self.states = dict(trials)
         self._live: Any = None
@@ -122,7 +126,7 @@ class SweepTable:
         from rich.table import Table
 
         table = Table(title=self.summary(), title_justify="left")
-        for column in ("trial", "phase", "env steps", "success", "ratings", "left"):
+        for column in ("trial", "phase", "env steps", self._score, "ratings", "left"):
             table.add_column(column, justify="left" if column in ("trial", "phase") else "right")
         rows = sorted(self.states.items(), key=lambda item: _ORDER.index(item[1].status))
         for name, state in rows[:SHOWN_TRIALS]:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from orchestrator.errors import SettingsError
 from orchestrator.reports.intervals import bootstrap_interval, interquartile_mean
@@ -16,7 +17,7 @@ from orchestrator.settings.loading import settings_as_yaml
 from orchestrator.storage.writing import write_json_lines, write_text
 from orchestrator.sweeps.raters import share_raters
 from orchestrator.sweeps.search import load_sweep
-from orchestrator.sweeps.summary import cells_of, write_summary
+from orchestrator.sweeps.summary import cells_of, score_name, write_summary
 from orchestrator.sweeps.sweep_folder import SweepFolder
 from orchestrator.sweeps.table import SweepTable, TrialState
 from orchestrator.sweeps.trial import TrialProgress
@@ -35,12 +36,12 @@ def sweep(tmp_path):
     return lambda *overrides: load_sweep(tmp_path / "sweep.yaml", overrides)
 
 
-def write_trial(plan, name, successes, outcome="finished", asked=100):
+def write_trial(plan, name, successes, outcome="finished", asked=100, metric="eval/success"):
     """A trial's folder as a run would leave it: evaluations of these successes, every 1,000 steps."""
     trial = plan.trial(name)
     folder = trial.experiment.run_folder
     rows = [
-        {"env_step": 1000 * (index + 1), "time": 0.0, "eval/success": success, "rating/asked": asked}
+        {"env_step": 1000 * (index + 1), "time": 0.0, metric: success, "rating/asked": asked}
         for index, success in enumerate(successes)
     ]
     write_text(folder / "settings.yaml", settings_as_yaml(trial.experiment))
@@ -67,8 +68,8 @@ def test_a_cell_is_summed_up_over_its_seeds(sweep):
     assert (mae.name, mae.num_seeds, mae.num_evaluated, mae.num_finished) == ("loss-mae", 4, 4, 4)
     assert mae.values == {"reward_model.loss": "mae"}
     # Of four, one goes at each end.
-    assert mae.success.mean == pytest.approx(0.3)
-    assert mae.success.low < 0.3 < mae.success.high
+    assert mae.score.mean == pytest.approx(0.3)
+    assert mae.score.low < 0.3 < mae.score.high
     assert mae.scores == pytest.approx([0.0, 0.2, 0.4, 1.0])
     assert (cross_entropy.num_evaluated, cross_entropy.num_finished, cross_entropy.num_stopped) == (2, 0, 1)
     assert cross_entropy.ratings == 75
@@ -93,6 +94,31 @@ def test_table_csv_and_figure_are_written(sweep):
     searched = sweep("sweep.scheduler=asha")
     write_summary(searched, SweepFolder(searched), notes.append)
     assert "one good setting" in (plan.folder / "summary.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("judged", "score", "name", "column"),
+    [
+        ("", "eval/randomised_proportion", "sub-tasks completed", "randomised_proportion_iqm"),
+        ("evaluation: {environment: none}\n", "held_out/agreement", "agreement with held-out actions", "agreement_iqm"),
+    ],
+)
+def test_a_score_that_is_no_success_is_not_called_one(tmp_path, judged, score, name, column):
+    (tmp_path / "sweep.yaml").write_text(
+        f"kind: offline\nname: o\nruns_folder: {tmp_path}/runs\ndata: {{path: set, reward: {{labeller: sparse}}}}\n"
+        f"{judged}search: {{seed: {{grid: [0]}}}}\n"
+    )
+    plan = load_sweep(tmp_path / "sweep.yaml")
+    write_trial(plan, plan.trials[0].name, [0.25], metric=score)
+    metrics = write_summary(plan, SweepFolder(plan), lambda text: None)
+    assert list(metrics.values()) == [0.25] and "success" not in "".join(metrics)
+    text = (plan.folder / "summary.md").read_text()
+    assert f"| {name}, IQM |" in text and f"is the metric {score}, " in text and "uccess" not in text
+    assert float(next(csv.DictReader(io.StringIO((plan.folder / "summary.csv").read_text())))[column]) == 0.25
+    table = SweepTable("o", {"one": TrialState(10)}, io.StringIO(), score=score_name(plan))
+    console = Console(file=io.StringIO(), width=140)
+    console.print(table._render())
+    assert name in console.file.getvalue() and "success" not in console.file.getvalue()
 
 
 def test_without_an_evaluation_there_is_no_summary(sweep):
@@ -267,8 +293,6 @@ def test_off_a_terminal_a_line_says_what_is_new():
 
 
 def test_on_a_terminal_trials_at_work_come_first():
-    from rich.console import Console
-
     states = {f"t{number:02}": TrialState(1000, status="finished") for number in range(30)}
     table = SweepTable("s", states | {"last": TrialState(1000)}, io.StringIO())
     table.update("last", status="running", phase="rating", env_steps=10)

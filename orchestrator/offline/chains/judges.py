@@ -12,13 +12,13 @@ from algorithms.policies import LanguageIQL
 from orchestrator.offline.chains.chain_tasks import ChainTasks
 from orchestrator.offline.data import Encode
 from orchestrator.offline.evaluation_settings import Start
-from orchestrator.runs.layout import chain_metric
+from orchestrator.runs.layout import CHAINS_SCORE_NAME, chain_metric
 
 
 class ChainJudges:
     """The evaluation workers: hands each its share of the trials. A `Judge`."""
 
-    measure = "success"
+    measure = CHAINS_SCORE_NAME
 
     def __init__(
         self,

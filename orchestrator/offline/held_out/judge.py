@@ -21,7 +21,7 @@ from algorithms.progress import value_order_correlation
 from algorithms.transitions import EpochSampler, Transitions
 from orchestrator.offline.data import OfflineData
 from orchestrator.offline.settings import OfflineExperiment
-from orchestrator.runs.layout import held_out_metric
+from orchestrator.runs.layout import HELD_OUT_SCORE_NAME, held_out_metric
 
 ROWS_AT_ONCE = 256
 """Transitions that are judged together."""
@@ -42,7 +42,7 @@ class HeldOutJudge:
     """
 
     score = held_out_metric("agreement")
-    measure = "agreement with held-out actions"
+    measure = HELD_OUT_SCORE_NAME
 
     def __init__(self, experiment: OfflineExperiment, data: OfflineData, action_names: Sequence[str]) -> None:
         """`action_names` are those of the entries of continuous actions."""
