@@ -1,7 +1,7 @@
 """Figures of one online run and of several, drawn from run folders alone."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from algorithms.scales import SCALE_WORDS
+from orchestrator.errors import LikertError
 from orchestrator.online.pictures.rated_frames import frames_table, rated_frames_figure
 from orchestrator.reports.figures import (
     COLOURS,
@@ -32,6 +33,8 @@ from orchestrator.runs.layout import (
     RATING_LEVEL,
 )
 from orchestrator.runs.reading import RunData, Series
+from orchestrator.settings.experiment import Experiment
+from orchestrator.storage.locations import RemotePath
 from orchestrator.storage.writing import write_text
 
 CONTROL_STYLES = {"random": ("random policy", ":"), "untrained": ("untrained policy", "--")}
@@ -75,6 +78,26 @@ def draw_run_figures(run: RunData) -> list[Path]:
         paths.append(run.folder / FIGURES_FOLDER / "rated_frames.csv")
         write_text(paths[-1], frames_table(run))
     return paths
+
+
+def draw_at_end(
+    folder: Path, experiment: Experiment, address: Path | RemotePath, note: Callable[[str], None]
+) -> list[Path]:
+    """`draw_run_figures` of the run in `folder`, known to others by `address`, once all else of it is saved.
+
+    A fault in drawing does not make a failed run of a finished one: it is noted, with how to draw again.
+    """
+    try:
+        return draw_run_figures(RunData.of(folder, experiment))
+    except LikertError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run itself is done.
+        what = f"{type(error).__name__}: {error}"
+        note(
+            f"the run is done and saved, but its figures could not be drawn ({what}). To draw them: "
+            f"likert report {address}"
+        )
+        return []
 
 
 def success_figure(run: RunData) -> Figure | None:

@@ -8,7 +8,7 @@ from algorithms.policies import build_policy
 from orchestrator.cluster.placement import as_text
 from orchestrator.online.actors import start_reward_learner, start_rollout_worker
 from orchestrator.online.demands import learner_demand, placed, worker_demand
-from orchestrator.online.figures import draw_run_figures
+from orchestrator.online.figures import draw_at_end
 from orchestrator.online.loop import OnlineLoop
 from orchestrator.online.rewards.making import Ratings, make_reward, ratings_of
 from orchestrator.online.rollouts import Rollouts, world_spec
@@ -17,7 +17,6 @@ from orchestrator.runs.checkpoints import Checkpoints
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.home import RunHome
 from orchestrator.runs.layout import CHECKPOINTS_FOLDER
-from orchestrator.runs.reading import RunData
 from orchestrator.runs.restoring import restore_newest
 from orchestrator.runs.tracking import ParentRun, open_tracker
 from orchestrator.screen.run_progress import RunProgress
@@ -53,7 +52,7 @@ def run_online(experiment: OnlineExperiment, progress: RunProgress, parent: Pare
             if restored is not None:
                 folder.note(f"going on from {home.address(restored)}")
             loop.run(folder)
-            figures = draw_run_figures(RunData.of(folder.path, experiment))
+            figures = draw_at_end(folder.path, experiment, experiment.run_folder, folder.note)
             folder.track_pictures(figures)
             for path in figures:
                 folder.note(f"figure: {home.address(path)}")

@@ -13,6 +13,7 @@ from orchestrator.kinds import write_report
 from orchestrator.online.figures import (
     accuracy_figure,
     comparison_figure,
+    draw_at_end,
     draw_run_figures,
     progress_figure,
     ratings_figure,
@@ -105,6 +106,17 @@ def test_report_of_runs_without_evaluation(make_run, tmp_path):
     run = make_run(successes=(), random=None)
     with pytest.raises(SettingsError, match="none of these runs has been evaluated yet"):
         write_report([run.folder], tmp_path / "out")
+
+
+def test_a_fault_in_drawing_is_a_note_and_the_run_is_done(make_run):
+    run, notes = make_run(), []
+    # A file stands where the figures' folder belongs.
+    (run.folder / "figures").write_text("mine")
+    assert draw_at_end(run.folder, run.experiment, run.folder, notes.append) == []
+    (told,) = notes
+    assert "is done and saved" in told and "FileExistsError" in told and told.endswith(f"likert report {run.folder}")
+    (run.folder / "figures").unlink()
+    assert len(draw_at_end(run.folder, run.experiment, run.folder, notes.append)) == 3 and len(notes) == 1
 
 
 def test_figures_of_a_run_that_has_just_begun(make_run):
