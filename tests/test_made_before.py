@@ -232,7 +232,7 @@ def test_a_rating_store_is_read_and_a_question_has_the_key_that_it_had(old):
 
 def test_a_data_set_is_whole_and_has_its_labels(old):
     shown = likert("data", "check", "data/chains")
-    assert "4 episodes, 16 actions, 1 parts; labellers: rg_vlm, rg_vlm_sparse, random" in shown
+    assert "4 episodes, 16 actions, 1 part; labellers: rg_vlm, rg_vlm_sparse, random" in shown
     assert "nothing is wrong with it" in shown
     episodes = list(TrajectoryDataset(old / "data/chains").episodes())
     assert [(episode.instruction, len(episode)) for episode in episodes] == [

@@ -10,6 +10,7 @@ from orchestrator.data.exports.exporting import Survey
 from orchestrator.data.metadata import read_info, write_info
 from orchestrator.data.schema import DatasetInfo, made_by_older_rules
 from orchestrator.errors import LikertError, SettingsError
+from orchestrator.screen.counts import counted
 from orchestrator.storage.writing import waiting_lock
 
 
@@ -22,8 +23,8 @@ def check(folder: Path, limit: int) -> None:
     dataset = TrajectoryDataset(folder)
     info = dataset.info
     print(
-        f"{folder}: {info.source}, {info.num_episodes:,} episodes, {info.num_transitions:,} actions, "
-        f"{len(dataset.parts)} parts; labellers: {', '.join(info.labels) or 'none'}"
+        f"{folder}: {info.source}, {counted(info.num_episodes, 'episode')}, {counted(info.num_transitions, 'action')}, "
+        f"{counted(len(dataset.parts), 'part')}; labellers: {', '.join(info.labels) or 'none'}"
     )
     if info.actions.bounds is not None:
         print(f"actions: {told_bounds(info.actions)}; a policy's [-1, 1]")
@@ -31,7 +32,7 @@ def check(folder: Path, limit: int) -> None:
         print(f"note: {word}")
     num_wrong = tell(dataset.problems(), limit)
     if num_wrong:
-        raise DataProblems(f"{folder} has {num_wrong:,} problems; what has none can be read and labelled")
+        raise DataProblems(f"{folder} has {counted(num_wrong, 'problem')}; what has none can be read and labelled")
     print("nothing is wrong with it")
 
 
@@ -58,17 +59,19 @@ def set_bounds(folder: Path, given: Mapping[str, tuple[float, float]]) -> None:
 
 def tell_made(folder: Path, info: DatasetInfo, num_problems: int = 0) -> None:
     """Say what was made. Raises DataProblems if something of the source could not be imported."""
-    print(f"{folder}: {info.num_episodes:,} episodes, {info.num_transitions:,} actions in {info.num_parts} parts")
+    held = f"{counted(info.num_episodes, 'episode')}, {counted(info.num_transitions, 'action')}"
+    print(f"{folder}: {held} in {counted(info.num_parts, 'part')}")
     if num_problems:
         raise DataProblems(
-            f"the source has {num_problems:,} problems, each named above; all that has none was imported into {folder}"
+            f"the source has {counted(num_problems, 'problem')}, named above; all that has none was imported into "
+            f"{folder}"
         )
 
 
 def tell_exported(folder: Path, kind: str, survey: Survey) -> None:
     """Say what was written."""
     beside = f", beside it {', '.join(survey.labellers)}" if survey.labellers else ""
-    print(f"{folder}: {kind}, {survey.num_episodes:,} episodes; the reward is that of {survey.reward}{beside}")
+    print(f"{folder}: {kind}, {counted(survey.num_episodes, 'episode')}; the reward is that of {survey.reward}{beside}")
 
 
 def tell(problems: Iterable[Problem], limit: int) -> int:

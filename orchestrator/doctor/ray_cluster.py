@@ -11,6 +11,7 @@ from orchestrator.cluster.own_ray import temporary_folder
 from orchestrator.cluster.placement import Demand, settle
 from orchestrator.doctor.findings import Unfit
 from orchestrator.doctor.places import MAX_SKEW_S
+from orchestrator.screen.counts import counted
 
 NODE_S = 90.0
 """Time that a node may take to start a process and say its clock."""
@@ -27,8 +28,8 @@ def check_ray(count_nodes: Callable[[str], int] = check_cluster) -> str:
         return f"no RAY_ADDRESS: runs start a Ray of their own, with a token, its files below {temporary_folder()}"
     nodes = count_nodes(address)
     if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
-        raise Unfit(f"{address}: {nodes} nodes, not guarded by a token", _SECURE, warning=True)
-    return f"{address}: {nodes} nodes, guarded by a token"
+        raise Unfit(f"{address}: {counted(nodes, 'node')}, not guarded by a token", _SECURE, warning=True)
+    return f"{address}: {counted(nodes, 'node')}, guarded by a token"
 
 
 def check_room(demands: Sequence[Demand], num_trials: int = 1) -> str:

@@ -6,6 +6,7 @@ from orchestrator.labelling.delay import DISCOUNT, delay_correlations
 from orchestrator.labelling.estimate import cost_of
 from orchestrator.labelling.settings import LabelSettings, PriceSettings
 from orchestrator.ratings.answer_counts import AnswerCounts
+from orchestrator.screen.counts import counted
 from orchestrator.screen.work_progress import WorkProgress
 
 PROBLEMS_TOLD = 100
@@ -15,14 +16,16 @@ PROBLEMS_TOLD = 100
 def print_outcome(settings: LabelSettings, dataset: TrajectoryDataset, num_parts: int, counts: AnswerCounts) -> None:
     """What a labelling of `num_parts` parts came to."""
     names = ", ".join(f"reward_{name}" for name in settings.rewards)
-    print(f"{settings.data}: {counts.actions:,} actions labelled in {num_parts} of {len(dataset.parts)} parts: {names}")
+    parts = f"{num_parts} of {counted(len(dataset.parts), 'part')}"
+    print(f"{settings.data}: {counted(counts.actions, 'action')} labelled in {parts}: {names}")
     if counts.failed:
         print(
-            f"{counts.failed:,} questions got no answer and left their actions without a label (first: "
-            f"{counts.first_failure}); the same command asks them again"
+            f"{counted(counts.failed, 'question')} got no answer and left actions without a label (first: "
+            f"{counts.first_failure}); the same command asks again"
         )
     if counts.problems:
-        print(f"{counts.problems:,} problems in the data; what has none was labelled. `likert data check` lists them")
+        problems = counted(counts.problems, "problem")
+        print(f"{problems} in the data; what has none was labelled. `likert data check` lists them all")
     if (word := delay_warning(delay_correlations(dataset, list(settings.rewards)), DISCOUNT)) is not None:
         print(word)
 

@@ -12,6 +12,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.ratings.export import export_images, export_ratings
 from orchestrator.ratings.score_store import ScoreStore
 from orchestrator.ratings.store import RatingStore, StoreCounts
+from orchestrator.screen.counts import counted
 from orchestrator.settings.preflight import check_file_writable, check_writable
 from orchestrator.storage.locations import RemotePath
 
@@ -42,11 +43,11 @@ def show_store(
     store, scores = RatingStore(folder), ScoreStore(folder)
     if compact:
         for name, (before, after) in (store.compact() | scores.compact()).items():
-            console.print(f"{name}: {before} parts, now {after}")
+            console.print(f"{name}: {counted(before, 'part')}, now {after}")
     if export is not None:
-        console.print(f"{export_ratings(store, export):,} ratings written to {export}")
+        console.print(f"{counted(export_ratings(store, export), 'rating')} written to {export}")
     if images is not None:
-        console.print(f"{export_images(store, images):,} pictures written to {images}")
+        console.print(f"{counted(export_images(store, images), 'picture')} written to {images}")
     if compact or export is not None or images is not None:
         return
     _show_counts(console, store.counts())
@@ -57,7 +58,10 @@ def show_store(
 
 def _show_counts(console: Console, counts: StoreCounts) -> None:
     num_failures = sum(counts.failures.values())
-    console.print(f"{counts.ratings:,} ratings, {counts.images:,} pictures, {num_failures:,} failed questions")
+    console.print(
+        f"{counted(counts.ratings, 'rating')}, {counted(counts.images, 'picture')}, "
+        f"{counted(num_failures, 'failed question')}"
+    )
     levels = Table("task", "ratings by level, worst first", title="By task and level", title_justify="left")
     for (instruction, words), numbers in sorted(counts.levels.items()):
         levels.add_row(

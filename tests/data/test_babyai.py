@@ -149,7 +149,7 @@ def test_check_tells_what_is_wrong_and_exits_with_1(tmp_path):
     part.write_bytes(part.read_bytes()[:-100])
     broken = likert()
     assert broken.exit_code == 1
-    assert "part-00000.parquet: the file cannot be read" in broken.output and "1 problems" in broken.stderr
+    assert "part-00000.parquet: the file cannot be read" in broken.output and "1 problem;" in broken.stderr
     part.unlink()
     assert "part-00000.parquet: the file is missing" in likert().output
 

@@ -370,7 +370,7 @@ def test_listing(tmp_path, capsys, monkeypatch):
     options = {"last": 5, "failures": False, "export": None, "images": None, "compact": False}
     show_store(tmp_path, **options)
     shown = capsys.readouterr().out
-    assert "2 ratings, 2 pictures, 1 failed questions" in shown
+    assert "2 ratings, 2 pictures, 1 failed question" in shown
     assert "Bad 0, Average 2, Good 0" in shown
     assert "The drawer is [half] open." in shown
     show_store(tmp_path, **options | {"last": 1})
@@ -380,7 +380,7 @@ def test_listing(tmp_path, capsys, monkeypatch):
     show_store(tmp_path, **options | {"failures": True})
     assert "no answer in 120 s" in capsys.readouterr().out
     show_store(tmp_path, **options | {"compact": True})
-    assert "ratings: 1 parts, now 1" in capsys.readouterr().out
+    assert "ratings: 1 part, now 1" in capsys.readouterr().out
     with pytest.raises(SettingsError, match="is not a rating store"):
         show_store(tmp_path / "absent", **options)
 

@@ -13,6 +13,7 @@ from orchestrator.data.recordings.pictures import PictureError, stored_frames
 from orchestrator.data.recordings.steps import Steps, StepSettings, trajectory_of_steps
 from orchestrator.data.schema import ActionSpace
 from orchestrator.errors import SettingsError
+from orchestrator.screen.counts import counted
 
 Success = Literal["recorded", "reward", "terminated", "all"]
 """What makes an episode a success: a flag of the recording, any reward above 0, that it terminated, or that it is."""
@@ -70,7 +71,7 @@ class ArrayEpisodes:
         """Raises ImportProblem if the episode has something wrong with it."""
         length = len(recorded.actions)
         if recorded.num_frames not in (length, length + 1):
-            raise ImportProblem(f"it has {recorded.num_frames} pictures for {length} actions")
+            raise ImportProblem(f"it has {counted(recorded.num_frames, 'picture')} for {counted(length, 'action')}")
         kept = self._steps.kept(0, recorded.num_frames - 1)
         rows = self._steps.rows(kept)
         actions = self._steps.joined(self._valid(recorded.actions[rows], rows), kept)

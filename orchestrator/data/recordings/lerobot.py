@@ -52,6 +52,7 @@ from orchestrator.data.recordings.pictures import PictureError, file_below, stor
 from orchestrator.data.recordings.steps import Steps, StepSettings, trajectory_of_steps
 from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
+from orchestrator.screen.counts import counted
 
 RULE = 1
 """Of `schema.Origin`: raised whenever the same recording would give other episodes."""
@@ -159,7 +160,7 @@ class Recording:
         beyond = [number for number in listed if number >= promised]
         edges = [-1, *listed[: len(listed) - len(beyond)], promised]
         gaps = [(one + 1, other - 1) for one, other in itertools.pairwise(edges) if other - one > 1]
-        promise = f"{self.source}: meta/info.json promises {promised:,} episodes, and meta/episodes"
+        promise = f"{self.source}: meta/info.json promises {counted(promised, 'episode')}, and meta/episodes"
         if gaps:
             told = [f"{first}" if first == last else f"{first} to {last}" for first, last in gaps[:MAX_GAPS]]
             more = f" and more ({len(gaps):,} gaps)" if len(gaps) > MAX_GAPS else ""
@@ -207,7 +208,7 @@ class Recording:
         except (pa.ArrowException, KeyError) as error:
             raise ImportProblem(f"{path}: its column episode_index cannot be read: {error}") from error
         if rows.num_rows != length:
-            raise ImportProblem(f"{path}: it has {rows.num_rows} rows, but must have {length}")
+            raise ImportProblem(f"{path}: it has {counted(rows.num_rows, 'row')}, but must have {length}")
         order = whole_numbers(rows, "frame_index")
         if sorted(order) != list(range(length)):
             raise ImportProblem(f"{path}: frame_index does not number its {length} rows from 0")

@@ -36,6 +36,7 @@ from orchestrator.data.recordings.leaves import Leaf
 from orchestrator.data.recordings.minari_storages import Storage, open_storage
 from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
+from orchestrator.screen.counts import counted
 
 RULE = 1
 """Of `schema.Origin`: raised whenever the same recording would give other episodes."""
@@ -125,7 +126,8 @@ class _Recording:
         missing = (self.promised or 0) - len(self.storage.numbers)
         if missing > 0:
             yield ImportProblem(
-                f"{self._source}: metadata.json promises {self.promised:,} episodes, and {missing:,} are not there",
+                f"{self._source}: metadata.json promises {counted(self.promised, 'episode')}, of which {missing:,} "
+                "cannot be found",
                 missing,
             )
 

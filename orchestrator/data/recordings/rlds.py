@@ -33,6 +33,7 @@ from orchestrator.data.recordings.steps import LOOKED_AT
 from orchestrator.data.recordings.tfrecord import features_of, records
 from orchestrator.data.schema import ActionSpace, DatasetInfo, Origin
 from orchestrator.errors import SettingsError
+from orchestrator.screen.counts import counted
 
 RULE = 1
 """Of `schema.Origin`: raised whenever the same recording would give other episodes."""
@@ -105,12 +106,14 @@ class _Recording:
                     else:
                         yield from self._made(f"episode-{shard.first + index - 1:06d}", record)
             except ImportProblem as problem:
-                yield ImportProblem(f"{problem}; {shard.length - index:,} episodes are lost", shard.length - index)
+                yield ImportProblem(
+                    f"{problem}; lost: {counted(shard.length - index, 'episode')}", shard.length - index
+                )
                 continue
             if index < shard.length:
                 missing = shard.length - index
                 yield ImportProblem(
-                    f"{shard.path}: {missing:,} of its {shard.length:,} episodes are not there", missing
+                    f"{shard.path}: of its {counted(shard.length, 'episode')} {missing:,} cannot be found", missing
                 )
         note = self._note_on_last_steps(enough=1)
         if note is not None:
@@ -192,7 +195,9 @@ class _Recording:
         values, feature = _list(lists, self._camera), self._features[self._camera]
         if feature.kind == "picture":
             if len(values) != num_steps or not isinstance(values[index], bytes):
-                raise ImportProblem(f"{self._camera} has {len(values)} pictures for {num_steps} steps")
+                raise ImportProblem(
+                    f"{self._camera} has {counted(len(values), 'picture')} for {counted(num_steps, 'step')}"
+                )
             return values[index]
         if len(values) != num_steps * feature.size:
             raise ImportProblem(f"{self._camera} has {len(values)} numbers for {num_steps} steps")

@@ -60,7 +60,7 @@ class Steps:
         """Numbers of the frames that are kept of those from `first` to `last`. Raises ImportProblem if there is one."""
         frames = list(range(last, first - 1, -self._every))[::-1]
         if len(frames) < 2:
-            raise ImportProblem(f"{last - first + 1} frames are too few for one action")
+            raise ImportProblem(f"too few frames for one action: {last - first + 1}")
         return frames
 
     def rows(self, kept: Sequence[int]) -> list[int]:

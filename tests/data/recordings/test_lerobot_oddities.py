@@ -119,7 +119,7 @@ def test_tasks_that_change_often_and_a_piece_too_short(tmp_path, capsys):
     assert [(one.instruction, len(one)) for one in list(episodes.values())[1:]] == [
         (TASKS[1], 1), (TASKS[0], 1), (TASKS[1], 1),
     ]  # fmt: skip
-    assert num_problems == 1 and "episode-000001/3: 1 frames are too few" in capsys.readouterr().err
+    assert num_problems == 1 and "episode-000001/3: too few frames" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_rows_in_another_order_are_put_in_order(tmp_path):
     ("total", "told", "num_problems"),
     [
         (7, "meta/info.json promises 7 episodes, and meta/episodes lacks 2 to 6", 1),
-        (1, "meta/info.json promises 1 episodes, and meta/episodes lists others: 1 to 1", 1),
+        (1, "meta/info.json promises 1 episode, and meta/episodes lists others: 1 to 1", 1),
         (10**15, "lacks 2 to 999999999999999", 1),
         (None, "", 0),
     ],

@@ -26,7 +26,7 @@ def test_the_exit_code_tells_that_something_was_left_out(tmp_path):
     recording.info["total_episodes"] = 7
     source = recording.write(tmp_path / "robot")
     done = likert("data", "lerobot", source, tmp_path / "set")
-    assert done.code == 1 and "2 episodes" in done.out and "1 problems" in done.err
+    assert done.code == 1 and "2 episodes" in done.out and "1 problem," in done.err
     assert "7/7 episodes, 5 left out" in done.err
     assert likert("data", "lerobot", source, tmp_path / "first", "max_episodes=1").code == 0
 

@@ -212,7 +212,7 @@ def test_fewer_episodes_than_promised(tmp_path, capsys, kind):
     recording = SmallMinari()
     recording.metadata["total_episodes"] = 9
     assert imported(recording.write(tmp_path / "robot-v0", kind), tmp_path / "set")[1] == 1
-    assert "promises 9 episodes, and 7 are not there" in capsys.readouterr().err
+    assert "promises 9 episodes, of which 7 cannot be found" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

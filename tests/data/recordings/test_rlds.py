@@ -205,10 +205,10 @@ def test_damage_costs_the_episodes_that_it_is_in(tmp_path, capsys):
     content[3] ^= 1
     path.write_bytes(content)
     assert list(imported(source, tmp_path / "two")[0]) == ["episode-000002"]
-    assert "nothing behind it can be found; 2 episodes are lost" in capsys.readouterr().err
+    assert "nothing behind it can be found; lost: 2 episodes" in capsys.readouterr().err
     path.unlink()
     done = CliRunner().invoke(app, ["data", "rlds", str(source), str(tmp_path / "three"), "camera=observation/image"])
-    assert done.exit_code == 1 and "1 episodes, 2 actions" in done.stdout and "cannot be read" in done.stderr
+    assert done.exit_code == 1 and "1 episode, 2 actions" in done.stdout and "cannot be read" in done.stderr
 
 
 def test_an_episode_with_lists_that_do_not_fit_is_left_out(tmp_path, capsys):

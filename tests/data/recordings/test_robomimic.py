@@ -135,7 +135,7 @@ def test_a_demonstration_that_is_not_whole_is_named_and_the_other_imported(tmp_p
     source = write(tmp_path / "image.hdf5", change)
     done = CliRunner().invoke(app, ["data", "robomimic", str(source), str(tmp_path / "set"), f"instruction='{TASK}'"])
     assert done.exit_code == 1 and "demo_10: it has 2 rewards for 3 actions" in done.stderr, done.output
-    assert "1 episodes, 5 actions" in done.stdout
+    assert "1 episode, 5 actions" in done.stdout
 
 
 def check_damaged(data, folder):

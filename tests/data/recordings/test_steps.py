@@ -47,7 +47,7 @@ def test_a_piece_adds_up_its_own_actions_alone():
 
 
 def test_frames_that_are_too_few():
-    with pytest.raises(ImportProblem, match="3 frames are too few for one action"):
+    with pytest.raises(ImportProblem, match="too few frames for one action: 3"):
         steps(every=3).kept(0, 2)
 
 
