@@ -8,22 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.rating.settings import POCKET, POCKET_EPISODES, POCKET_WINDOWS, RaterSettings
+from actors.rating.settings import POCKET, POCKET_EPISODES, POCKET_PAIRS, POCKET_WINDOWS, RaterSettings
 from algorithms.ratings import RaterIdentity
 
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "checkpoint"
 POCKET_WINDOWS_FOLDER = Path(__file__).parents[1] / "pocket" / "windows_checkpoint"
 POCKET_EPISODES_FOLDER = Path(__file__).parents[1] / "pocket" / "episodes_checkpoint"
-"""The checkpoints of the package: for frames and for windows, which ship, and for episodes, which is to be made."""
+POCKET_PAIRS_FOLDER = Path(__file__).parents[1] / "pocket" / "pairs_checkpoint"
+"""The checkpoints of the package: for frames, windows and pairs, which ship, and for episodes, which is to be made."""
 POCKET_FOLDERS = {
     POCKET: POCKET_FOLDER,
     POCKET_WINDOWS: POCKET_WINDOWS_FOLDER,
     POCKET_EPISODES: POCKET_EPISODES_FOLDER,
+    POCKET_PAIRS: POCKET_PAIRS_FOLDER,
 }
 REBUILD = {
     POCKET: "likert pocket train",
     POCKET_WINDOWS: "likert pocket train --windows",
     POCKET_EPISODES: "likert pocket train --episodes",
+    POCKET_PAIRS: "likert pocket train --pairs",
 }
 
 MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")

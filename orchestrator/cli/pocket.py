@@ -25,23 +25,38 @@ def train(
     episodes: Annotated[
         bool, typer.Option("--episodes", help="The rater of whole BabyAI episodes instead of the one of frames.")
     ] = False,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="The rater that compares two frames, from the weights of the one of frames.")
+    ] = False,
 ) -> None:
     """Rebuild a pocket rater from the simulator: half an hour on two cores."""
-    from actors.rating.models import POCKET_EPISODES_FOLDER, POCKET_FOLDER, POCKET_WINDOWS_FOLDER
+    from actors.rating.models import (
+        POCKET_EPISODES_FOLDER,
+        POCKET_FOLDER,
+        POCKET_PAIRS_FOLDER,
+        POCKET_WINDOWS_FOLDER,
+        resolve_model,
+    )
+    from actors.rating.settings import RaterSettings
     from orchestrator.settings.loading import packaged_tasks
     from orchestrator.settings.preflight import check_opengl, check_writable
 
-    if windows and episodes:
-        raise SettingsError("--windows and --episodes are two raters; give one of them, and then the other")
+    folders = {
+        "--windows": (windows, POCKET_WINDOWS_FOLDER),
+        "--episodes": (episodes, POCKET_EPISODES_FOLDER),
+        "--pairs": (pairs, POCKET_PAIRS_FOLDER),
+    }
+    given = [option for option, (wanted, _) in folders.items() if wanted]
+    if len(given) > 1:
+        raise SettingsError(f"{given[0]} and {given[1]} are two raters; give one of them, and then the other")
     if task and (windows or episodes):
-        other = "--windows" if windows else "--episodes"
-        raise SettingsError(f"--task names a task of the rater of frames; leave it out, or leave {other} out")
+        raise SettingsError(f"--task names a task of MetaWorld's frames; leave it out, or leave {given[0]} out")
     unknown = [name for name in task or [] if name not in packaged_tasks()]
     if unknown:
         raise SettingsError(
             f"--task {unknown[0]}: there is no such packaged task; there are {', '.join(packaged_tasks())}"
         )
-    folder = out or (POCKET_WINDOWS_FOLDER if windows else POCKET_EPISODES_FOLDER if episodes else POCKET_FOLDER)
+    folder = out or (folders[given[0]][1] if given else POCKET_FOLDER)
     check_writable("--out", folder)
     if windows:
         from orchestrator.pocket.windows import train_windows
@@ -51,6 +66,15 @@ def train(
         from orchestrator.pocket.episodes import train_episodes
 
         train_episodes(folder, seed)
+    elif pairs:
+        check_opengl()
+        try:
+            resolve_model(RaterSettings())
+        except ValueError as error:
+            raise SettingsError(f"--pairs begins from the rater of frames: {error}") from error
+        from orchestrator.pocket.pairs import train_pairs
+
+        train_pairs(folder, seed, tasks=tuple(task) if task else None)
     else:
         check_opengl()
         from orchestrator.pocket.frames import train as train_pocket

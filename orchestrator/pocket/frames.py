@@ -72,27 +72,33 @@ def train(
     Equal arguments give equal weights on equal machines. With the default recipe it takes half an hour on two cores.
     """
     recipe = recipe or FrameRecipe()
-    names = tasks or tuple(name for name in packaged_tasks() if name in stages.RULES)
+    names = tasks or known_tasks()
     settings = [packaged_task(name) for name in names]
     pocket_tasks = tuple(pocket_task(task) for task in settings)
     with Phases() as phases:
-        learnt, held_out = _draw(settings, recipe, seed, phases)
+        counts = (recipe.num_frames, recipe.num_frames_robot_hidden, recipe.num_held_out)
+        learnt, held_out = draw(settings, *counts, seed, phases)
         fit(out_folder, pocket_tasks, learnt, recipe, seed, phases.on_step)
         judgements = judge(out_folder, pocket_tasks, held_out, recipe.num_two_turn, phases)
     (out_folder / "report.md").write_text(report(judgements))
     return judgements
 
 
-def _draw(
-    settings: list[MetaWorldTask], recipe: FrameRecipe, seed: int, phases: Phases
+def draw(
+    settings: list[MetaWorldTask],
+    num_frames: int,
+    num_frames_robot_hidden: int,
+    num_held_out: int,
+    seed: int,
+    phases: Phases,
 ) -> tuple[list[ProgressFrames], list[ProgressFrames]]:
-    """Frames to learn from and to judge on, drawn in processes that never import torch."""
+    """Frames of each task to learn from and to judge on, drawn in processes that never import torch."""
     jobs: list[Future[ProgressFrames]] = []
     with fresh_processes() as pool:
         for held_out in (False, True):
             for task in settings:
-                count = recipe.num_frames if task.robot_visible else recipe.num_frames_robot_hidden
-                count = recipe.num_held_out if held_out else count
+                count = num_frames if task.robot_visible else num_frames_robot_hidden
+                count = num_held_out if held_out else count
                 jobs.append(pool.submit(collect, task, count, IMAGE_PX, seed, held_out))
         for done, _ in enumerate(as_completed(jobs), start=1):
             phases.show("draw frames", done, len(jobs), "sets")
@@ -112,7 +118,7 @@ def fit(
     from actors.pocket.frames.questions import all_texts
     from actors.pocket.frames.training import FramePlan
 
-    frames = [_labelled(one) for one in learnt]
+    frames = [labelled(one) for one in learnt]
     count = recipe.num_processes
     shards = [[one.every(count, rank) for one in frames] for rank in range(count)]
     new_trainer = partial(_trainer, tasks, recipe.plan or FramePlan())
@@ -173,6 +179,11 @@ def _judge_task(folder: Path, num_two_turn: int, task: "PocketTask", frames: Pro
     return judgements
 
 
+def known_tasks() -> tuple[str, ...]:
+    """The packaged tasks whose true stages are known."""
+    return tuple(name for name in packaged_tasks() if name in stages.RULES)
+
+
 def packaged_task(name: str) -> MetaWorldTask:
     """Settings of a task that ships with the package."""
     return MetaWorldTask.model_validate(parse_yaml((TASKS_FOLDER / f"{name}.yaml").read_text()))
@@ -211,7 +222,8 @@ def report(judgements: list[Judgement]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _labelled(frames: ProgressFrames) -> "TaskFrames":
+def labelled(frames: ProgressFrames) -> "TaskFrames":
+    """What a pocket rater learns from frames."""
     from actors.pocket.frames.data import TaskFrames
 
     return TaskFrames(frames.images, frames.stages, frames.hand_states, frames.object_states, frames.measures)

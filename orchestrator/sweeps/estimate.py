@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from actors.rating.settings import POCKET, RaterSettings
+from actors.rating.settings import POCKET_PIXELS, RaterSettings
 from orchestrator.cluster.gpus import on_processors
 from orchestrator.kinds import kind_of
 from orchestrator.runs.kind import Work
@@ -122,8 +122,8 @@ def _replica_gpus(rater: RaterSettings, settings: EstimateSettings) -> float:
         return 0.0
     if rater.num_gpus is not None:
         return rater.num_gpus
-    # The pocket rater runs on a processor wherever there is no GPU.
-    return 0.0 if rater.model == POCKET else settings.gpus_per_replica * rater.tensor_parallel_size
+    # The pocket raters run on a processor wherever there is no GPU.
+    return 0.0 if rater.model in POCKET_PIXELS else settings.gpus_per_replica * rater.tensor_parallel_size
 
 
 def _rater_cpus(raters: Sequence[RaterSettings]) -> float:

@@ -9,6 +9,7 @@ import types
 import pytest
 from typer.testing import CliRunner
 
+from actors.rating import models
 from actors.rating.serving import listening
 from orchestrator import kinds
 from orchestrator.cli.main import app
@@ -254,3 +255,18 @@ def test_pocket_train_knows_the_rater_of_episodes(likert, monkeypatch, tmp_path)
     assert done.exit_code == 2 and "leave --episodes out" in done.stderr
     done = likert("pocket", "train", "--episodes", "--windows")
     assert done.exit_code == 2 and "--windows and --episodes are two raters" in done.stderr
+
+
+def test_pocket_train_knows_the_rater_of_pairs(likert, monkeypatch, tmp_path):
+    trained = []
+    module = types.SimpleNamespace(train_pairs=lambda folder, seed, tasks: trained.append((folder, seed, tasks)))
+    monkeypatch.setitem(sys.modules, "orchestrator.pocket.pairs", module)
+    monkeypatch.setattr(preflight, "check_opengl", lambda: None)
+    done = likert("pocket", "train", "--pairs", "--out", tmp_path, "--task", "soccer")
+    assert done.exit_code == 0 and trained == [(tmp_path, 0, ("soccer",))], done.output
+    done = likert("pocket", "train", "--pairs", "--episodes")
+    assert done.exit_code == 2 and "--episodes and --pairs are two raters" in done.stderr
+    monkeypatch.setitem(models.POCKET_FOLDERS, "pocket", tmp_path / "none")
+    done = likert("pocket", "train", "--pairs", "--out", tmp_path)
+    assert done.exit_code == 2 and "rebuild it with `likert pocket train`" in done.stderr, done.output
+    assert len(trained) == 1
