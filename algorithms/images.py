@@ -144,6 +144,11 @@ def join_frames(frames: Sequence[np.ndarray]) -> np.ndarray:
     return np.array(picture)
 
 
+def in_one_picture(pngs: Sequence[bytes]) -> bytes:
+    """One PNG file of several by `join_frames`; a single one as it is."""
+    return pngs[0] if len(pngs) == 1 else encode_png(join_frames([decode_png(png) for png in pngs]))
+
+
 @functools.cache
 def _area_weights(size: int, px: int) -> np.ndarray:
     """[px, size] float64 integers: how much of each source pixel falls into each target pixel; rows sum to `size`."""

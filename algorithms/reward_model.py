@@ -1,4 +1,4 @@
-"""The reward model: learns from ratings what a frame, or a state, is worth."""
+"""The reward model: learns from ratings, or from preferences, what a frame, or a state, is worth."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from algorithms.language_networks import PolicyShape, asked_of
+from algorithms.preference_loss import preference_log_probabilities, preference_losses
 from algorithms.rating_loss import class_weights, item_losses, level_counts, level_log_probabilities, smoothed_targets
 from algorithms.reward_ensemble import RewardEnsemble
 from algorithms.settings import RewardModelSettings
@@ -24,6 +25,9 @@ class RewardModel:
     has a further dimension, [N, F, ...]; its score is the mean of their outputs. RbRL takes the sum, which differs by a
     factor that the loss does not see. A model that reads is told the instruction of each input besides, as ids of words
     int32 [N, words].
+
+    One that compares learns from pairs [N, 2, ...] in place of segments; their ratings, 0 or 1, say which of the two is
+    preferred.
     """
 
     def __init__(
@@ -33,11 +37,14 @@ class RewardModel:
         seed: int,
         device: str | torch.device = "cpu",
         reads: PolicyShape | None = None,
+        compares: bool = False,
     ) -> None:
-        """`reads`: what networks that read the instruction fit; None for a model that does not.
+        """`reads`: what networks that read the instruction fit; None for a model that does not. `compares`: learn from
+        preferences.
 
         Raises ValueError if the settings do not fit the inputs; see `RewardEnsemble`."""
         self._settings = settings
+        self._compares = compares
         self._device = torch.device(device)
         self._ensemble = RewardEnsemble(settings, observation_size, seed, reads)
         self._ensemble.to(self._device, memory_format=torch.channels_last)
@@ -56,8 +63,8 @@ class RewardModel:
         """Train on all ratings until `target_accuracy` or `max_epochs`, going on from where the last call ended.
 
         Args:
-            inputs: Frames or states of N >= 1 segments, [N, F, ...] or [N, ...].
-            ratings: int64 [N] in [0, num_ratings).
+            inputs: Frames or states of N >= 1 segments, [N, F, ...] or [N, ...]; of pairs, [N, 2, ...].
+            ratings: int64 [N] in [0, num_ratings); of pairs 0 or 1.
             rng: Draws the batches.
             words: int32 [N, words], for a model that reads.
 
@@ -141,7 +148,7 @@ class RewardModel:
         return which.reshape(-1), [torch.cat([member.read(row) for row in rows]) for member in self._members]
 
     def _class_weights(self, labels: torch.Tensor, num_ratings: int) -> torch.Tensor:
-        if self._settings.class_weights == "none":
+        if self._compares or self._settings.class_weights == "none":
             return torch.ones(num_ratings)
         return class_weights(level_counts(labels, num_ratings))
 
@@ -152,11 +159,12 @@ class RewardModel:
 
     @torch.no_grad()
     def _set_range(self, segments: np.ndarray, labels: torch.Tensor, words: np.ndarray | None) -> None:
-        """Settle the rewards' scale by the rated inputs. Ratings that are all equal say nothing, so then it is zero."""
+        """Settle the rewards' scale by the rated inputs. Ratings that are all equal say nothing, so then it is zero;
+        preferences always say something."""
         inputs = segments.reshape(-1, *segments.shape[2:])
         words = None if words is None else np.repeat(words, segments.shape[1], axis=0)
         outputs = self._in_batches(inputs, self._ensemble.outputs, words)
-        highest = outputs.amax(dim=1) if len(labels.unique()) > 1 else outputs.amin(dim=1)
+        highest = outputs.amax(dim=1) if self._compares or len(labels.unique()) > 1 else outputs.amin(dim=1)
         self._ensemble.set_range(outputs.amin(dim=1), highest)
 
     def _fit_epoch(
@@ -169,7 +177,9 @@ class RewardModel:
     ) -> dict[str, float]:
         """One pass over all ratings, in batches of its own for every member, so that members differ."""
         settings, num_ratings = self._settings, len(weights)
-        batches = [rating_batches(labels.numpy(), settings.batch_size, settings.stratified, rng) for _ in self._members]
+        # Which of a pair came first is chance, so there is nothing to balance.
+        stratified = "off" if self._compares else settings.stratified
+        batches = [rating_batches(labels.numpy(), settings.batch_size, stratified, rng) for _ in self._members]
         losses: list[float] = []
         right, seen = torch.zeros(num_ratings), torch.zeros(num_ratings)
         for indices_of_members in zip(*batches, strict=True):
@@ -195,7 +205,7 @@ class RewardModel:
         weights: torch.Tensor,
         words: np.ndarray | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities [B, n], and the mean loss weighted by class, of one batch."""
+        """Log-probabilities [B, n], and the mean loss, of ratings weighted by class, of one batch."""
         # An item that a balanced batch repeats goes through the network once.
         distinct, positions = np.unique(indices, return_inverse=True)
         items = torch.from_numpy(segments[distinct]).to(self._device)
@@ -203,10 +213,14 @@ class RewardModel:
         if words is not None:
             asked = asked_of(torch.from_numpy(words[distinct]).to(self._device))
             reads = [member.read(asked.distinct)[asked.which].repeat_interleave(items.shape[1], dim=0)]
-        scores = member(items.flatten(0, 1), *reads).view(len(distinct), -1).mean(dim=1)
-        rewards = scores[torch.from_numpy(positions).to(self._device)]
+        scores = member(items.flatten(0, 1), *reads).view(len(distinct), -1)
         labels = labels.to(self._device)
         settings = self._settings
+        if self._compares:
+            log_probabilities = preference_log_probabilities(scores[torch.from_numpy(positions).to(self._device)])
+            losses = preference_losses(log_probabilities, labels, settings.preference_loss, settings.label_smoothing)
+            return log_probabilities.detach(), losses.mean()
+        rewards = scores.mean(dim=1)[torch.from_numpy(positions).to(self._device)]
         log_probabilities = level_log_probabilities(
             rewards, labels, len(weights), settings.sharpness, settings.boundaries
         )

@@ -15,11 +15,11 @@ from algorithms.settings import FeedbackSettings, SegmentSettings
 
 @dataclass(frozen=True)
 class Segment:
-    """What one rating looks at: the frames seen after these agent steps."""
+    """What one question looks at: the frames seen after these agent steps."""
 
     episode_id: str
     indices: np.ndarray
-    """[F] int64: global indices of the steps, in time order."""
+    """[F] int64: global indices of the steps, in time order; or of the two moments of a pair."""
 
 
 def frame_offsets(num_agent_steps: int, num_frames: int) -> np.ndarray:

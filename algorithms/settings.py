@@ -31,11 +31,13 @@ class Settings(BaseModel):
 class RewardSettings(Settings):
     """Where the reward that the policy learns from comes from."""
 
-    source: Literal["ratings", "scores", "sparse", "environment"] | ImportPath = "ratings"
-    """`ratings`: a reward model that learns from them (ERL-VLM). `scores`: what the rater says of frames is the reward
-    itself, and nothing else is learned. Privileged, for comparison, since the world itself must tell: `sparse`, 1 for a
-    step with success and else 0; `environment`, the world's own reward. `module:function`: one written by hand, from a
-    chunk of an episode to the reward of each of its steps. Blocks that a source does not need are not looked at."""
+    source: Literal["ratings", "preferences", "scores", "sparse", "environment"] | ImportPath = "ratings"
+    """`ratings`: a reward model that learns from them (ERL-VLM). `preferences`: the rater says which of two frames is
+    nearer to the goal, or that it cannot tell, and a reward model learns from that (RL-VLM-F). `scores`: what the rater
+    says of frames is the reward itself, and nothing else is learned. Privileged, for comparison, since the world itself
+    must tell: `sparse`, 1 for a step with success and else 0; `environment`, the world's own reward. `module:function`:
+    one written by hand, from a chunk of an episode to the reward of each of its steps. Blocks that a source does not
+    need are not looked at."""
     every_agent_steps: PositiveInt = 5
     """Of `scores`: the rater sees the last frame of so many agent steps, or of fewer where a round or an episode ends,
     and what it says holds for each of them. 1 asks about every frame."""
@@ -146,8 +148,10 @@ class RewardModelSettings(Settings):
     there. `standardised`: then mean 0 and deviation 1 over the replay, at each relabelling."""
     loss: Literal["mae", "cross_entropy"] = "mae"
     """Mean absolute error (ERL-VLM, robust) or cross-entropy (RbRL)."""
+    preference_loss: Literal["mae", "cross_entropy"] = "cross_entropy"
+    """The same of `reward.source: preferences`; cross-entropy is the published one (RL-VLM-F)."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of each label's mass spread evenly over all levels that occur in the batch."""
+    """Share of each label's mass spread evenly over all levels that occur in the batch; over both of a pair."""
     sharpness: PositiveFloat = 30.0
     """k in the class logits -k (R - b_i)(R - b_(i+1))."""
     boundaries: Literal["between", "below"] = "between"

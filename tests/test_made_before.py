@@ -218,7 +218,7 @@ def test_a_rating_store_is_read_and_a_question_has_the_key_that_it_had(old):
     # What the loop would ask today about these frames; another key would have everything asked again.
     experiment = load_experiment(old / "runs/online-seed0/settings.yaml")
     assert isinstance(experiment, OnlineExperiment)
-    maker = QuestionMaker(experiment.task, experiment.feedback, experiment.rater.mode)
+    maker = QuestionMaker(experiment)
     for row, frames in zip(rows, store.frames(keys), strict=True):
         request = maker.question(frames, 0, False).request
         identity = RaterIdentity(row["model"], row["revision"])

@@ -49,9 +49,11 @@ class RewardLearner:
         observation_size: int | None,
         seed: int,
         reads: PolicyShape | None = None,
+        compares: bool = False,
     ) -> None:
         """`observation_size` may be absent for a frame reward model. `reads`: what networks fit that read the
-        instruction of each episode; without it instructions are not looked at.
+        instruction of each episode; without it instructions are not looked at. `compares`: segments are pairs of
+        frames or states, and their ratings, of which there are 2, say which of the two is preferred.
 
         Raises RuntimeError if the settings ask for a GPU that this process cannot see.
         """
@@ -65,7 +67,7 @@ class RewardLearner:
             # The actor has one core; with more threads than that, processes fight.
             torch.set_num_threads(1)
         self._num_ratings = num_ratings
-        self._model = RewardModel(settings, observation_size, seed, "cuda" if num_gpus > 0 else "cpu", reads)
+        self._model = RewardModel(settings, observation_size, seed, "cuda" if num_gpus > 0 else "cpu", reads, compares)
         self._rows = None if reads is None else ReadRows(HashedWords(reads.num_words, reads.instruction_length))
         self._rng = np.random.default_rng(seed)
         self._version = 0

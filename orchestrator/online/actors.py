@@ -33,8 +33,9 @@ def reward_learner_arguments(experiment: OnlineExperiment, world: WorldSpec) -> 
     """What a `RewardLearner` is made with. Where episodes have instructions of their own it reads them, by the same
     ids of words as the policy."""
     model, policy = experiment.reward_model, experiment.policy
-    made_with = model, experiment.feedback.num_ratings, world.observation_size, experiment.seed
-    if not world.says_instruction:
-        return made_with
-    seen = PixelShape(model.image_px, 1, (), 0, 0, sees_state=False) if model.input == "frame" else None
-    return *made_with, policy_shape(world, seen, policy.num_words, policy.instruction_length)
+    reads = None
+    if world.says_instruction:
+        seen = PixelShape(model.image_px, 1, (), 0, 0, sees_state=False) if model.input == "frame" else None
+        reads = policy_shape(world, seen, policy.num_words, policy.instruction_length)
+    num_ratings = experiment.num_learned
+    return model, num_ratings, world.observation_size, experiment.seed, reads, experiment.compares

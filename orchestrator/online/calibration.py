@@ -157,7 +157,7 @@ def _kept(chunks: Sequence[EpisodeChunk], reduced_px: int | None) -> tuple[float
 
 def _reward_model(experiment: OnlineExperiment, learner: Any, world: WorldSpec) -> tuple[float, float]:
     """Seconds of a score, and of a rated segment in an epoch."""
-    settings, segment = experiment.reward_model, experiment.feedback.segment
+    settings, num_frames = experiment.reward_model, experiment.num_shown
     rng = np.random.default_rng(0)
     frame = (settings.image_px, settings.image_px, 3)
     seen = frame if settings.input == "frame" else (world.observation_size,)
@@ -168,16 +168,16 @@ def _reward_model(experiment: OnlineExperiment, learner: Any, world: WorldSpec) 
         return _observations(world, rng, *shape)
 
     count = min(settings.batch_size, RATED)
-    ratings = rng.integers(experiment.feedback.num_ratings, size=count)
+    ratings = rng.integers(experiment.num_learned, size=count)
     asked = [experiment.task.instruction] if world.says_instruction else []
-    ray.get(learner.add_ratings.remote(inputs(count, segment.num_frames), ratings, count * asked))
+    ray.get(learner.add_ratings.remote(inputs(count, num_frames), ratings, count * asked))
     epochs: list[float] = []
     whole_s = seconds_of(lambda: epochs.append(ray.get(learner.train.remote()).metrics["epochs"]))
     to_score = ray.put(inputs(SCORED if int(np.prod(seen)) < 20_000 else SCORED // 4))
     number = len(ray.get(to_score))
     score_s = seconds_of(lambda: ray.get(learner.score.remote(to_score, number * asked))) / number
     # At its end a training scores what it was trained on.
-    return score_s, max(0.0, whole_s / statistics.median(epochs) / count - segment.num_frames * score_s / 2)
+    return score_s, max(0.0, whole_s / statistics.median(epochs) / count - num_frames * score_s / 2)
 
 
 def _observations(world: WorldSpec, rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -269,9 +269,8 @@ def _loaded(experiment: OnlineExperiment, pngs: list[bytes]) -> tuple[float, flo
     if rater.endpoint or rater.server:
         other = "rater.endpoint" if rater.endpoint else "rater.server"
         raise SettingsError(f"--load-rater: {other} names a rater that others run; say --ratings-per-s instead")
-    maker = QuestionMaker(experiment.task, experiment.feedback, rater.mode)
-    num_frames = experiment.feedback.segment.num_frames
-    requests = [maker.question([pngs[i % len(pngs)]] * num_frames, i, False).request for i in range(ASKED)]
+    maker = QuestionMaker(experiment)
+    requests = [maker.question([pngs[i % len(pngs)]] * experiment.num_shown, i, False).request for i in range(ASKED)]
     began = time.monotonic()
     servers = start_rating_servers(rater)
     try:

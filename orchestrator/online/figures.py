@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from algorithms.scales import SCALE_WORDS
 from orchestrator.errors import LikertError
 from orchestrator.online.pictures.rated_frames import frames_table, rated_frames_figure
 from orchestrator.reports.figures import (
@@ -51,6 +50,7 @@ COUNTS = {"any": "at any step", "end": "at the end", "held": "held to the end"}
 """When a success counts, by what a task says."""
 SOURCES = {
     "ratings": "",
+    "preferences": ", by preferences",
     "scores": ", levels as rewards",
     "sparse": ", success as reward (privileged)",
     "environment": ", the world's own reward (privileged)",
@@ -122,8 +122,9 @@ def success_figure(run: RunData) -> Figure | None:
 
 
 def ratings_figure(run: RunData) -> Figure | None:
-    """Ratings of each level in each feedback session, stacked."""
-    num_ratings = run.experiment.feedback.num_ratings
+    """Ratings of each level, or preferences, in each feedback session, stacked."""
+    words = run.experiment.scale.words
+    num_ratings = len(words)
     levels = [run.series(RATING_LEVEL.format(number=number + 1)) for number in range(num_ratings)]
     steps = np.unique(np.concatenate([level.env_steps for level in levels]))
     if not len(steps):
@@ -135,7 +136,7 @@ def ratings_figure(run: RunData) -> Figure | None:
     width = 0.8 * (np.min(np.diff(steps)) if len(steps) > 1 else steps[0] or 1)
     shades = level_shades(num_ratings)
     bottom = np.zeros(len(steps))
-    for count, word, colour in zip(counts, SCALE_WORDS[num_ratings], shades, strict=True):
+    for count, word, colour in zip(counts, words, shades, strict=True):
         axes.bar(steps, count, width, bottom, color=colour, label=word)
         bottom += count
     axes.set_ylabel("ratings")

@@ -102,13 +102,14 @@ class OnlineKind(Kind):
         return experiment.task, experiment.rollout.envs_per_worker
 
     def asks_of_frames(self, experiment: OnlineExperiment) -> Callable[..., RatingRequest] | None:
-        """About a segment that shows some of the frames, evenly spread; of a single frame, the last."""
+        """About a segment that shows some of the frames, evenly spread, or about the first and the last; of a single
+        frame, the last."""
         if not experiment.asks_rater:
             return None
         from orchestrator.online.questions import QuestionMaker
 
-        maker = QuestionMaker(experiment.task, experiment.feedback, experiment.rater.mode)
-        num_frames = experiment.feedback.segment.num_frames
+        maker = QuestionMaker(experiment)
+        num_frames = experiment.num_shown
 
         def ask(frames: Sequence[bytes], instruction: str = "") -> RatingRequest:
             last = len(frames) - 1

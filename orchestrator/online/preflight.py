@@ -143,9 +143,9 @@ def check_raters(experiments: Sequence[OnlineExperiment]) -> None:
 
 def a_question(experiment: OnlineExperiment) -> RatingRequest:
     """As all that the run will ask, but for the pixels."""
-    maker = QuestionMaker(experiment.task, experiment.feedback, experiment.rater.mode)
+    maker = QuestionMaker(experiment)
     blank = encode_png(np.zeros((experiment.task.image_px, experiment.task.image_px, 3), dtype=np.uint8))
-    return maker.question([blank] * experiment.feedback.segment.num_frames, 0, None).request
+    return maker.question([blank] * experiment.num_shown, 0, None).request
 
 
 def check_disk(experiments: Sequence[OnlineExperiment]) -> None:

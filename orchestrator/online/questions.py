@@ -4,30 +4,32 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from actors.rating.backend import Needs
-from actors.worlds.settings import TaskSettings
 from algorithms.prompts import answer_labels
 from algorithms.ratings import AskingMode, TaskText
-from algorithms.scales import RatingScale
-from algorithms.settings import FeedbackSettings
+from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.question import Question, rating_request
 
 
 class QuestionMaker:
     """Words the questions of one run: its task, its scale, its layout."""
 
-    def __init__(self, task: TaskSettings, settings: FeedbackSettings, mode: AskingMode) -> None:
+    def __init__(self, experiment: OnlineExperiment) -> None:
+        task = experiment.task
         self._task = TaskText(task.instruction, task.focus, task.agent)
-        self._scale = RatingScale.likert(settings.num_ratings, task.rubrics.get(settings.num_ratings, ()))
-        self._layout = settings.segment.layout
-        self._mode: AskingMode = mode
+        self._scale = experiment.scale
+        self._num_frames = experiment.num_shown
+        self._layout = experiment.feedback.segment.layout
+        self._mode: AskingMode = experiment.rater.mode
 
-    def needs(self, num_frames: int) -> Needs:
-        """What questions about segments of so many frames ask of a rater. Levels come without probabilities if they
-        must: no reward is made of those."""
-        return Needs(answer_labels(self._scale), num_pictures=1 if self._layout == "joined" else num_frames)
+    @property
+    def needs(self) -> Needs:
+        """What the questions ask of a rater. Levels come without probabilities if they must: no reward is made of
+        those."""
+        joined = self._layout == "joined" and not self._scale.compares
+        return Needs(answer_labels(self._scale), num_pictures=1 if joined else self._num_frames)
 
     def question(self, frames: Sequence[bytes], env_step: int, success: bool | None, instruction: str = "") -> Question:
-        """The question about a segment whose frames are these PNG files, in time order.
+        """The question about a segment whose frames are these PNG files, in time order, or about such a pair.
 
         `instruction` is of the segment's episode, where that has one of its own.
         """

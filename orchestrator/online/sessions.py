@@ -1,4 +1,5 @@
-"""Feedback sessions: which segments are rated, what came back, and what the reward model may learn from it."""
+"""Feedback sessions: which segments are rated, or which pairs compared, what came back, and what the reward model may
+learn from it."""
 
 import logging
 from collections.abc import Sequence
@@ -10,14 +11,16 @@ import numpy as np
 
 from algorithms.feedback import FeedbackSchedule, shuffled
 from algorithms.images import decode_png, reduce_image
+from algorithms.pairs import PairDraw
 from algorithms.ratings import Rating
 from algorithms.replay import ColumnarReplay
+from algorithms.scales import CANNOT_TELL
 from algorithms.segments import Segment, SegmentDraw
 from orchestrator.errors import LikertError
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.settings import OnlineExperiment
-from orchestrator.online.telling.agreement import agreement
+from orchestrator.online.telling.agreement import agreement, agreement_of_pairs
 from orchestrator.online.telling.sessions import raise_if_failing
 from orchestrator.ratings.question import Question
 from orchestrator.ratings.service import RatingService, Report, SessionAnswers
@@ -40,7 +43,7 @@ class OpenSession:
     instructions: list[str]
     """Of each segment's episode; empty where that has none of its own."""
     env_returns: np.ndarray
-    """[N] float32: what each segment's episode had been paid by the world itself at the segment's end, for audits."""
+    """[N, F] float32: what each frame's episode had been paid by the world itself by then, for audits."""
     answers: "Future[SessionAnswers]"
     round: int
     """Round in which it was opened."""
@@ -50,11 +53,12 @@ class OpenSession:
 
 @dataclass(frozen=True)
 class Labels:
-    """Ratings of one or more sessions, ready for the reward model. Failed questions are not among them."""
+    """Ratings of one or more sessions, ready for the reward model. Failed questions are not among them, nor pairs of
+    which the rater cannot tell which is nearer to the goal."""
 
     keys: list[str]
     ratings: np.ndarray
-    """[N] int64 in [0, num_ratings)."""
+    """[N] int64 in [0, num_ratings); of pairs 0 or 1, the place of the preferred one."""
     observations: np.ndarray
     """[N, F, observation] float32."""
     instructions: list[str]
@@ -88,7 +92,9 @@ class FeedbackSessions:
         self._since_index = 0
         self._before: dict[str, Any] = {}
         self.labels = _no_labels()
-        self._maker = QuestionMaker(self.experiment.task, settings, self.experiment.rater.mode)
+        self.undecided: list[str] = []
+        """Keys of pairs of which the rater could not tell which is nearer to the goal."""
+        self._maker = QuestionMaker(self.experiment)
 
     def open(self, replay: ColumnarReplay, env_steps: int, round_: int, report: Report) -> OpenSession | None:
         """Select segments, render them and start asking; None if there is nothing to ask that was not asked before."""
@@ -97,7 +103,8 @@ class FeedbackSessions:
         num_segments = self.schedule.begin(env_steps)
         recent = replay.recent_episodes(settings.recent_episodes)
         episodes = [episode for episode in recent if self.frames.has(episode.indices).all()]
-        draw = SegmentDraw(episodes, settings, self._since_index, self.rng)
+        kind = PairDraw if self.experiment.compares else SegmentDraw
+        draw = kind(episodes, settings, self._since_index, self.rng)
         self._since_index = replay.next_index
         asked, num_repeats = self._choose(draw, num_segments, replay, env_steps)
         self.schedule.give_back(num_segments - len(asked))
@@ -107,33 +114,45 @@ class FeedbackSessions:
         instructions = [replay.instructions(segment.indices[-1:])[0] for segment in segments]
         observations = np.stack([replay.next_observations(segment.indices) for segment in segments])
         answers = self.service.ask(questions, report)
-        returns = replay.returns(np.array([segment.indices[-1] for segment in segments]))
+        indices = np.stack([segment.indices for segment in segments])
+        returns = replay.returns(indices.ravel()).reshape(indices.shape)
         return OpenSession(segments, questions, observations, instructions, returns, answers, round_, num_repeats)
 
     def _choose(
-        self, draw: SegmentDraw, num_segments: int, replay: ColumnarReplay, env_steps: int
+        self, draw: SegmentDraw | PairDraw, num_segments: int, replay: ColumnarReplay, env_steps: int
     ) -> tuple[list[tuple[Segment, Question]], int]:
-        """What to ask, and how many segments were left out because the run has had their pictures rated."""
+        """What to ask, and how many segments were left out because the run has had their pictures rated, or pairs
+        because both look the same."""
         ask_again = self.experiment.feedback.ask_again
-        known, chosen, num_repeats = set(self.labels.keys), [], 0
+        known, chosen, num_repeats = {*self.labels.keys, *self.undecided}, [], 0
         while len(chosen) < num_segments and num_repeats <= MOST_REPEATS * num_segments:
             segments = draw.draw(num_segments - len(chosen))
             if not segments:
                 break
-            frames = self.frames.pngs(replay, [segment.indices for segment in segments])
-            for segment, pngs in zip(segments, frames, strict=True):
+            for segment, pngs in zip(segments, self._pngs(replay, segments), strict=True):
                 instruction = replay.instructions(segment.indices[-1:])[0]
                 question = self._maker.question(pngs, env_steps, self._success(replay, segment), instruction)
                 key = self.service.key(question.request)
-                if key in known and not ask_again:
+                same = self.experiment.compares and pngs[0] == pngs[1]
+                if same or (key in known and not ask_again):
                     num_repeats += 1
                     continue
                 known.add(key)
                 chosen.append((segment, question))
         return chosen, num_repeats
 
+    def _pngs(self, replay: ColumnarReplay, segments: Sequence[Segment]) -> list[list[bytes]]:
+        """PNG files of each segment's frames."""
+        if not self.experiment.compares:
+            return self.frames.pngs(replay, [segment.indices for segment in segments])
+        # Moments of a pair may be of different episodes, which are drawn apart.
+        moments = self.frames.pngs(replay, [index for segment in segments for index in np.split(segment.indices, 2)])
+        return [[*first, *second] for first, second in zip(moments[0::2], moments[1::2], strict=True)]
+
     def _success(self, replay: ColumnarReplay, segment: Segment) -> bool | None:
-        return bool(replay.successes(segment.indices)[-1]) if self.experiment.task.knows_success else None
+        if self.experiment.compares or not self.experiment.task.knows_success:
+            return None
+        return bool(replay.successes(segment.indices)[-1])
 
     def close(self, session: OpenSession) -> tuple[Labels, SessionAnswers]:
         """Wait for the answers and keep their labels. Raises RatingsFailing if too many failed."""
@@ -146,6 +165,10 @@ class FeedbackSessions:
             self.set_state(self._before, self.labels.observations)
             raise
         answered = [index for index, outcome in enumerate(answers.outcomes) if isinstance(outcome, Rating)]
+        if self.experiment.compares:
+            telling = [index for index in answered if answers.outcomes[index].rating != CANNOT_TELL]
+            self.undecided += [answers.outcomes[index].key for index in answered if index not in set(telling)]
+            answered = telling
         ratings = np.array([answers.outcomes[index].rating for index in answered], dtype=np.int64)
         new = Labels(
             [answers.outcomes[index].key for index in answered],
@@ -158,7 +181,10 @@ class FeedbackSessions:
 
     @property
     def tell_apart(self) -> bool:
-        """Whether there is something to learn from the ratings so far: two levels, unless one is enough by settings."""
+        """Whether there is something to learn from the ratings so far: two levels, unless one is enough by settings;
+        of pairs, one that could be told apart."""
+        if self.experiment.compares:
+            return len(self.labels) > 0
         return not self.experiment.feedback.explore_until_two_levels or len(np.unique(self.labels.ratings)) > 1
 
     def ratings_to_learn(self) -> np.ndarray:
@@ -171,15 +197,20 @@ class FeedbackSessions:
         return self.labels.ratings
 
     def audit(self, session: OpenSession, answers: SessionAnswers) -> dict[str, float]:
-        """How far ratings agree with the simulator: with its success flag, and with the task's true stages."""
+        """How far ratings agree with the simulator: with its success flag, and with the task's true stages; preferences
+        with true progress."""
         rated = [place for place, outcome in enumerate(answers.outcomes) if isinstance(outcome, Rating)]
+        ratings = np.array([answers.outcomes[place].rating for place in rated])
+        observations, returns = session.observations[rated], session.env_returns[rated]
+        if self.experiment.compares:
+            return agreement_of_pairs(self.experiment.task, ratings, observations, returns)
         return agreement(
             self.experiment.task,
             self.experiment.feedback.num_ratings,
-            np.array([answers.outcomes[place].rating for place in rated]),
+            ratings,
             np.array([bool(session.questions[place].success) for place in rated]),
-            session.observations[rated, -1],
-            session.env_returns[rated],
+            observations[:, -1],
+            returns[:, -1],
         )
 
     def inputs(self, labels: Labels) -> np.ndarray:
@@ -224,6 +255,7 @@ class FeedbackSessions:
             "keys": self.labels.keys,
             "ratings": self.labels.ratings.tolist(),
             "instructions": self.labels.instructions,
+            "undecided": list(self.undecided),
         }
 
     def set_state(self, state: dict[str, Any], observations: np.ndarray) -> None:
@@ -235,6 +267,7 @@ class FeedbackSessions:
         # Older states have none: then all episodes had their task's.
         instructions = list(state.get("instructions", [""] * len(keys)))
         self.labels = Labels(keys, np.array(state["ratings"], dtype=np.int64), observations, instructions)
+        self.undecided = list(state.get("undecided", []))
 
 
 def _no_labels() -> Labels:

@@ -11,6 +11,7 @@ from actors.worlds.families import AnyTask, family_of
 from actors.worlds.world import WorldSpec
 from algorithms.instructions import HashedWords, InstructionError
 from algorithms.policy_settings import AnyPolicy, OnlineIQLSettings, SACSettings
+from algorithms.scales import RatingScale
 from algorithms.settings import FeedbackSettings, PositiveInt, RewardModelSettings, RewardSettings, Settings
 from algorithms.spaces import MOST_CATEGORIES
 from orchestrator.settings.experiment import CheckpointSettings, Experiment
@@ -67,7 +68,7 @@ class OnlineExperiment(Experiment):
     @model_validator(mode="after")
     def _parts_fit(self) -> "OnlineExperiment":
         spec = family_of(self.task).known_spec(self.task)
-        problem = spec and self.misfit(spec)
+        problem = (spec and self.misfit(spec)) or self._beyond_single_frames() or self._beyond_scores()
         if problem:
             raise ValueError(problem)
         if self.reward_px is not None and self.reward_px > self.task.image_px:
@@ -89,20 +90,40 @@ class OnlineExperiment(Experiment):
                 f"evaluation.start_spread {self.evaluation.start_spread}: this task has no fixed start to draw others "
                 "around; leave it out, or take a task whose starts are fixed (task.randomised_starts: false)"
             )
-        problem = self._beyond_scores()
-        if problem:
-            raise ValueError(problem)
         return self
 
     @property
     def asks_rater(self) -> bool:
         """Whether a rater is asked anything."""
-        return self.reward.source in ("ratings", "scores")
+        return self.reward.source in ("ratings", "preferences", "scores")
 
     @property
     def learns_reward(self) -> bool:
         """Whether a reward model learns."""
-        return self.reward.source == "ratings"
+        return self.reward.source in ("ratings", "preferences")
+
+    @property
+    def compares(self) -> bool:
+        """Whether the rater is asked about pairs of frames."""
+        return self.reward.source == "preferences"
+
+    @property
+    def scale(self) -> RatingScale:
+        """What the rater may answer."""
+        if self.compares:
+            return RatingScale.preference()
+        num_ratings = self.feedback.num_ratings
+        return RatingScale.likert(num_ratings, self.task.rubrics.get(num_ratings, ()))
+
+    @property
+    def num_learned(self) -> int:
+        """Answers that a reward model can learn from: all levels, or either of two frames."""
+        return 2 if self.compares else self.feedback.num_ratings
+
+    @property
+    def num_shown(self) -> int:
+        """Frames that one question shows."""
+        return 2 if self.compares else self.feedback.segment.num_frames
 
     @property
     def reward_px(self) -> int | None:
@@ -116,15 +137,20 @@ class OnlineExperiment(Experiment):
             return 0
         return -(-self.total_env_steps // (self.task.action_repeat * self.reward.every_agent_steps))
 
+    def _beyond_single_frames(self) -> str | None:
+        """What of the segments a source cannot ask about that looks at single frames; None if nothing."""
+        source, kind = self.reward.source, self.feedback.segment.kind
+        if source not in ("preferences", "scores") or kind == "frame":
+            return None
+        about = "pairs of single frames" if self.compares else "single frames"
+        return (
+            f"feedback.segment.kind {kind!r}: reward.source {source!r} asks about {about}; leave feedback.segment out"
+        )
+
     def _beyond_scores(self) -> str | None:
         """What cannot be scored step by step; None if all can, or nothing is to be."""
         if self.reward.source != "scores":
             return None
-        if self.feedback.segment.kind != "frame":
-            return (
-                f"feedback.segment.kind {self.feedback.segment.kind!r}: reward.source 'scores' asks about single "
-                "frames; leave feedback.segment out"
-            )
         if self.feedback.control != "none":
             return f"feedback.control {self.feedback.control!r} is of reward.source 'ratings', and it is 'scores'"
         if self.feedback.budget < self.num_scored:
@@ -156,6 +182,11 @@ class OnlineExperiment(Experiment):
             problem = problem or (
                 "reward.source 'sparse' pays for success, and this world tells of none: say by task.success how it is "
                 "known, or take another source"
+            )
+        if self.compares and world.says_instruction:
+            problem = problem or (
+                "reward.source 'preferences' compares frames of one task, and in this world each episode has an "
+                "instruction of its own: take another source"
             )
         network = self.reward_model.network
         if (

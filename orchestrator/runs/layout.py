@@ -45,6 +45,7 @@ RATING_LEVEL = "rating/level_{number}"
 ACCURACIES = {
     "reward/accuracy": "reward model, of the ratings it learns from",
     "rating/stage_accuracy": "ratings, of the simulator's stages",
+    "rating/preference_accuracy": "preferences, of the simulator's progress",
     "reward/success_accuracy": "highest rating, of the simulator's success",
 }
 """Metrics in [0, 1] that the figure of accuracies shows, with their labels."""

@@ -147,11 +147,14 @@ class ToyWorker:
 
 
 def rate_by_position(prompt, images, choices):
-    """What an honest rater says: the level is the third of the line that the dot is in."""
+    """What an honest rater says: the level is the third of the line that the dot is in; of two pictures, the one whose
+    dot is further right is nearer to the goal, unless both are about equally far."""
     if not choices:
         return "a dot on a line"
     if images:
-        column = int(decode_png(images[0])[0, :, 0].argmax())
+        column, *other = (int(decode_png(image)[0, :, 0].argmax()) for image in images)
+        if other:
+            return choices[2] if abs(column - other[0]) < 2 else choices[int(other[0] > column)]
         return choices[min(len(choices) * column // IMAGE_PX, len(choices) - 1)]
     raise AssertionError("the toy rater is asked in one turn")
 

@@ -3,12 +3,15 @@
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from scipy.stats import kendalltau
 
 from actors.worlds.probing import probe
+from algorithms.images import decode_png
 from algorithms.ratings import Rating, RatingFailure
 from orchestrator.cluster.placement import RATING_REPLICA
 from orchestrator.errors import RatingsFailing, SettingsError, WorldFailing
@@ -21,7 +24,11 @@ from orchestrator.online.rewards.given import GivenReward
 from orchestrator.online.rewards.scored import _held, _last_of_each, _scores
 from orchestrator.online.rollouts import Collected
 from orchestrator.online.settings import OnlineExperiment
+from orchestrator.online.telling import agreement
+from orchestrator.online.telling.agreement import agreement_of_pairs
 from orchestrator.ratings.store import RatingStore
+from orchestrator.runs.folder import RunFolder
+from tests.fakes.toy_reach import CountingServer, column_of
 from tests.fakes.toy_run import ToyRun, toy_experiment
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +45,7 @@ def of_source(tmp_path, source, **changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["environment", "scores"])
+@pytest.mark.parametrize("source", ["environment", "preferences", "scores"])
 def test_the_toy_task_is_solved_and_a_resumed_run_equals_a_whole_one(tmp_path, source):
     experiment = of_source(tmp_path, source)
     whole = ToyRun(experiment).run()
@@ -76,6 +83,63 @@ def test_a_score_holds_for_the_steps_before_its_frame(tmp_path):
     assert metrics.series("rating/asked").values[-1] == 10 * 7
     assert metrics.series("reward/success_accuracy").values[-1] >= 0.5
     assert list((run.experiment.run_folder / "frames").glob("*.png"))
+
+
+def test_a_reward_model_learns_which_of_two_frames_is_nearer_to_the_goal(tmp_path):
+    run = ToyRun(of_source(tmp_path, "preferences", total_env_steps=600)).run()
+    folder = read_run(run.experiment.run_folder)
+    counts = [folder.series(f"rating/level_{number}").values for number in (1, 2, 3)]
+    assert np.sum(counts) == run.num_asked == folder.series("rating/asked").values[-1] == 80
+    labels, undecided = run.labels, run.loop.reward.sessions.undecided
+    assert len(labels) == np.sum(counts[:2]) and len(undecided) == np.sum(counts[2]) > 0
+    assert set(labels.ratings) == {0, 1} and labels.observations.shape == (len(labels), 2, 1)
+    # Both frames are in the store, in the order in which they were shown.
+    all_stored = RatingStore(tmp_path / "ratings").load(labels.keys)
+    for stored, observations in zip(all_stored, labels.observations, strict=True):
+        columns = [decode_png(png)[0, :, 0].argmax() for png in stored.frames]
+        assert columns == [column_of(float(position)) for position in observations[:, 0]]
+        assert stored.frames == stored.request.images and stored.request.scale.compares and stored.success is None
+    replay = run.loop.policy.replay
+    rewards = replay.learned_rewards(replay.indices)
+    assert kendalltau(rewards, replay.stored_next_observations()[:, 0]).statistic > 0.9
+    assert folder.series("reward/accuracy").values[-1] > 0.9
+    kept = [path.name.partition(".")[2] for path in (run.experiment.run_folder / "frames").glob("*-cannot-tell_*")]
+    assert kept.count("png") == kept.count("2.png") > 0
+    assert "preferences" in markdown([result_line("preferences", [folder])])
+
+
+class NeverSure(CountingServer):
+    """Can tell no pair apart."""
+
+    def _answer(self, prompt, images, choices):
+        self.num_asked += bool(choices)
+        return choices[2]
+
+
+def test_as_long_as_no_pair_can_be_told_apart_the_policy_explores(tmp_path, monkeypatch):
+    notes = []
+    monkeypatch.setattr(RunFolder, "note", lambda self, text: notes.append(text))
+    run = ToyRun(of_source(tmp_path, "preferences", total_env_steps=600), server_class=NeverSure).run()
+    assert run.loop.progress.starving and run.loop.progress.reward_version == 0
+    assert not len(run.labels) and len(set(run.loop.reward.sessions.undecided)) == run.num_asked == 80
+    (note,) = [text for text in notes if "ratings so far" in text]
+    assert "all 40 ratings so far are 'Cannot tell': the reward model waits for a pair that can be told apart" in note
+
+
+def test_preferences_are_held_against_true_progress(monkeypatch):
+    task = of_known_progress(monkeypatch)
+    observations = np.array([[0.1, 0.5], [0.5, 0.1], [0.2, 0.9], [0.3, 0.3], [0.1, 0.2]])[:, :, None]
+    returns = np.zeros((5, 2), dtype=np.float32)
+    told = agreement_of_pairs(task, np.array([1, 1, 1, 0, 2]), observations, returns)
+    # Four differ in progress; the last of them is not told apart, and the second wrongly.
+    assert told == pytest.approx({"rating/told_apart": 0.75, "rating/preference_accuracy": 2 / 3})
+    assert agreement_of_pairs(task, np.array([2]), observations[:1], returns[:1]) == {"rating/told_apart": 0.0}
+
+
+def of_known_progress(monkeypatch):
+    """A task whose progress is the observation's only number."""
+    family = SimpleNamespace(progress=lambda task, observations, returns: observations[:, 0])
+    monkeypatch.setattr(agreement, "family_of", lambda task: family)
 
 
 @pytest.fixture
@@ -135,13 +199,14 @@ def test_scores_are_mean_levels_and_a_question_without_answer_takes_its_neighbou
 
 def test_no_rater_and_no_learner_are_asked_for_where_none_is_needed(tmp_path):
     kinds = {}
-    for source in ("ratings", "scores", "sparse"):
+    for source in ("ratings", "preferences", "scores", "sparse"):
         experiment = of_source(tmp_path, source)
         kinds[source] = {demand.kind for demand in online_demands(experiment)} & {LEARNER, RATING_REPLICA}
         kind = kind_of(experiment)
         assert (kind.rater(experiment) is None) == (kind.asks_of_frames(experiment) is None) == (source == "sparse")
-        assert kind.work(experiment).ratings == {"ratings": 200, "scores": 400, "sparse": 0}[source]
-    assert kinds == {"ratings": {LEARNER, RATING_REPLICA}, "scores": {RATING_REPLICA}, "sparse": set()}
+        assert kind.work(experiment).ratings == {"ratings": 200, "preferences": 200, "scores": 400, "sparse": 0}[source]
+    both = {LEARNER, RATING_REPLICA}
+    assert kinds == {"ratings": both, "preferences": both, "scores": {RATING_REPLICA}, "sparse": set()}
 
 
 @pytest.mark.parametrize(
@@ -149,6 +214,11 @@ def test_no_rater_and_no_learner_are_asked_for_where_none_is_needed(tmp_path):
     [
         ("scores", {"feedback": {"budget": 300}}, "budget 300 is below the 400 frames"),
         ("scores", {"feedback": {"control": "shuffled", "budget": 500}}, "control 'shuffled' is of reward.source"),
+        (
+            "preferences",
+            {"feedback": {"segment": {"kind": "episode"}}},
+            "reward.source 'preferences' asks about pairs of single frames",
+        ),
         (
             "scores",
             {"feedback": {"segment": {"kind": "trajectory", "num_frames": 2, "num_agent_steps": 4}}},

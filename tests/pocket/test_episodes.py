@@ -24,8 +24,8 @@ from actors.worlds.babyai.environment import ChainWorld
 from actors.worlds.babyai.settings import BabyAITask
 from algorithms.images import encode_png
 from algorithms.prompts import analysis_prompt, answer_only_prompt, rating_prompt
-from algorithms.settings import FeedbackSettings
 from orchestrator.online.questions import QuestionMaker
+from orchestrator.online.settings import OnlineExperiment
 from orchestrator.pocket import episodes as making
 from orchestrator.pocket.episodes import (
     KINDS,
@@ -200,9 +200,16 @@ def test_levels_are_those_of_the_world():
 @pytest.mark.parametrize("mode", ["answer_only", "two_turn"])
 @pytest.mark.parametrize("num_ratings", [2, 5])
 def test_questions_are_those_of_a_run(questions, tokenizer, mode, num_ratings):
-    task = BabyAITask.model_validate({"world": "babyai", "name": "mine", "chain": ["pickup", "putnext"]})
     segment = {"kind": "episode", "num_frames": NUM_FRAMES}
-    maker = QuestionMaker(task, FeedbackSettings(num_ratings=num_ratings, segment=segment), mode)
+    asking = {
+        "name": "asking",
+        "task": {"world": "babyai", "name": "mine", "chain": ["pickup", "putnext"]},
+        "feedback": {"num_ratings": num_ratings, "segment": segment},
+        "rater": {"mode": mode},
+        "policy": {"algorithm": "iql"},
+        "reward_model": {"image_px": FRAME_PX},
+    }
+    maker = QuestionMaker(OnlineExperiment.model_validate(asking))
     pngs = [encode_png(np.zeros((FRAME_PX, FRAME_PX, 3), dtype=np.uint8))] * NUM_FRAMES
     instruction = "pick up a ball, then put a ball next to the red door"
     asked = maker.question(pngs, 0, False, instruction).request

@@ -9,7 +9,7 @@ import numpy as np
 from actors.worlds.families import family_of
 from algorithms.ratings import Rating
 from algorithms.scales import SCALE_WORDS
-from algorithms.settings import SegmentSettings
+from algorithms.settings import RewardSettings, SegmentSettings
 from orchestrator.errors import SettingsError
 from orchestrator.online.consistency.report import Rated, write_consistency
 from orchestrator.online.consistency.trajectories import (
@@ -95,14 +95,15 @@ def _ask(experiment: OnlineExperiment, trajectories: list[Trajectory], rounds: i
 def _asking(experiment: OnlineExperiment, round_: int) -> Iterator[RatingService]:
     """A rater for a round; each has a seed of its own, or the store would answer the second like the first."""
     rater = experiment.rater.model_copy(update={"seed": experiment.rater.seed + round_})
-    needs = _maker(experiment, max(SCALE_WORDS)).needs(num_frames=1)
+    needs = _maker(experiment, max(SCALE_WORDS)).needs
     with asking_ratings(rater, RatingStore(experiment.ratings_folder), "consistency", needs) as (service, _):
         yield service
 
 
 def _maker(experiment: OnlineExperiment, num_ratings: int) -> QuestionMaker:
     feedback = experiment.feedback.model_copy(update={"num_ratings": num_ratings, "segment": SegmentSettings()})
-    return QuestionMaker(experiment.task, feedback, experiment.rater.mode)
+    # Levels are asked about, wherever the run's reward comes from.
+    return QuestionMaker(experiment.model_copy(update={"feedback": feedback, "reward": RewardSettings()}))
 
 
 def _questions(experiment: OnlineExperiment, number: int, trajectories: list[Trajectory]) -> list[Question]:

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from algorithms.scales import SCALE_WORDS
 from orchestrator.reports.figures import dress, level_shades, save_figure, share_axis, steps_axis
 from orchestrator.reports.tables import csv_table
 from orchestrator.runs.layout import RATING_LEVEL
@@ -73,7 +72,7 @@ def panels_of(group: str, runs: Sequence[RunData]) -> list[Panel]:
 
 def words_of(run: RunData) -> tuple[str, ...]:
     """What may be said in a run, worst first."""
-    return SCALE_WORDS[run.experiment.feedback.num_ratings]
+    return run.experiment.scale.words
 
 
 def stretches_of(runs: Sequence[RunData]) -> list[Stretch]:

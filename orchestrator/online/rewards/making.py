@@ -49,7 +49,7 @@ def ratings_of(here: OnlineExperiment) -> Iterator[Ratings | None]:
     rater = here.rater
     servers = rating_servers(rater)
     store = RatingStore(here.ratings_folder)
-    needs = QuestionMaker(here.task, here.feedback, rater.mode).needs(here.feedback.segment.num_frames)
+    needs = QuestionMaker(here).needs
     service = RatingService(store, servers, rater, here.run_folder.name, needs)
     try:
         service.begin_start()

@@ -1,4 +1,5 @@
-"""ERL-VLM's reward: a rater rates segments, a reward model learns from the ratings, the replay is rewritten."""
+"""ERL-VLM's reward: a rater rates segments, a reward model learns from the ratings, the replay is rewritten. And
+RL-VLM-F's, where the rater compares pairs instead."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ import torch
 
 from actors.worlds.world import WorldSpec
 from algorithms.episodes import EpisodeChunk
+from algorithms.ratings import Rating
 from algorithms.replay import ColumnarReplay
 from algorithms.scaling import RewardScale
 from orchestrator.online.frames.step_frames import StepFrames
@@ -18,7 +20,7 @@ from orchestrator.online.frames.step_scores import StepScores
 from orchestrator.online.reward_training import RewardTraining
 from orchestrator.online.rewards.source import UNKNOWN, NewRewards, RewardSource, StillUnknown
 from orchestrator.online.rollouts import Collected
-from orchestrator.online.sessions import FeedbackSessions, Labels, OpenSession
+from orchestrator.online.sessions import FeedbackSessions, OpenSession
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.online.stopping.progress import Progress
 from orchestrator.online.telling.sessions import count_answers, counted_with, session_metrics
@@ -30,7 +32,8 @@ from orchestrator.storage.writing import read_arrays, write_arrays, write_atomic
 class RatedReward(RewardSource):
     """Sessions on schedule; after each one the reward model learns, and the whole replay is worth what it says.
 
-    As long as all ratings are of one level it says nothing, and by settings nothing is learned from them.
+    As long as all ratings are of one level it says nothing, and by settings nothing is learned from them; nor as long
+    as the rater can tell no pair apart.
     """
 
     def __init__(
@@ -97,13 +100,17 @@ class RatedReward(RewardSource):
         self._show("rating", progress)
         labels, answers = self.sessions.close(session)
         count_answers(progress, answers, session.num_repeats)
-        if not len(labels):
+        rated = [outcome for outcome in answers.outcomes if isinstance(outcome, Rating)]
+        if not rated:
             return None
         first = not self.known(progress)
         if first and not self.sessions.tell_apart:
-            self._starve(session, labels, progress)
-            self._log(session, labels, answers, {}, progress)
-            return StillUnknown()
+            self._starve(session, rated[0], progress)
+            self._log(session, answers, {}, progress)
+            return StillUnknown() if self._experiment.feedback.explore_until_two_levels else None
+        if not len(labels):
+            self._log(session, answers, {}, progress)
+            return None
         progress.starving = False
         self._show("reward model", progress)
         # At first also those of sessions that nothing could be learned from.
@@ -116,17 +123,19 @@ class RatedReward(RewardSource):
         if self._experiment.reward_model.reward_scale == "standardised":
             scale = RewardScale.of(scores)
             progress.reward_shift, progress.reward_deviation = scale.shift, scale.deviation
-        self._log(session, labels, answers, update.metrics, progress)
+        self._log(session, answers, update.metrics, progress)
         return NewRewards(indices, _scale(progress).apply(scores), update.version, first)
 
-    def _starve(self, session: OpenSession, labels: Labels, progress: Progress) -> None:
-        """All ratings so far are of one level: say so, once."""
-        if not progress.starving:
+    def _starve(self, session: OpenSession, one: Rating, progress: Progress) -> None:
+        """All ratings so far are like this one: say so, once."""
+        if not progress.starving and self._experiment.feedback.explore_until_two_levels:
             progress.starving = True
-            word = session.questions[0].request.scale.words[int(labels.ratings[0])]
+            word = self._experiment.scale.words[one.rating]
+            count = len(self.sessions.labels) + len(self.sessions.undecided)
+            awaited = "a pair that can be told apart" if self._experiment.compares else "a second level"
             self.folder.note(
-                f"all {len(self.sessions.labels)} ratings so far are {word!r}: the reward model waits for a second "
-                "level, and the policy goes on exploring (feedback.explore_until_two_levels)"
+                f"all {count} ratings so far are {word!r}: the reward model waits for {awaited}, and the policy goes "
+                "on exploring (feedback.explore_until_two_levels)"
             )
 
     # ------------------------------------------------------------------------------------------------ telling
@@ -142,13 +151,11 @@ class RatedReward(RewardSource):
     def _log(
         self,
         session: OpenSession,
-        labels: Labels,
         answers: SessionAnswers,
         reward_metrics: Mapping[str, float],
         progress: Progress,
     ) -> None:
-        num_ratings = self._experiment.feedback.num_ratings
-        metrics = session_metrics(progress, num_ratings, labels.ratings, answers, reward_metrics)
+        metrics = session_metrics(progress, len(self._experiment.scale), answers, reward_metrics)
         self.folder.log(metrics | self.sessions.audit(session, answers), progress.env_steps)
         self.folder.keep_rated_frames(session.questions, answers, progress.env_steps)
 

@@ -56,7 +56,7 @@ class ScoredReward(RewardSource):
         self._experiment = experiment
         self._frames = frames
         self._service = service
-        self._maker = QuestionMaker(experiment.task, experiment.feedback, experiment.rater.mode)
+        self._maker = QuestionMaker(experiment)
         self._asked: list[_Asked] = []
         """Of the round that came last."""
         self._next_pictures = 0
@@ -96,7 +96,7 @@ class ScoredReward(RewardSource):
         task, settings = self._experiment.task, self._experiment.feedback
         indices = asked.indices[rated]
         ratings = np.array([asked.answers.outcomes[place].rating for place in rated], dtype=np.int64)
-        metrics = session_metrics(progress, settings.num_ratings, ratings, asked.answers, {})
+        metrics = session_metrics(progress, settings.num_ratings, asked.answers, {})
         metrics |= agreement(
             task,
             settings.num_ratings,

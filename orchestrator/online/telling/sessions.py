@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from algorithms.ratings import RatingFailure
+from algorithms.ratings import Rating, RatingFailure
 from orchestrator.errors import RatingsFailing
 from orchestrator.online.stopping.progress import Progress
 from orchestrator.ratings.service import SessionAnswers
@@ -33,11 +33,11 @@ def count_answers(progress: Progress, answers: SessionAnswers, num_repeats: int)
 def session_metrics(
     progress: Progress,
     num_ratings: int,
-    ratings: np.ndarray,
     answers: SessionAnswers,
     reward_metrics: Mapping[str, float],
 ) -> dict[str, float]:
-    """What is logged of a closed session with `ratings` int64 [N], and of what the reward model made of it."""
+    """What is logged of a closed session on a scale of so many answers, and of what the reward model made of it."""
+    ratings = [outcome.rating for outcome in answers.outcomes if isinstance(outcome, Rating)]
     counts = np.bincount(ratings, minlength=num_ratings)
     return {
         RATINGS_ASKED: progress.num_asked,
