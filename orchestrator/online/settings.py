@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from actors.rating.settings import RaterSettings
+from actors.rating.settings import POCKET, POCKET_PAIRS, POCKET_PIXELS, RaterSettings
 from actors.rollout.settings import RolloutSettings
 from actors.worlds.families import AnyTask, family_of
 from actors.worlds.world import WorldSpec
@@ -68,7 +68,12 @@ class OnlineExperiment(Experiment):
     @model_validator(mode="after")
     def _parts_fit(self) -> "OnlineExperiment":
         spec = family_of(self.task).known_spec(self.task)
-        problem = (spec and self.misfit(spec)) or self._beyond_single_frames() or self._beyond_scores()
+        problem = (
+            (spec and self.misfit(spec))
+            or self._beyond_single_frames()
+            or self._beyond_scores()
+            or self._beyond_pocket_raters()
+        )
         if problem:
             raise ValueError(problem)
         if self.reward_px is not None and self.reward_px > self.task.image_px:
@@ -158,6 +163,23 @@ class OnlineExperiment(Experiment):
                 f"feedback.budget {self.feedback.budget} is below the {self.num_scored} frames that reward.source "
                 f"'scores' asks about, every {self.reward.every_agent_steps} agent steps: raise it, or "
                 "reward.every_agent_steps"
+            )
+        return None
+
+    def _beyond_pocket_raters(self) -> str | None:
+        """What a rater that ships with the package was not taught to answer; None if nothing."""
+        model = self.rater.model
+        if not self.asks_rater or self.rater.endpoint or model not in POCKET_PIXELS:
+            return None
+        if self.compares and model != POCKET_PAIRS:
+            return (
+                f"rater.model {model!r} was not taught to compare two frames, which reward.source 'preferences' asks: "
+                f"name {POCKET_PAIRS!r}, or a real model"
+            )
+        if model == POCKET_PAIRS and not self.compares:
+            return (
+                f"rater.model {model!r} was taught to compare two frames alone, and reward.source "
+                f"{self.reward.source!r} asks for levels: name {POCKET!r}, or set reward.source to 'preferences'"
             )
         return None
 

@@ -190,7 +190,7 @@ def what_the_loop_does(experiment, monkeypatch):
     "blocks",
     [
         {},
-        {"reward": {"source": "preferences"}},
+        {"reward": {"source": "preferences"}, "rater": {"model": "pocket_pairs"}},
         # The budget ends before the schedule; steps that fill no episode; a small replay; late sessions.
         {"feedback": {"budget": 100}, "total_env_steps": 1_010},
         {"rollout": {"num_workers": 2, "envs_per_worker": 3, "chunk_agent_steps": 40}},

@@ -32,7 +32,7 @@ def test_levels_about_one_picture_or_several(segment, num_ratings, needs):
 
 
 def test_two_pictures_are_compared():
-    compares = maker(reward={"source": "preferences"})
+    compares = maker(reward={"source": "preferences"}, rater={"model": "pocket_pairs"})
     assert compares.needs == Needs(("1", "2", "3"), num_pictures=2)
     one, other = (encode_png(np.full((28, 28, 3), shade, np.uint8)) for shade in (0, 255))
     asked = compares.question([one, other], 0, None)

@@ -41,6 +41,8 @@ def of_source(tmp_path, source, **changes):
     """The toy task's settings with another source."""
     given = toy_experiment(tmp_path).model_dump()
     given["feedback"]["budget"] = 10_000
+    if source == "preferences":
+        given["rater"]["model"] = "pocket_pairs"
     return OnlineExperiment.model_validate(given | {"reward": {"source": source, "every_agent_steps": 3}} | changes)
 
 
@@ -224,6 +226,8 @@ def test_no_rater_and_no_learner_are_asked_for_where_none_is_needed(tmp_path):
             {"feedback": {"segment": {"kind": "trajectory", "num_frames": 2, "num_agent_steps": 4}}},
             "asks about single frames",
         ),
+        ("preferences", {"rater": {"model": "pocket"}}, "'pocket' was not taught to compare.*name 'pocket_pairs'"),
+        ("ratings", {"rater": {"model": "pocket_pairs"}}, "'pocket_pairs' was taught to compare two frames alone"),
         ("clip", {}, "reward.source"),
     ],
 )
