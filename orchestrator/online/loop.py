@@ -243,11 +243,14 @@ class OnlineLoop:
         settings = self.experiment.evaluation
         # Starts of their own, the same at every evaluation, so that points of a curve can be compared.
         number, seed = settings.num_episodes, self.experiment.seed
-        metrics = metrics_of(self.rollouts.evaluate(weights, number, seed, settings.randomised_starts), self.world)
+        spread = settings.start_spread or 0.0
+        drawn_anywhere = settings.randomised_starts and not spread
+        results = self.rollouts.evaluate(weights, number, seed, drawn_anywhere, spread)
+        metrics = metrics_of(results, self.world)
         told = {prefix + name: value for name, value in metrics.items()}
-        if settings.start_spread is not None:
-            near = self.rollouts.evaluate(weights, number, seed, False, settings.start_spread)
-            told |= {f"{prefix}near_{name}": value for name, value in metrics_of(near, self.world).items()}
+        if settings.judges_anywhere_besides:
+            anywhere = self.rollouts.evaluate(weights, number, seed, True)
+            told |= {f"{prefix}anywhere_{name}": value for name, value in metrics_of(anywhere, self.world).items()}
         self.folder.log(told, self.progress.env_steps)
         if prefix == "eval/":
             told = "success" if self.world.knows_success else "env_return"

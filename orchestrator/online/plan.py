@@ -95,7 +95,7 @@ def work_of(experiment: OnlineExperiment, pace: Calibration) -> OnlineWork:
     epochs = (model.min_epochs + model.max_epochs) / 2
     cached = _cached_frames(experiment)
     round_s = rollout.envs_per_worker * rollout.chunk_agent_steps * (pace.step_s + pace.frame_s)
-    judged_episodes = judged.num_episodes * (1 if judged.start_spread is None else 2)
+    judged_episodes = judged.num_episodes * (2 if judged.judges_anywhere_besides else 1)
     work = OnlineWork(episodes_judged=2 * judged_episodes)
     next_evaluation, evaluated, owed, judged_at = judged.interval_env_steps, 0, 0.0, -1
     while work.steps * task.action_repeat < experiment.total_env_steps:

@@ -21,9 +21,9 @@ from orchestrator.reports.intervals import (
 from orchestrator.reports.tables import csv_table, grouped, markdown_table
 from orchestrator.runs.layout import (
     CONTROLS,
+    EVAL_ANYWHERE,
     EVAL_DONE,
     EVAL_DONE_LAST_STEP,
-    EVAL_NEAR,
     EVAL_RETURN,
     EVAL_SUCCESS,
     EVAL_SUCCESS_LAST_STEP,
@@ -62,7 +62,7 @@ class Line:
     """The same for the thing being done at any step; None unless it is known of every run."""
     done_last_step: Interval | None = None
     """The same for the thing being done at the last step."""
-    near: Interval | None = None
+    anywhere: Interval | None = None
     """The same for success from starts around the task's fixed one; None unless every run was judged so."""
     ratings: float | None = None
     """Questions asked, mean over seeds."""
@@ -161,8 +161,8 @@ def _columns(lines: Sequence[Line]) -> dict[str, Callable[[Line], str]]:
         any_step, last_step = DONE_HEADER
         columns[any_step] = lambda line: str(line.done or "")
         columns[last_step] = lambda line: str(line.done_last_step or "")
-    if any(line.near for line in lines):
-        columns["success around the fixed start"] = lambda line: str(line.near or "")
+    if any(line.anywhere for line in lines):
+        columns["success from starts anywhere"] = lambda line: str(line.anywhere or "")
     columns["ratings"] = lambda line: "" if line.ratings is None else f"{line.ratings:,.0f}"
     columns["env steps"] = lambda line: "" if line.env_steps is None else f"{line.env_steps:,}"
     return columns
@@ -205,7 +205,7 @@ def _line(group: str, runs: Sequence[RunData], score: Score, **rest: object) -> 
         counts=" or ".join(dict.fromkeys(COUNTS[run.experiment.task.success_counts] for run in runs)),
         done=of_every_run(EVAL_DONE),
         done_last_step=of_every_run(EVAL_DONE_LAST_STEP),
-        near=of_every_run(EVAL_NEAR),
+        anywhere=of_every_run(EVAL_ANYWHERE),
         **rest,
     )
 
@@ -234,8 +234,8 @@ def _record(line: Line, lines: Sequence[Line]) -> dict[str, object]:
     """A row of the table of `lines`, which all have the same columns."""
     done = {"done": line.done, "done_last_step": line.done_last_step} if _tells_done(lines) else {}
     returns = {"env_return": line.env_return} if any(other.env_return for other in lines) else {}
-    near = {"near_success": line.near} if any(other.near for other in lines) else {}
-    intervals = {"success_last_step": line.success_last_step} | done | near | returns
+    anywhere = {"anywhere_success": line.anywhere} if any(other.anywhere for other in lines) else {}
+    intervals = {"success_last_step": line.success_last_step} | done | anywhere | returns
     return {
         "experiment": line.group,
         "task": line.task,

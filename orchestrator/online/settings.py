@@ -27,11 +27,16 @@ class EvaluationSettings(Settings):
     """Episodes in an evaluation."""
     randomised_starts: bool = True
     """Draw a start for every episode, also where the task itself has a fixed one: with fixed starts, ten episodes are
-    ten copies of one. False judges the task's own starts."""
+    ten copies of one. False judges the task's own starts. With `start_spread`: whether to judge both."""
     start_spread: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    """For tasks with a fixed start, as the published ones: judge as many episodes besides from starts drawn around it,
-    each this share of the way to a start that is drawn anywhere. Their success is `eval/near_success`. Absent: not
-    judged."""
+    """For tasks with a fixed start, as the published ones: judge from starts drawn around it, each this share of the
+    way to a start that is drawn anywhere. If `randomised_starts`, as many episodes besides are judged from starts drawn
+    anywhere; their success is `eval/anywhere_success`."""
+
+    @property
+    def judges_anywhere_besides(self) -> bool:
+        """Whether starts drawn anywhere are judged beside those around a fixed one."""
+        return self.start_spread is not None and self.randomised_starts
 
 
 class OnlineCheckpointSettings(CheckpointSettings):

@@ -201,6 +201,7 @@ def what_the_loop_does(experiment, monkeypatch):
         {"task": {"action_repeat": 2, "episode_env_steps": 80}},
         {"reward": {"source": "environment"}},
         {"task": {"randomised_starts": False}, "evaluation": {"start_spread": 0.2}},
+        {"task": {"randomised_starts": False}, "evaluation": {"start_spread": 0.2, "randomised_starts": False}},
     ],
 )
 def test_the_plan_counts_what_the_loop_does(experiment, blocks, monkeypatch):
