@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from orchestrator.errors import LikertError
-from orchestrator.online.pictures.rated_frames import frames_table, rated_frames_figure
+from orchestrator.online.pictures.rated_frames import chosen_frames, frames_table, rated_frames_figure
+from orchestrator.online.pictures.rating_shares import words_of
 from orchestrator.reports.figures import (
     COLOURS,
     dress,
@@ -67,16 +68,18 @@ def draw_run_figures(run: RunData) -> list[Path]:
         "ratings.png": ratings_figure(run),
         "reward_and_progress.png": progress_figure(run),
         "accuracy.png": accuracy_figure(run),
-        "rated_frames.png": rated_frames_figure(run, _title(run)),
     }
+    frames, words = chosen_frames(run), words_of(run)
+    if frames:
+        figures["rated_frames.png"] = rated_frames_figure(frames, words, _title(run))
     paths = []
     for name, figure in figures.items():
         if figure is not None:
             paths.append(run.folder / FIGURES_FOLDER / name)
             save_figure(figure, paths[-1])
-    if figures["rated_frames.png"] is not None:
+    if frames:
         paths.append(run.folder / FIGURES_FOLDER / "rated_frames.csv")
-        write_text(paths[-1], frames_table(run))
+        write_text(paths[-1], frames_table(frames, words))
     return paths
 
 

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from algorithms.images import decode_png, join_frames
 from algorithms.progress import spread
 from algorithms.ratings import level_in_words
-from orchestrator.online.pictures.rating_shares import words_of
 from orchestrator.reports.figures import level_shades
 from orchestrator.reports.tables import csv_table
 from orchestrator.runs.layout import FRAMES_FOLDER
@@ -53,38 +52,26 @@ class RatedFrame:
         return shown[0] if len(shown) == 1 else join_frames(shown)
 
 
-def kept_frames(run: RunData) -> list[RatedFrame]:
-    """The rated pictures in a run's folder, in the order in which they were kept."""
+def chosen_frames(run: RunData) -> list[RatedFrame]:
+    """Rated pictures in a run's folder: of each level at most so many as there are columns, from early to late."""
     folder = run.folder / FRAMES_FOLDER
-    if not folder.is_dir():
-        return []
-    named = {path.name: path for path in folder.iterdir()}
-    found = []
-    for name, match in sorted((name, match) for name in named if (match := _NAME.fullmatch(name))):
-        stem = name.removesuffix(".png")
-        told = _told(named.get(f"{stem}.json"))
-        words = named.get(f"{stem}.txt")
-        found.append(
-            RatedFrame(
-                path=named[name],
-                pictures=tuple(one for one in told.get("pictures", [name]) if one in named),
-                env_step=int(match["step"]),
-                level=int(match["level"]) - 1,
-                probabilities=tuple(told.get("probabilities", ())),
-                instruction=told.get("instruction", ""),
-                analysis="" if words is None else words.read_text(encoding="utf-8").strip(),
-            )
-        )
-    return found
+    # Their names say enough to choose; only what is chosen is read, since a long run keeps thousands.
+    named = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+    by_level: dict[int, list[str]] = {}
+    for name in sorted(named):
+        if match := _NAME.fullmatch(name):
+            by_level.setdefault(int(match["level"]) - 1, []).append(name)
+    return [
+        _read(named[names[place]], named)
+        for _, names in sorted(by_level.items())
+        for place in spread(len(names), COLUMNS)
+    ]
 
 
-def rated_frames_figure(run: RunData, title: str) -> Figure | None:
-    """A grid: a row for each level, the best on top, and in it frames from early to late; None if none was kept."""
-    words, frames = words_of(run), kept_frames(run)
-    chosen = [_spread([one for one in frames if one.level == level]) for level in range(len(words))]
+def rated_frames_figure(frames: Sequence[RatedFrame], words: Sequence[str], title: str) -> Figure:
+    """A grid: a row for each of the levels that are called by `words`, the best on top; one frame at least."""
+    chosen = [[one for one in frames if one.level == level] for level in range(len(words))]
     columns = max(map(len, chosen))
-    if not columns:
-        return None
     several = len({one.instruction for one in frames}) > 1
     lines = 1 + max(_text(one, several).count("\n") for row in chosen for one in row)
     height = 2.1 + 0.15 * lines
@@ -107,30 +94,39 @@ def rated_frames_figure(run: RunData, title: str) -> Figure | None:
     return figure
 
 
-def frames_table(run: RunData) -> str:
-    """CSV of all rated pictures that were kept; empty if none was."""
-    words = words_of(run)
-    rows = [
-        {
-            "picture": one.path.name,
-            "env_step": one.env_step,
-            "level": one.level + 1,
-            "word": words[one.level],
-            "probability": one.probabilities[one.level] if one.probabilities else None,
-            "instruction": one.instruction,
-            "analysis": one.analysis,
-        }
-        for one in kept_frames(run)
-    ]
-    return csv_table(rows) if rows else ""
+def frames_table(frames: Sequence[RatedFrame], words: Sequence[str]) -> str:
+    """CSV of these frames."""
+    return csv_table(
+        [
+            {
+                "picture": one.path.name,
+                "env_step": one.env_step,
+                "level": one.level + 1,
+                "word": words[one.level],
+                "probability": one.probabilities[one.level] if one.probabilities else None,
+                "instruction": one.instruction,
+                "analysis": one.analysis,
+            }
+            for one in frames
+        ]
+    )
 
 
-def _told(path: Path | RemotePath | None) -> Mapping[str, Any]:
-    return {} if path is None else json.loads(path.read_text(encoding="utf-8"))
-
-
-def _spread(frames: Sequence[RatedFrame]) -> list[RatedFrame]:
-    return [frames[place] for place in spread(len(frames), COLUMNS)] if frames else []
+def _read(path: Path | RemotePath, named: Mapping[str, Path | RemotePath]) -> RatedFrame:
+    """The rated picture at `path`, of a folder that holds these files by name."""
+    stem, match = path.name.removesuffix(".png"), _NAME.fullmatch(path.name)
+    assert match is not None
+    told = json.loads(named[f"{stem}.json"].read_text(encoding="utf-8")) if f"{stem}.json" in named else {}
+    words = named[f"{stem}.txt"].read_text(encoding="utf-8") if f"{stem}.txt" in named else ""
+    return RatedFrame(
+        path=path,
+        pictures=tuple(one for one in told.get("pictures", [path.name]) if one in named),
+        env_step=int(match["step"]),
+        level=int(match["level"]) - 1,
+        probabilities=tuple(told.get("probabilities", ())),
+        instruction=told.get("instruction", ""),
+        analysis=words.strip(),
+    )
 
 
 def _bare(axes: Axes) -> None:

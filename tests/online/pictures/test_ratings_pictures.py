@@ -11,8 +11,14 @@ from algorithms.images import encode_png
 from algorithms.ratings import Rating, RatingFailure, TaskText
 from algorithms.scales import RatingScale
 from orchestrator.online.figures import draw_run_figures
-from orchestrator.online.pictures.rated_frames import kept_frames, rated_frames_figure
-from orchestrator.online.pictures.rating_shares import panels_of, shares_figure, stretches_of, write_rating_shares
+from orchestrator.online.pictures.rated_frames import chosen_frames, rated_frames_figure
+from orchestrator.online.pictures.rating_shares import (
+    panels_of,
+    shares_figure,
+    stretches_of,
+    words_of,
+    write_rating_shares,
+)
 from orchestrator.ratings.question import Question, rating_request
 from orchestrator.ratings.service import SessionAnswers
 from orchestrator.runs.folder import FRAMES_PER_LEVEL, RunFolder
@@ -112,7 +118,7 @@ def test_frames_are_kept_with_what_was_said_of_them(make_run):
         (question(40), None),
     )  # fmt: skip
     keep(run, 2000, *[(question(50), (0, (0.9, 0.1, 0.0), "Still open."))] * (FRAMES_PER_LEVEL + 3))
-    bad, good, *later = kept_frames(run)
+    bad, *later, good = chosen_frames(run)
     assert (bad.level, bad.env_step, bad.probabilities, bad.analysis) == (0, 1000, (0.7, 0.2, 0.1), "It is open.")
     assert bad.image().shape == (8, 8, 3) and bad.image().max() == 10
     # Both pictures of a segment, side by side under their numbers.
@@ -123,11 +129,11 @@ def test_frames_are_kept_with_what_was_said_of_them(make_run):
 
 def test_the_grid_has_a_row_for_each_level_and_columns_spread_over_the_run(make_run):
     run = make_run()
-    assert rated_frames_figure(run, "t") is None
+    assert chosen_frames(run) == []
     for step in range(1000, 9000, 1000):
         keep(run, step, (question(step // 100), (0, (0.7, 0.2, 0.1), "It costs $5, or $6, and is open.")))
     keep(run, 3000, (question(90, instruction="open it"), (2, (0.0, 0.1, 0.9), "word " * 60)))
-    figure = rated_frames_figure(run, "drawer_close, seed 0")
+    figure = rated_frames_figure(chosen_frames(run), words_of(run), "drawer_close, seed 0")
     good, average, bad = (figure.axes[start : start + 5] for start in (0, 5, 10))
     assert [row[0].get_ylabel() for row in (good, average, bad)] == ["Good", "Average", "Bad"]
     titles = [axes.get_title() for axes in bad]
@@ -141,7 +147,7 @@ def test_the_grid_has_a_row_for_each_level_and_columns_spread_over_the_run(make_
     paths = {path.name: path for path in draw_run_figures(run)}
     assert paths["rated_frames.png"].stat().st_size > 10_000
     rows = list(csv.DictReader(io.StringIO(paths["rated_frames.csv"].read_text())))
-    assert len(rows) == 9 and rows[0]["probability"] == "0.7" and rows[0]["analysis"].startswith("It costs $5")
+    assert len(rows) == 5 + 1 and rows[0]["probability"] == "0.7" and rows[0]["analysis"].startswith("It costs $5")
 
 
 def test_frames_of_older_runs_have_no_numbers_and_are_shown(make_run):
@@ -149,9 +155,9 @@ def test_frames_of_older_runs_have_no_numbers_and_are_shown(make_run):
     keep(run, 1000, (question(10), (1, (0.1, 0.8, 0.1), "Half open.")))
     for path in (run.folder / "frames").glob("*.json"):
         path.unlink()
-    (one,) = kept_frames(run)
+    (one,) = chosen_frames(run)
     assert (one.probabilities, one.instruction, one.analysis) == ((), "", "Half open.")
-    (row, *_) = rated_frames_figure(run, "t").axes[1:2]
+    (row,) = rated_frames_figure([one], words_of(run), "t").axes[1:2]
     assert row.get_title() == "Average, step 1,000"
 
 
@@ -160,5 +166,5 @@ def test_names_in_a_frames_file_do_not_lead_out_of_the_folder(make_run):
     keep(run, 1000, (question(10), (1, (), "")))
     (told,) = (run.folder / "frames").glob("*.json")
     told.write_text(json.dumps(json.loads(told.read_text()) | {"pictures": ["../settings.yaml", told.stem + ".png"]}))
-    (one,) = kept_frames(run)
+    (one,) = chosen_frames(run)
     assert one.pictures == (told.stem + ".png",)
