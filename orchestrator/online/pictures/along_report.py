@@ -86,7 +86,7 @@ def _panel(axes: Axes, task: str, groups: dict[str, list[Paid]]) -> None:
         mean, deviation = curve.means[held], curve.deviations[held]
         style = _STYLES[index // len(COLOURS) % len(_STYLES)]
         seeds = "" if len(paid) == 1 else f", {len(paid)} seeds"
-        label = f"{group}{seeds}: tau {order_of(paid).mean:.2f}"
+        label = f"{_called(group, paid)}{seeds}: tau {order_of(paid).mean:.2f}"
         axes.plot(centres, mean, style, marker="o", color=colour, markersize=4, label=label)
         low, high = (mean - deviation).clip(0.0), (mean + deviation).clip(max=1.0)
         axes.fill_between(centres, low, high, color=colour, alpha=0.12, linewidth=0)
@@ -148,7 +148,7 @@ def _page(groups: Groups, left_out: dict[str, str]) -> str:
     rows = [
         [
             task,
-            group,
+            _called(group, runs),
             runs[0].run.experiment.reward.source,
             ", ".join(str(one.run.experiment.seed) for one in runs),
             f"{runs[0].who} ({len(runs[0].rewards)})",
@@ -183,6 +183,11 @@ def _order_rows(groups: Groups) -> list[dict[str, object]]:
         }
         for task, group, runs, tau in _lines(groups)
     ]
+
+
+def _called(group: str, paid: Sequence[Paid]) -> str:
+    """An experiment's name, with a mark where the reward is what outside of a comparison nobody has."""
+    return group + " (privileged)" * (not all(one.run.experiment.asks_rater for one in paid))
 
 
 def _x_label(paid: Sequence[Paid]) -> str:

@@ -76,7 +76,7 @@ def rated_frames_figure(frames: Sequence[RatedFrame], words: Sequence[str], titl
     lines = 1 + max(_text(one, several).count("\n") for row in chosen for one in row)
     height = 2.1 + 0.15 * lines
     figure = Figure(figsize=(0.5 + 1.9 * columns, 0.5 + height * len(words)), dpi=120, layout="constrained")
-    figure.suptitle(f"{title}: frames by rating, early to late", fontsize=11, x=0.01, ha="left")
+    figure.suptitle(f"{title}: frames by the rater's answer, early to late", fontsize=11, x=0.01, ha="left")
     grid = figure.subplots(len(words), columns, squeeze=False)
     for level, (row, shade) in enumerate(zip(grid[::-1], level_shades(len(words)), strict=True)):
         for axes in row:

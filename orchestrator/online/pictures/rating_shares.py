@@ -107,7 +107,7 @@ def shares_figure(panels: Sequence[Panel]) -> Figure:
     columns = min(len(panels), MOST_COLUMNS)
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(1.6 + 3.4 * columns, 0.5 + 2.5 * rows), dpi=120, layout="constrained")
-    figure.suptitle("Share of each level among the ratings, mean over seeds", fontsize=11, x=0.01, ha="left")
+    figure.suptitle("Share of each answer of the rater, mean over seeds", fontsize=11, x=0.01, ha="left")
     axes = figure.subplots(rows, columns, squeeze=False)
     for place, panel in zip(axes.flat, panels, strict=False):
         _draw(place, panel)

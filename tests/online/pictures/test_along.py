@@ -12,10 +12,12 @@ import torch
 from typer.testing import CliRunner
 
 from actors.reward.learner import RewardLearner
+from actors.worlds.families import family_of
 from algorithms.images import encode_png
 from orchestrator.cli.main import app
 from orchestrator.errors import SettingsError
 from orchestrator.kinds import find_runs, read_run, write_report
+from orchestrator.online.actors import reward_learner_arguments
 from orchestrator.online.consistency.trajectories import Trajectory
 from orchestrator.online.pictures import along
 from orchestrator.online.pictures.along import NUM_BINS, Paid, curve_of, order_of
@@ -98,6 +100,19 @@ def test_a_run_pays_what_its_last_reward_model_says(state_run, at_end):
     np.testing.assert_array_equal(paying(run)(one), learner.score(one.observations)[0])
 
 
+def test_a_reward_model_that_learned_from_preferences_pays_alike(state_run):
+    run, one = state_run("pairs", 0, "reward.source=preferences", "rater.model=pocket_pairs"), trajectory()
+    world = family_of(run.experiment.task).known_spec(run.experiment.task)
+    learner = RewardLearner(*reward_learner_arguments(run.experiment, world))
+    states = trajectory(60).observations
+    learner.add_ratings(np.stack([states, states[::-1]], axis=1), (states[:, 0] < 0.5).astype(np.int64))
+    learner.train()
+    write_arrays(run.folder / "reward_model.npz", learner.publish()[0])
+    paid = paying(run)(one)
+    np.testing.assert_array_equal(paid, learner.score(one.observations)[0])
+    assert np.corrcoef(paid, one.progress)[0, 1] > 0.8
+
+
 def test_a_reward_model_of_pictures_sees_them_made_small(make_run):
     run = make_run("demo", 0, (1.0,), None, "drawer_close", 3000, "reward_model.network=small")
     learner = RewardLearner(run.experiment.reward_model, 3, None, 0)
@@ -177,6 +192,7 @@ def test_the_report_sets_runs_beside_one_another(state_run, drawn, tmp_path):
     assert float(by_group["rated", "0 1"]["tau"]) > 0.8 > abs(float(by_group["shuffled", "0"]["tau"]))
     assert by_group["paid", "0"]["source"] == "environment" and float(by_group["paid", "0"]["tau"]) > 0.9
     page = (out / "rank_correlation.md").read_text()
+    assert "| paid (privileged) | environment | 0 |" in page and "rated (privileged)" not in page
     assert "asked-seed0 is left out: reward.source 'scores'" in page and "the scripted expert (4)" in page
     drawn_rows = list(csv.DictReader((out / "reward_along.csv").open()))
     assert {row["experiment"] for row in drawn_rows} == {"paid", "rated", "shuffled"}
