@@ -144,6 +144,9 @@ def consistency(
     policy: Annotated[
         str | None, typer.Option(help="A run whose best policy acts, in place of MetaWorld's scripted expert.")
     ] = None,
+    recorded: Annotated[
+        Path | None, typer.Option(help="A data set whose episodes are asked about; nobody acts.")
+    ] = None,
     trajectories: Annotated[int, typer.Option(help="Trajectories that succeed.")] = 5,
     frames: Annotated[int, typer.Option(help="Frames of each that are rated.")] = 20,
     repeats: Annotated[int, typer.Option(help="Rounds of questions, for a temperature above 0.")] = 1,
@@ -161,7 +164,7 @@ def consistency(
     experiment = load_experiment(file, overrides or [])
     kind = kind_of(experiment)
     acting = None if policy is None else read_run(location_argument(policy))
-    kind.choose_scale(kind.settled(experiment), acting, ScaleTrial(trajectories, frames, repeats), out)
+    kind.choose_scale(kind.settled(experiment), acting, ScaleTrial(trajectories, frames, repeats, recorded), out)
 
 
 @app.command()

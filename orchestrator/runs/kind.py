@@ -47,6 +47,8 @@ class ScaleTrial:
     """Of each trajectory."""
     repeats: int = 1
     """Rounds of questions; more than one only for a rater that does not answer by its likeliest word."""
+    recorded: Path | None = None
+    """A data set whose episodes are asked about, in place of ones that somebody acts."""
 
 
 @dataclass(frozen=True)

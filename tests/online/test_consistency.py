@@ -3,6 +3,7 @@
 import csv
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from orchestrator.kinds import example_experiment
 from orchestrator.online.consistency import command
 from orchestrator.online.consistency.command import consistency
 from orchestrator.online.consistency.measures import agreement_of_repeats, falls, merged, order, recommended
-from orchestrator.online.consistency.trajectories import Trajectory, draw_trajectories
+from orchestrator.online.consistency.recorded import recorded_trajectories
+from orchestrator.online.consistency.trajectories import AFTER_SUCCESS, Trajectory, draw_trajectories
 from orchestrator.ratings.service import SessionAnswers
 from orchestrator.runs.kind import ScaleTrial
+from tests.fakes.toy_recording import episode, write_recording
 
 
 def test_a_finer_scale_is_shared_out_by_equal_parts():
@@ -92,6 +95,44 @@ def test_what_cannot_act_or_be_asked_is_said(tmp_path, monkeypatch):
     ):
         with pytest.raises(SettingsError, match=message):
             consistency(experiment(tmp_path, *overrides), None, wanted, tmp_path)
+
+
+def test_recorded_episodes_that_succeed_are_asked_about(tmp_path, monkeypatch):
+    failed, whole = episode("failed", False, 6, 0), episode("whole", True, 12, 1)
+    early = replace(whole, episode_id="early", sparse_rewards=np.eye(12, dtype=np.float32)[2])
+    folder = write_recording(tmp_path / "data", [failed, whole, early])
+    one, other = recorded_trajectories(folder, 2, 13)
+    assert one.steps.tolist() == list(range(13)) and one.frames == list(whole.frames)
+    assert one.successes.tolist() == [False] * 12 + [True] and one.instruction == "slide the bar"
+    assert other.steps.tolist() == list(range(3 + AFTER_SUCCESS + 1)), "it ends shortly after its success"
+    assert other.successes.tolist() == [False] * 3 + [True] * (AFTER_SUCCESS + 1)
+    asked = []
+
+    class Recorder(Service):
+        def ask(self, questions, report):
+            asked.extend(questions)
+            return super().ask(questions, report)
+
+    @contextmanager
+    def asking_ratings(rater, store, name, needs):
+        yield Recorder(0), None
+
+    monkeypatch.setattr(command, "asking_ratings", asking_ratings)
+    monkeypatch.setattr(command, "check_raters", lambda _: None)
+    consistency(experiment(tmp_path), None, ScaleTrial(2, 5, recorded=folder), tmp_path / "out")
+    assert {question.request.task.instruction for question in asked} == {"slide the bar"} and len(asked) == 4 * 10
+    assert "2 trajectories of the recordings data, on each scale" in (tmp_path / "out" / "consistency.md").read_text()
+
+
+def test_fewer_recorded_successes_than_are_wanted_are_said(tmp_path):
+    folder = write_recording(tmp_path / "data", [episode("one", True, 6), episode("other", False, 6)])
+    with pytest.raises(SettingsError, match="1 of its 2 episodes succeed, and 2 are wanted: ask for fewer by --traj"):
+        recorded_trajectories(folder, 2, 5)
+
+
+def test_nobody_acts_where_episodes_are_recorded(tmp_path):
+    with pytest.raises(SettingsError, match="--policy and --recorded: either somebody acts or episodes are recorded"):
+        consistency(experiment(tmp_path), object(), ScaleTrial(recorded=tmp_path), tmp_path)
 
 
 class Service:

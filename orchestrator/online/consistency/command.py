@@ -11,6 +11,7 @@ from algorithms.ratings import Rating
 from algorithms.scales import SCALE_WORDS
 from algorithms.settings import RewardSettings, SegmentSettings
 from orchestrator.errors import SettingsError
+from orchestrator.online.consistency.recorded import recorded_trajectories
 from orchestrator.online.consistency.report import Rated, write_consistency
 from orchestrator.online.consistency.trajectories import (
     START_SPREAD,
@@ -35,17 +36,13 @@ from orchestrator.settings.preflight import check_writable
 
 def consistency(experiment: OnlineExperiment, acting: RunData | None, wanted: ScaleTrial, out: Path) -> None:
     """Ask about frames along trajectories on every scale, and say which to take. `acting` is a run whose best policy
-    acts; None for the expert. Raises LikertError."""
-    _check(experiment, wanted)
+    acts; None for the expert, or where the episodes are recorded. Raises LikertError."""
+    _check(experiment, acting, wanted)
     check_raters([experiment])
     check_writable("--out", out)
     check_writable("ratings_folder", experiment.ratings_folder)
     rounds = wanted.repeats if experiment.rater.temperature > 0.0 else 1
-    task = around_its_start(experiment.task)
-    weights, pixels = None, None
-    if acting is not None:
-        (weights, _), pixels = best_acting(acting), acting.experiment.policy.pixel_shape
-    trajectories = draw_trajectories(task, wanted.trajectories, wanted.frames, weights, pixels)
+    trajectories = _trajectories(experiment, acting, wanted)
     answers = _ask(experiment, trajectories, rounds)
     rated = {number: _rated(experiment, number, trajectories, found) for number, found in answers.items()}
     paths, number, why = write_consistency(rated, _about(experiment, acting, trajectories, wanted, rounds), out)
@@ -54,7 +51,19 @@ def consistency(experiment: OnlineExperiment, acting: RunData | None, wanted: Sc
         print(path)
 
 
-def _check(experiment: OnlineExperiment, wanted: ScaleTrial) -> None:
+def _trajectories(experiment: OnlineExperiment, acting: RunData | None, wanted: ScaleTrial) -> list[Trajectory]:
+    if wanted.recorded is not None:
+        return recorded_trajectories(wanted.recorded, wanted.trajectories, wanted.frames)
+    task = around_its_start(experiment.task)
+    weights, pixels = None, None
+    if acting is not None:
+        (weights, _), pixels = best_acting(acting), acting.experiment.policy.pixel_shape
+    return draw_trajectories(task, wanted.trajectories, wanted.frames, weights, pixels)
+
+
+def _check(experiment: OnlineExperiment, acting: RunData | None, wanted: ScaleTrial) -> None:
+    if acting is not None and wanted.recorded is not None:
+        raise SettingsError("--policy and --recorded: either somebody acts or episodes are recorded; give one of them")
     if not experiment.asks_rater:
         raise SettingsError(f"reward.source {experiment.reward.source!r} asks no rater: there is no scale to choose")
     kind = experiment.feedback.segment.kind
@@ -125,7 +134,10 @@ def _rated(
         rounds = [found.outcomes[start:end] for found in answers]
         told = [outcome.probabilities for outcome in rounds[0] if isinstance(outcome, Rating)]
         complete = len(told) == len(one.frames) and all(told)
-        stages = family_of(experiment.task).levels(experiment.task, one.observations, one.returns, number)
+        # A recording has pictures alone.
+        known = one.observations.shape[1] > 0
+        task = experiment.task
+        stages = family_of(task).levels(task, one.observations, one.returns, number) if known else None
         rated.append(
             Rated(
                 scale=number,
@@ -157,12 +169,15 @@ def _about(
     rounds: int,
 ) -> str:
     who = "MetaWorld's scripted expert" if acting is None else f"the best policy of {acting.folder.name}"
+    of_whom = f"{experiment.task.name} by {who}"
+    if wanted.recorded is not None:
+        of_whom = f"the recordings {wanted.recorded.name}"
     lines = [
         f"{experiment.rater.model} rated {sum(len(one.frames) for one in trajectories)} frames along "
-        f"{len(trajectories)} trajectories of {experiment.task.name} by {who}, on each scale, {rounds}x "
+        f"{len(trajectories)} trajectories of {of_whom}, on each scale, {rounds}x "
         f"({experiment.rater.mode}, temperature {experiment.rater.temperature:g})."
     ]
-    if experiment.task.has_fixed_start:
+    if experiment.task.has_fixed_start and wanted.recorded is None:
         lines.append(f"The task's start is fixed; trajectories began around it (`start_spread` {START_SPREAD:g}).")
     if rounds < wanted.repeats:
         lines.append(
