@@ -31,16 +31,17 @@ class Settings(BaseModel):
 class RewardSettings(Settings):
     """Where the reward that the policy learns from comes from."""
 
-    source: Literal["ratings", "preferences", "scores", "sparse", "environment"] | ImportPath = "ratings"
+    source: Literal["ratings", "preferences", "scores", "similarity", "sparse", "environment"] | ImportPath = "ratings"
     """`ratings`: a reward model that learns from them (ERL-VLM). `preferences`: the rater says which of two frames is
     nearer to the goal, or that it cannot tell, and a reward model learns from that (RL-VLM-F). `scores`: what the rater
-    says of frames is the reward itself, and nothing else is learned. Privileged, for comparison, since the world itself
-    must tell: `sparse`, 1 for a step with success and else 0; `environment`, the world's own reward. `module:function`:
-    one written by hand, from a chunk of an episode to the reward of each of its steps. Blocks that a source does not
-    need are not looked at."""
+    says of frames is the reward itself, and nothing else is learned. `similarity`: how well pictures fit a sentence, by
+    CLIP (block `similarity`); nobody is asked. Privileged, for comparison, since the world itself must tell: `sparse`,
+    1 for a step with success and else 0; `environment`, the world's own reward. `module:function`: one written by hand,
+    from a chunk of an episode to the reward of each of its steps. Blocks that a source does not need are not looked
+    at."""
     every_agent_steps: PositiveInt = 5
-    """Of `scores`: the rater sees the last frame of so many agent steps, or of fewer where a round or an episode ends,
-    and what it says holds for each of them. 1 asks about every frame."""
+    """Of `scores`, and of `similarity` by `vlm_rm`: the last frame of so many agent steps is looked at, or of fewer
+    where a round or an episode ends, and what is said of it holds for each of them. 1 looks at every frame."""
 
 
 class SegmentSettings(Settings):

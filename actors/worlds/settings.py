@@ -46,6 +46,11 @@ class TaskSettings(Settings):
         return self
 
     @property
+    def scene(self) -> str:
+        """Who acts and on what, whatever is achieved: 'a robot arm and the drawer'."""
+        return f"{self.agent} and {self.focus}"
+
+    @property
     def environment(self) -> dict[str, Any]:
         """What names the environment, for an exported policy."""
         raise NotImplementedError

@@ -28,8 +28,11 @@ def train(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="The rater that compares two frames, from the weights of the one of frames.")
     ] = False,
+    similarity: Annotated[
+        bool, typer.Option("--similarity", help="The CLIP that compares frames with sentences, instead of a rater.")
+    ] = False,
 ) -> None:
-    """Rebuild a pocket rater from the simulator: half an hour on two cores."""
+    """Rebuild a pocket rater from the simulator: half an hour on two cores, or less."""
     from actors.rating.models import (
         POCKET_EPISODES_FOLDER,
         POCKET_FOLDER,
@@ -38,6 +41,7 @@ def train(
         resolve_model,
     )
     from actors.rating.settings import RaterSettings
+    from actors.rating.similarity.settings import POCKET_CLIP_FOLDER
     from orchestrator.settings.loading import packaged_tasks
     from orchestrator.settings.preflight import check_opengl, check_writable
 
@@ -45,6 +49,7 @@ def train(
         "--windows": (windows, POCKET_WINDOWS_FOLDER),
         "--episodes": (episodes, POCKET_EPISODES_FOLDER),
         "--pairs": (pairs, POCKET_PAIRS_FOLDER),
+        "--similarity": (similarity, POCKET_CLIP_FOLDER),
     }
     given = [option for option, (wanted, _) in folders.items() if wanted]
     if len(given) > 1:
@@ -75,6 +80,11 @@ def train(
         from orchestrator.pocket.pairs import train_pairs
 
         train_pairs(folder, seed, tasks=tuple(task) if task else None)
+    elif similarity:
+        check_opengl()
+        from orchestrator.pocket.similarity import train_similarity
+
+        train_similarity(folder, seed, tasks=tuple(task) if task else None)
     else:
         check_opengl()
         from orchestrator.pocket.frames import train as train_pocket

@@ -12,6 +12,8 @@ from orchestrator.cluster.packing import Demand, Resources, unplaced
 
 REWARD_LEARNER_SHARE = 0.1
 """The published network on 224 pixels takes 2 to 3 GB while it trains on batches of 512."""
+SIMILARITY_SHARE = 0.1
+"""The largest CLIPs take 5 GB in half precision."""
 POLICY_SHARE = 0.05
 """Small networks on vectors: what CUDA itself takes is most of it."""
 OFFLINE_POLICY_SHARE = 0.1

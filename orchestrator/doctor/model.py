@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from actors.rating.backend import Needs
 from actors.rating.settings import RaterSettings
+from actors.rating.similarity.settings import POCKET_CLIP, SimilaritySettings
 from actors.worlds.settings import TaskSettings
 from algorithms.prompts import answer_labels
 from algorithms.ratings import Rating, RatingRequest, level_in_words
 from orchestrator.doctor.findings import Unfit
 from orchestrator.doctor.frames import draw_one
-from orchestrator.settings.preflight import check_model
+from orchestrator.settings.preflight import check_model, check_similarity_model
 from orchestrator.settings.served import as_served
 
 
@@ -22,6 +24,13 @@ def check_weights(rater: RaterSettings) -> str:
         return f"asked at {rater.endpoint}"
     check_model(rater)
     return f"{rater.model}: the weights are there; --model loads them"
+
+
+def check_similarity(settings: SimilaritySettings) -> str:
+    """Which model would compare frames with sentences, if it can be there. Loads none."""
+    check_similarity_model(settings)
+    is_here = settings.model == POCKET_CLIP or Path(settings.model).expanduser().is_dir() or settings.s3d_weights
+    return f"{settings.model_name}: {'the weights are there' if is_here else 'a hub name; the run fetches it'}"
 
 
 def check_rating(

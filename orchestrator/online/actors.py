@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from actors.rating.similarity.model import SimilarityModel
 from actors.reward.learner import RewardLearner
 from actors.rollout.worker import RolloutWorker
 from actors.worlds.world import WorldSpec
@@ -9,7 +10,15 @@ from algorithms.language_networks import policy_shape
 from algorithms.pixel_frames import PixelShape
 from orchestrator.cluster.actors import actor_class
 from orchestrator.cluster.placement import in_bundle
-from orchestrator.online.demands import LEARNER, WORKER, learner_demand, online_demands, worker_demand
+from orchestrator.online.demands import (
+    LEARNER,
+    SIMILARITY,
+    WORKER,
+    learner_demand,
+    online_demands,
+    similarity_demand,
+    worker_demand,
+)
 from orchestrator.online.settings import OnlineExperiment
 
 
@@ -26,6 +35,14 @@ def start_reward_learner(experiment: OnlineExperiment, world: WorldSpec) -> Any:
     place = in_bundle(online_demands(experiment), LEARNER)
     return actor_class(RewardLearner, learner_demand(experiment), **place).remote(
         *reward_learner_arguments(experiment, world)
+    )
+
+
+def start_similarity_model(experiment: OnlineExperiment) -> Any:
+    """The actor that compares pictures with sentences. It is never restarted: whoever drives it replaces it."""
+    place = in_bundle(online_demands(experiment), SIMILARITY)
+    return actor_class(SimilarityModel, similarity_demand(experiment), **place).remote(
+        experiment.similarity, experiment.similarity.baseline or experiment.task.scene
     )
 
 

@@ -21,8 +21,9 @@ from algorithms.images import encode_png, reduce_image
 from algorithms.policies import RatedAlgorithm, build_policy
 from algorithms.ratings import Rating
 from orchestrator.errors import SettingsError
-from orchestrator.online.actors import start_reward_learner, start_rollout_worker
+from orchestrator.online.actors import start_reward_learner, start_rollout_worker, start_similarity_model
 from orchestrator.online.questions import QuestionMaker
+from orchestrator.online.rewards.comparing import Comparing
 from orchestrator.online.rollouts import Rollouts, world_spec
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.replicas import start_rating_servers
@@ -68,6 +69,8 @@ class Calibration:
     """A rating, as all engines together give them."""
     rated_by: str
     """Where that is from."""
+    compare_s: float = 0.0
+    """A picture that is compared with a sentence."""
 
 
 def calibrate(experiment: OnlineExperiment, assumed: Assumed) -> Calibration:
@@ -89,6 +92,7 @@ def calibrate(experiment: OnlineExperiment, assumed: Assumed) -> Calibration:
         start_s = time.monotonic() - started
         update_s = _updates(policy, world)
         step_s, frame_s, picture_s, pngs = _rollouts(small, worker, policy.actor_weights(), world.draws_again)
+        compare_s = _comparing(small, actors, pngs) if experiment.by_similarity else 0.0
         score_s, fit_s = _reward_model(small, actors[1], world) if experiment.learns_reward else (0.0, 0.0)
     finally:
         for actor in actors:
@@ -96,7 +100,9 @@ def calibrate(experiment: OnlineExperiment, assumed: Assumed) -> Calibration:
     policy.stop()
     load_s, rating_s, rated_by = _ratings(experiment, assumed, pngs)
     start_s = before_s + max(start_s, load_s)
-    return Calibration(world, start_s, step_s, frame_s, picture_s, score_s, fit_s, update_s, rating_s, rated_by)
+    return Calibration(
+        world, start_s, step_s, frame_s, picture_s, score_s, fit_s, update_s, rating_s, rated_by, compare_s
+    )
 
 
 def _a_little_of(experiment: OnlineExperiment) -> OnlineExperiment:
@@ -178,6 +184,17 @@ def _reward_model(experiment: OnlineExperiment, learner: Any, world: WorldSpec) 
     score_s = seconds_of(lambda: ray.get(learner.score.remote(to_score, number * asked))) / number
     # At its end a training scores what it was trained on.
     return score_s, max(0.0, whole_s / statistics.median(epochs) / count - num_frames * score_s / 2)
+
+
+def _comparing(experiment: OnlineExperiment, actors: list[Any], pngs: list[bytes]) -> float:
+    """Seconds of a picture, once the model is there; its actor joins `actors`. Raises SettingsError if it cannot be."""
+    actors.append(start_similarity_model(experiment))
+    model = Comparing(lambda: actors[-1])
+    wanted, goal = model.load().num_frames, experiment.task.instruction
+    if experiment.similarity.method == "vlm_rm":
+        return seconds_of(lambda: model.of_frames(pngs, goal)) / len(pngs)
+    shown = [pngs[place % len(pngs)] for place in range(wanted)]
+    return seconds_of(lambda: model.of_episode(shown, goal)) / wanted
 
 
 def _observations(world: WorldSpec, rng: np.random.Generator, *shape: int) -> np.ndarray:

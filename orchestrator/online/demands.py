@@ -1,12 +1,13 @@
 """What the actors of an online run ask of the cluster."""
 
-from orchestrator.cluster.gpus import POLICY_SHARE, REWARD_LEARNER_SHARE, gpus_by_kind
+from orchestrator.cluster.gpus import POLICY_SHARE, REWARD_LEARNER_SHARE, SIMILARITY_SHARE, gpus_by_kind
 from orchestrator.cluster.packing import Demand, GpuWish, Resources
 from orchestrator.cluster.placement import POLICY_LEARNER, RATING_REPLICA, raters_demand, resources_of, settle_for_run
 from orchestrator.online.settings import OnlineExperiment
 
 WORKER = "rollout worker"
 LEARNER = "reward learner"
+SIMILARITY = "similarity model"
 
 
 def worker_demand(experiment: OnlineExperiment) -> Resources:
@@ -21,6 +22,12 @@ def learner_demand(experiment: OnlineExperiment) -> Resources:
     return resources_of(1.0, settings.num_gpus, settings.accelerator_type, settings.resources)
 
 
+def similarity_demand(experiment: OnlineExperiment) -> Resources:
+    """Ray resources of the model that compares pictures with sentences."""
+    settings = experiment.similarity
+    return resources_of(1.0, settings.num_gpus, settings.accelerator_type, settings.resources)
+
+
 def policy_demand(experiment: OnlineExperiment) -> Resources:
     """Ray resources of the policy's learner where it is an actor of its own, as it is with a GPU."""
     settings = experiment.policy
@@ -32,6 +39,7 @@ def online_demands(experiment: OnlineExperiment) -> list[Demand]:
     workers = "rollout.num_workers, rollout.num_cpus, rollout.num_gpus, rollout.accelerator_type or rollout.resources"
     block = "{0}.num_gpus, {0}.accelerator_type or {0}.resources"
     learner = GpuWish(REWARD_LEARNER_SHARE) if experiment.reward_model.num_gpus is None else None
+    similarity = GpuWish(SIMILARITY_SHARE) if experiment.similarity.num_gpus is None else None
     policy = GpuWish(POLICY_SHARE, only_with_gpu=True) if experiment.policy.num_gpus is None else None
     own_rater = experiment.asks_rater and not experiment.rater.server
     demands = [
@@ -39,6 +47,11 @@ def online_demands(experiment: OnlineExperiment) -> list[Demand]:
         *(
             [Demand(LEARNER, 1, learner_demand(experiment), block.format("reward_model"), learner)]
             if experiment.learns_reward
+            else []
+        ),
+        *(
+            [Demand(SIMILARITY, 1, similarity_demand(experiment), block.format("similarity"), similarity)]
+            if experiment.by_similarity
             else []
         ),
         Demand(WORKER, experiment.rollout.num_workers, worker_demand(experiment), workers),
@@ -52,7 +65,7 @@ def placed(experiment: OnlineExperiment) -> OnlineExperiment:
     """`experiment` with every number of GPUs that its settings leave to the cluster. Ray is connected, unless there is
     nothing to find out. Raises SettingsError as `settle_for_run`."""
     gpus = gpus_by_kind(settle_for_run(online_demands(experiment)))
-    blocks = {"rater": RATING_REPLICA, "reward_model": LEARNER, "policy": POLICY_LEARNER}
+    blocks = {"rater": RATING_REPLICA, "reward_model": LEARNER, "similarity": SIMILARITY, "policy": POLICY_LEARNER}
     found = {}
     for name, kind in blocks.items():
         block = getattr(experiment, name)

@@ -53,6 +53,7 @@ SOURCES = {
     "ratings": "",
     "preferences": ", by preferences",
     "scores": ", levels as rewards",
+    "similarity": ", similarity as reward",
     "sparse": ", success as reward (privileged)",
     "environment": ", the world's own reward (privileged)",
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from actors.rating.settings import RaterSettings
+from actors.rating.similarity.settings import SimilaritySettings
 from actors.worlds.settings import TaskSettings
 from algorithms.feedback import FeedbackSchedule
 from algorithms.ratings import RatingRequest
@@ -96,6 +97,10 @@ class OnlineKind(Kind):
     def rater(self, experiment: OnlineExperiment) -> RaterSettings | None:
         """Its block `rater`; None where the reward comes from elsewhere."""
         return experiment.rater if experiment.asks_rater else None
+
+    def compares_by(self, experiment: OnlineExperiment) -> SimilaritySettings | None:
+        """Its block `similarity`; None where the reward comes from elsewhere."""
+        return experiment.similarity if experiment.by_similarity else None
 
     def drawn(self, experiment: OnlineExperiment) -> tuple[TaskSettings, int]:
         """Its block `task`, and the environments of a rollout worker."""

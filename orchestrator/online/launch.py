@@ -6,8 +6,8 @@ import torch
 
 from algorithms.policies import build_policy
 from orchestrator.cluster.placement import as_text
-from orchestrator.online.actors import start_reward_learner, start_rollout_worker
-from orchestrator.online.demands import learner_demand, placed, worker_demand
+from orchestrator.online.actors import start_reward_learner, start_rollout_worker, start_similarity_model
+from orchestrator.online.demands import learner_demand, placed, similarity_demand, worker_demand
 from orchestrator.online.figures import draw_at_end
 from orchestrator.online.loop import OnlineLoop
 from orchestrator.online.rewards.making import Ratings, make_reward, ratings_of
@@ -44,7 +44,10 @@ def run_online(experiment: OnlineExperiment, progress: RunProgress, parent: Pare
         restored = restore_newest(loop, checkpoints)
         with open_tracker(experiment, loop.progress.env_steps, parent) as tracker:
             folder = RunFolder(experiment, tracker, progress, checkpoints)
-            if ratings is None:
+            if experiment.by_similarity:
+                method, model = experiment.similarity.method, experiment.similarity.model_name
+                folder.note(f"reward.source 'similarity': {method} by {model}; nobody is asked")
+            elif ratings is None:
                 source = experiment.reward.source
                 folder.note(f"reward.source {source!r}: privileged, each step is paid as it comes; nobody is asked")
             elif ratings.service.relies_on:
@@ -68,7 +71,8 @@ def _make_loop(experiment: OnlineExperiment, here: OnlineExperiment, ratings: Ra
         experiment.rollout.lost_timeout_s,
     )
     world = world_spec(here, rollouts)
-    start_learner, needs = partial(start_reward_learner, here, world), as_text(learner_demand(here))
-    reward = make_reward(experiment, start_learner, world, rollouts, ratings, needs)
+    needs = as_text(similarity_demand(here) if here.by_similarity else learner_demand(here))
+    start_learner, start_model = partial(start_reward_learner, here, world), partial(start_similarity_model, here)
+    reward = make_reward(experiment, start_learner, world, rollouts, ratings, needs, start_model)
     policy = build_policy(here.policy, world, experiment.task.instruction, experiment.seed)
     return OnlineLoop(experiment, world, rollouts, policy, reward)

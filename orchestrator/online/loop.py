@@ -289,7 +289,7 @@ class OnlineLoop:
             self._evaluate_if_due()
         self.save()
         self.reward.leave()
-        told = self.experiment.asks_rater and self.reward.known(self.progress)
+        told = not self.experiment.is_privileged and self.reward.known(self.progress)
         audit = rewards_beside_progress(self.experiment.task, self.policy.replay) if told else None
         if audit is not None:
             self.folder.save_progress_audit(*audit)

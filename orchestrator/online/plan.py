@@ -32,6 +32,8 @@ class OnlineWork:
     questions: int = 0
     epoch_ratings: float = 0.0
     """Rated segments that epochs pass over, with a middling number of epochs."""
+    compared: int = 0
+    """Pictures that are compared with a sentence."""
     scored: int = 0
     """Steps scored as they come."""
     relabelled: int = 0
@@ -66,9 +68,8 @@ def plan_online(experiment: OnlineExperiment, assumed: Assumed) -> Plan:
 def _on_any_processor(experiment: OnlineExperiment) -> OnlineExperiment:
     """The experiment on the nodes that are there."""
     anywhere = {"num_gpus": 0.0, "accelerator_type": None, "resources": {}}
-    blocks = {
-        name: getattr(experiment, name).model_copy(update=anywhere) for name in ("rollout", "reward_model", "policy")
-    }
+    names = ("rollout", "reward_model", "similarity", "policy")
+    blocks = {name: getattr(experiment, name).model_copy(update=anywhere) for name in names}
     return experiment.model_copy(update=blocks)
 
 
@@ -128,8 +129,18 @@ def work_of(experiment: OnlineExperiment, pace: Calibration) -> OnlineWork:
     if rewarded and judged_at < env_steps:
         evaluated += 1
     work.questions += experiment.num_scored
+    work.compared = _num_compared(experiment, work.steps, pace.world.longest_agent_steps)
     work.episodes_judged += evaluated * judged_episodes
     return work
+
+
+def _num_compared(experiment: OnlineExperiment, num_steps: int, longest_agent_steps: int) -> int:
+    """Pictures that the source `similarity` looks at in so many agent steps, about: episodes may be shorter."""
+    if not experiment.by_similarity:
+        return 0
+    if experiment.similarity.method == "roboclip":
+        return math.ceil(num_steps / longest_agent_steps) * experiment.similarity.num_frames
+    return math.ceil(num_steps / experiment.reward.every_agent_steps)
 
 
 def _overlap(experiment: OnlineExperiment, rollouts_s: float, driver_s: float) -> float:
@@ -144,7 +155,8 @@ def parts_of(experiment: OnlineExperiment, work: OnlineWork, pace: Calibration) 
     model, workers = experiment.reward_model, experiment.rollout.num_workers
     longest = pace.world.longest_agent_steps
     shared = f" in {workers} workers" if workers > 1 else ""
-    pictures = work.questions * experiment.feedback.segment.num_frames
+    shown = "pictures to compare" if experiment.by_similarity else "pictures to rate"
+    pictures = work.compared or work.questions * experiment.feedback.segment.num_frames
     judged_steps = math.ceil(work.episodes_judged / workers) * longest
     epochs = f"{work.sessions:,} sessions of {model.min_epochs} to {model.max_epochs} epochs"
     again = f", {work.redrawn:,} frames drawn again" if work.redrawn else ""
@@ -159,8 +171,9 @@ def parts_of(experiment: OnlineExperiment, work: OnlineWork, pace: Calibration) 
         Part("starting", pace.start_s, "imports, Ray, and actors, policy and rater together"),
         in_workers("stepping", work.steps, "agent step", pace.step_s),
         in_workers("rendering", work.steps, "frame", pace.frame_s),
-        in_workers("pictures to rate", pictures, "picture", pace.picture_s),
+        in_workers(shown, pictures, "picture", pace.picture_s),
         alone("rating", work.questions, "rating", pace.rating_s, f", {pace.rated_by}"),
+        alone("comparing", work.compared, "picture", pace.compare_s, f", by {experiment.similarity.model_name}"),
         Part(
             "reward training",
             work.epoch_ratings * pace.fit_s,
@@ -185,14 +198,20 @@ def parts_of(experiment: OnlineExperiment, work: OnlineWork, pace: Calibration) 
     if not experiment.learns_reward:
         left_out |= {"reward training", "scoring new steps", "relabelling"}
     if not experiment.asks_rater:
-        left_out |= {"pictures to rate", "rating"}
+        left_out |= {"rating"}
+    if not experiment.by_similarity:
+        left_out |= {"comparing"}
+    if experiment.is_privileged:
+        left_out |= {shown}
     return [part for part in parts if part.name not in left_out]
 
 
 def _facts(experiment: OnlineExperiment, work: OnlineWork) -> dict[str, str]:
     if not experiment.asks_rater:
+        model = experiment.similarity.model_name
+        compared = f"none: {work.compared:,} pictures are compared with a sentence, by {model}"
         return {
-            "ratings": "none: each step is paid as it comes",
+            "ratings": compared if experiment.by_similarity else "none: each step is paid as it comes",
             "disk": f"{size(checkpoint_bytes(experiment))} of checkpoints",
         }
     needed = TokenCounter(experiment.rater).needed(a_question(experiment))

@@ -15,7 +15,13 @@ from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.rewards.functions import reward_function
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.settings import preflight
-from orchestrator.settings.preflight import check_context, check_model, check_opengl, check_writable
+from orchestrator.settings.preflight import (
+    check_context,
+    check_model,
+    check_opengl,
+    check_similarity_model,
+    check_writable,
+)
 from orchestrator.storage.locations import working_copy
 
 REPLAY_BYTES_PER_STEP = 2_000
@@ -44,6 +50,9 @@ ONLINE_CHANGEABLE = (
     "reward_model.num_gpus",
     "reward_model.accelerator_type",
     "reward_model.resources",
+    "similarity.num_gpus",
+    "similarity.accelerator_type",
+    "similarity.resources",
     "policy.num_gpus",
     "policy.accelerator_type",
     "policy.resources",
@@ -88,6 +97,8 @@ ONLINE_TAKEN_OVER = tuple(
 def check_online(experiments: Sequence[OnlineExperiment]) -> None:
     """Raise SettingsError, with the remedy, if this machine cannot run these, which share their folders."""
     check_raters(experiments)
+    for experiment in filter(lambda one: one.by_similarity, experiments):
+        check_similarity_model(experiment.similarity)
     check_writable("runs_folder", experiments[0].runs_folder)
     if any(experiment.asks_rater for experiment in experiments):
         check_writable("ratings_folder", experiments[0].ratings_folder)
@@ -123,7 +134,7 @@ def check_worlds(experiments: Sequence[OnlineExperiment]) -> None:
 
 def check_reward_functions(experiments: Sequence[OnlineExperiment]) -> None:
     """Raise SettingsError, with the remedy, if a reward's function cannot be imported."""
-    for source in {experiment.reward.source for experiment in experiments if not experiment.asks_rater}:
+    for source in {experiment.reward.source for experiment in experiments if experiment.is_privileged}:
         try:
             reward_function(source)
         except WorldError as error:

@@ -68,7 +68,7 @@ class Line:
     """Questions asked, mean over seeds."""
     env_steps: int | None = None
     """Steps of the run that came least far."""
-    not_rated: bool = False
+    privileged: bool = False
     """The reward was the world's own, or one written by hand: what outside of a comparison nobody has."""
     complete: bool = True
     """Every run has come to its end."""
@@ -103,7 +103,7 @@ def result_line(name: str, runs: Sequence[RunData]) -> Line:
         lambda run, metric: _last_mean(run, metric),
         ratings=float(np.mean(asked)) if asked else None,
         env_steps=min(reached),
-        not_rated=not all(run.experiment.asks_rater for run in runs),
+        privileged=any(run.experiment.is_privileged for run in runs),
         complete=all(steps >= run.experiment.total_env_steps for run, steps in zip(runs, reached, strict=True)),
     )
 
@@ -145,7 +145,7 @@ def markdown(lines: Sequence[Line]) -> str:
 def _columns(lines: Sequence[Line]) -> dict[str, Callable[[Line], str]]:
     """What a table of these lines shows, by header."""
     columns: dict[str, Callable[[Line], str]] = {
-        "experiment": lambda line: f"{line.group}{' (privileged)' * line.not_rated}{'' if line.complete else '*'}",
+        "experiment": lambda line: f"{line.group}{' (privileged)' * line.privileged}{'' if line.complete else '*'}",
         "task": lambda line: line.task,
         "seeds": lambda line: str(line.num_seeds),
     }
@@ -245,6 +245,6 @@ def _record(line: Line, lines: Sequence[Line]) -> dict[str, object]:
         **interval_columns(intervals),
         "ratings": line.ratings,
         "env_steps": line.env_steps,
-        **({"privileged": line.not_rated} if any(other.not_rated for other in lines) else {}),
+        **({"privileged": line.privileged} if any(other.privileged for other in lines) else {}),
         "complete": line.complete,
     }

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from actors.rating.settings import POCKET, POCKET_PAIRS, POCKET_PIXELS, RaterSettings
+from actors.rating.similarity.settings import SimilaritySettings
 from actors.rollout.settings import RolloutSettings
 from actors.worlds.families import AnyTask, family_of
 from actors.worlds.world import WorldSpec
@@ -65,6 +66,7 @@ class OnlineExperiment(Experiment):
     reward: RewardSettings = RewardSettings()
     feedback: FeedbackSettings = FeedbackSettings()
     rater: RaterSettings = RaterSettings()
+    similarity: SimilaritySettings = SimilaritySettings()
     reward_model: RewardModelSettings = RewardModelSettings()
     policy: AnyPolicy = SACSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -106,6 +108,16 @@ class OnlineExperiment(Experiment):
     def asks_rater(self) -> bool:
         """Whether a rater is asked anything."""
         return self.reward.source in ("ratings", "preferences", "scores")
+
+    @property
+    def by_similarity(self) -> bool:
+        """Whether pictures are compared with sentences."""
+        return self.reward.source == "similarity"
+
+    @property
+    def is_privileged(self) -> bool:
+        """Whether the reward is the world's own, or one written by hand: what outside of a comparison nobody has."""
+        return not self.asks_rater and not self.by_similarity
 
     @property
     def learns_reward(self) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from actors.rating.settings import RaterSettings
+from actors.rating.similarity.settings import SimilaritySettings
 from actors.worlds.settings import TaskSettings
 from algorithms.ratings import RatingRequest
 from orchestrator.errors import SettingsError
@@ -148,6 +149,10 @@ class Kind(ABC):
 
     def rater(self, experiment: Any) -> RaterSettings | None:
         """Who rates while it runs; None where nobody does."""
+        return None
+
+    def compares_by(self, experiment: Any) -> SimilaritySettings | None:
+        """The model that compares frames with sentences while it runs; None where none does."""
         return None
 
     def drawn(self, experiment: Any) -> tuple[TaskSettings, int] | None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from actors.rating.asking import Request
 from actors.rating.models import resolve_model
 from actors.rating.settings import RaterSettings
+from actors.rating.similarity.settings import SimilaritySettings
+from actors.rating.similarity.weights import check_weights
 from actors.worlds.opengl import chosen_backend
 from orchestrator.errors import SettingsError
 from orchestrator.storage.locations import RemotePath, StorageFailing
@@ -82,6 +84,14 @@ def check_model(rater: RaterSettings) -> None:
     """Raise SettingsError if the rater's weights cannot be found, or are of a kind that is not served."""
     try:
         resolve_model(rater)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+def check_similarity_model(settings: SimilaritySettings) -> None:
+    """Raise SettingsError if the model that compares cannot be there, or is of a kind that does not."""
+    try:
+        check_weights(settings)
     except ValueError as error:
         raise SettingsError(str(error)) from None
 

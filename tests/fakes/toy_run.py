@@ -2,6 +2,7 @@
 
 import ray
 
+from actors.rating.similarity.model import SimilarityModel
 from actors.reward.learner import RewardLearner
 from algorithms.policies import build_policy
 from orchestrator.kinds import read_run
@@ -76,7 +77,7 @@ def toy_experiment(tmp_path):
 class ToyRun:
     """A run's parts, put together as `orchestrator.online.launch` does."""
 
-    worker_class, learner_class = ToyWorker, RewardLearner
+    worker_class, learner_class, model_class = ToyWorker, RewardLearner, SimilarityModel
     world = SPEC
 
     def __init__(self, experiment, broken=False, server_class=CountingServer):
@@ -93,7 +94,9 @@ class ToyRun:
             ratings = making.Ratings(store, self.service)
         self.workers, self.learners = [], []
         rollouts = Rollouts(self._start_worker, experiment.rollout.num_workers, experiment.reward_px)
-        reward = making.make_reward(experiment, self._start_learner, self.world, rollouts, ratings)
+        reward = making.make_reward(
+            experiment, self._start_learner, self.world, rollouts, ratings, start_model=self._start_model
+        )
         policy = build_policy(experiment.policy, self.world, experiment.task.instruction, experiment.seed)
         self.loop = OnlineLoop(experiment, self.world, rollouts, policy, reward)
         self.home = RunHome(experiment.run_folder)
@@ -108,6 +111,11 @@ class ToyRun:
         settings = self.experiment
         self.learners.append(ray.remote(self.learner_class).remote(*reward_learner_arguments(settings, self.world)))
         return self.learners[-1]
+
+    def _start_model(self):
+        settings = self.experiment.similarity
+        baseline = settings.baseline or self.experiment.task.scene
+        return ray.remote(self.model_class).remote(settings.model_copy(update={"num_gpus": 0.0}), baseline)
 
     def run(self, resume=False):
         if resume:

@@ -21,7 +21,8 @@ from orchestrator.online.preflight import check_reward_functions
 from orchestrator.online.report import markdown, result_line
 from orchestrator.online.rewards.functions import reward_function
 from orchestrator.online.rewards.given import GivenReward
-from orchestrator.online.rewards.scored import _held, _last_of_each, _scores
+from orchestrator.online.rewards.held import held, last_of_each
+from orchestrator.online.rewards.scored import _scores
 from orchestrator.online.rollouts import Collected
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.online.telling import agreement
@@ -195,8 +196,8 @@ def test_scores_are_mean_levels_and_a_question_without_answer_takes_its_neighbou
     failed = RatingFailure("key", "timeout", "late", 3)
     outcomes = [rated(2, 0.0, 0.5, 0.5), failed, rated(0, 1.0, 0.0, 0.0), rated(1), failed, failed]
     np.testing.assert_allclose(_scores(outcomes, 3), [0.75, 0.75, 0.0, 0.5, 0.5, 0.5])
-    assert _last_of_each(7, 3).tolist() == [2, 5, 6] and _last_of_each(2, 5).tolist() == [1]
-    assert _held(np.array([1.0, 2.0, 3.0]), np.array([2, 5, 6])).tolist() == [1, 1, 1, 2, 2, 2, 3]
+    assert last_of_each(7, 3).tolist() == [2, 5, 6] and last_of_each(2, 5).tolist() == [1]
+    assert held(np.array([1.0, 2.0, 3.0]), np.array([2, 5, 6])).tolist() == [1, 1, 1, 2, 2, 2, 3]
 
 
 def test_no_rater_and_no_learner_are_asked_for_where_none_is_needed(tmp_path):

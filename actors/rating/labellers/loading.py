@@ -40,11 +40,11 @@ class LoadedModel:
         return {name: found[name].to(self.device) for name in ("input_ids", "attention_mask")}
 
 
-def load_model(architecture: str, model_type: str, settings: ModelSettings) -> LoadedModel:
+def load_model(architecture: str, model_type: str, settings: ModelSettings, block: str = "labeller") -> LoadedModel:
     """Load the class `architecture` of transformers.
 
-    Raises ValueError with field, value, rule and remedy if there is no such model, if it is of another type than
-    `model_type`, lacks weights, or if they are not safetensors.
+    Raises ValueError with field (of `block`), value, rule and remedy if there is no such model, if it is of another
+    type than `model_type`, lacks weights, or if they are not safetensors.
     """
     mend_torchvision()
     import transformers
@@ -56,7 +56,7 @@ def load_model(architecture: str, model_type: str, settings: ModelSettings) -> L
     try:
         config = transformers.AutoConfig.from_pretrained(name, **options)
         _check_type(settings.model, config.model_type, model_type)
-        device = device_of(settings)
+        device = device_of(settings, block)
         dtype = _dtype(settings, config.dtype, device)
         network, report = getattr(transformers, architecture).from_pretrained(
             name, **options, dtype=dtype, use_safetensors=True, output_loading_info=True
@@ -68,11 +68,27 @@ def load_model(architecture: str, model_type: str, settings: ModelSettings) -> L
         processor = transformers.AutoImageProcessor.from_pretrained(name, **options, backend="pil")
     except (OSError, ValueError, ImportError) as error:
         raise ValueError(
-            f"labeller.model = {settings.model!r} cannot be loaded ({_first_line(error)}); name a {architecture} that "
+            f"{block}.model = {settings.model!r} cannot be loaded ({_first_line(error)}); name a {architecture} that "
             "can be reached, or a folder that save_pretrained wrote, with safetensors, tokenizer and image processor"
         ) from None
     network = network.eval().to(device)
     return LoadedModel(network, processor, tokenizer, device, dtype, _identity(name, config))
+
+
+def model_type_of(settings: ModelSettings, block: str) -> str:
+    """What the model calls its kind, such as `clip`. Raises ValueError as `load_model`."""
+    import transformers
+
+    name = str(Path(settings.model).expanduser())
+    try:
+        return transformers.AutoConfig.from_pretrained(
+            name, revision=settings.revision, trust_remote_code=False
+        ).model_type
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{block}.model = {settings.model!r} cannot be loaded ({_first_line(error)}); name a model that can be "
+            "reached, or a folder that save_pretrained wrote"
+        ) from None
 
 
 def _check_type(model: str, found: str, wanted: str) -> None:
@@ -80,10 +96,10 @@ def _check_type(model: str, found: str, wanted: str) -> None:
         raise ValueError(f"its model_type is {found!r}, but must be {wanted!r}")
 
 
-def device_of(settings: DeviceSettings) -> torch.device:
+def device_of(settings: DeviceSettings, block: str = "labeller") -> torch.device:
     """Where a model is run. Raises ValueError if it is to be a GPU and there is none."""
     if settings.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("labeller.device is 'cuda', and torch finds no GPU; set labeller.device=auto")
+        raise ValueError(f"{block}.device is 'cuda', and torch finds no GPU; set {block}.device=auto")
     has_gpu = settings.device != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if has_gpu else "cpu")
 

@@ -22,17 +22,21 @@ from algorithms.ratings import RaterIdentity
 from algorithms.scores import Scores
 from algorithms.trajectories import Trajectory
 
+FIELDS = ("labeller.weights", "labeller.words")
+"""Where a user names the two files."""
+
 
 class RoboClip(Labeller):
     """The last action earns the similarity of trajectory and instruction, all others 0 and no score."""
 
-    def __init__(self, settings: RoboClipLabeller) -> None:
-        """Load the network. Raises ValueError."""
+    def __init__(self, settings: RoboClipLabeller, fields: tuple[str, str] = FIELDS) -> None:
+        """Load the network. Raises ValueError, where weights and words are called by `fields`."""
         self._settings = settings
+        self.num_frames = settings.num_frames
         self._device = device_of(settings)
-        words = _words(settings.words)
+        words = _words(settings.words, fields[1])
         self._network = S3D(words)
-        _load(self._network, settings.weights)
+        _load(self._network, settings.weights, fields)
         self._network.eval().requires_grad_(False).to(self._device)
         self._identity = RaterIdentity(f"sha256:{_digest(settings.weights, settings.words)}", "local")
 
@@ -42,17 +46,18 @@ class RoboClip(Labeller):
 
     def label(self, episode: Trajectory, answers: Sequence[Scores | None]) -> Labels:
         """No question is asked."""
-        return labels_of_whole(episode, self._similarity)
+        return labels_of_whole(episode, lambda whole: self.similarity(whole.frames, whole.instruction))
 
     @torch.inference_mode()
-    def _similarity(self, episode: Trajectory) -> float:
-        chosen = clip_frames(len(episode.frames), self._settings.num_frames)
-        pixels = np.stack([centre(decode_png(episode.frames[index]), self._settings.frame_px) for index in chosen])
+    def similarity(self, frames: Sequence[bytes], instruction: str) -> float:
+        """That of a video's PNG files and a text."""
+        shown = [frames[index] for index in clip_frames(len(frames), self.num_frames)]
+        pixels = np.stack([centre(decode_png(png), self._settings.frame_px) for png in shown])
         video = torch.from_numpy(pixels).to(self._device).float().permute(3, 0, 1, 2)
         if self._settings.pixel_values == "unit":
             video = video / 255.0
         seen = self._network.video(video[None])[0].double()
-        goal = self._network.text(episode.instruction).double()
+        goal = self._network.text(instruction).double()
         if self._settings.similarity == "cosine":
             return float(torch.nn.functional.cosine_similarity(seen, goal, dim=0))
         return float(seen @ goal)
@@ -70,34 +75,34 @@ def centre(frame: np.ndarray, side: int) -> np.ndarray:
     return frame[top : top + side, left : left + side]
 
 
-def _words(path: Path) -> list[str]:
+def _words(path: Path, field: str) -> list[str]:
     try:
         words = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"labeller.words = {str(path)!r} cannot be read ({error}); it must be s3d_dict.npy, an array of words"
+            f"{field} = {str(path)!r} cannot be read ({error}); it must be s3d_dict.npy, an array of words"
         ) from None
     if words.ndim != 1 or words.dtype.kind != "U":
         raise ValueError(
-            f"labeller.words = {str(path)!r} holds {words.dtype} {list(words.shape)}, but must hold a list of words"
+            f"{field} = {str(path)!r} holds {words.dtype} {list(words.shape)}, but must hold a list of words"
         )
     return words.tolist()
 
 
-def _load(network: S3D, path: Path) -> None:
+def _load(network: S3D, path: Path, fields: tuple[str, str]) -> None:
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - A file that is no such thing fails in many ways.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f"labeller.weights = {str(path)!r} cannot be read ({reason}); it must be s3d_howto100m.pth, tensors by name"
+            f"{fields[0]} = {str(path)!r} cannot be read ({reason}); it must be s3d_howto100m.pth, tensors by name"
         ) from None
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
         raise ValueError(
-            f"labeller.weights = {str(path)!r} does not fit S3D and labeller.words ({lines[min(1, len(lines) - 1)]}); "
+            f"{fields[0]} = {str(path)!r} does not fit S3D and {fields[1]} ({lines[min(1, len(lines) - 1)]}); "
             "both files must be those of HowTo100M's S3D"
         ) from None
 

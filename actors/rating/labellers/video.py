@@ -10,7 +10,7 @@ import torch
 
 from actors.rating.labellers.labeller import Labeller, Labels, labels_of_whole
 from actors.rating.labellers.loading import load_model
-from actors.rating.labellers.settings import VideoLabeller
+from actors.rating.labellers.settings import ModelSettings
 from algorithms.progress import spread
 from algorithms.ratings import RaterIdentity
 from algorithms.scores import Scores
@@ -20,11 +20,11 @@ from algorithms.trajectories import Trajectory
 class Video(Labeller):
     """The last action earns the cosine of trajectory and instruction, all others 0 and no score."""
 
-    def __init__(self, settings: VideoLabeller) -> None:
-        """Load the model. Raises ValueError."""
-        self._model = load_model("XCLIPModel", "xclip", settings)
+    def __init__(self, settings: ModelSettings, block: str = "labeller") -> None:
+        """Load the model. Raises ValueError, which names fields of `block`."""
+        self._model = load_model("XCLIPModel", "xclip", settings, block)
         self._num_tokens = self._model.network.config.text_config.max_position_embeddings
-        self._num_frames = self._model.network.config.vision_config.num_frames
+        self.num_frames = self._model.network.config.vision_config.num_frames
 
     def identity(self) -> RaterIdentity:
         """The model's weights."""
@@ -32,13 +32,13 @@ class Video(Labeller):
 
     def label(self, episode: Trajectory, answers: Sequence[Scores | None]) -> Labels:
         """No question is asked."""
-        return labels_of_whole(episode, self._similarity)
+        return labels_of_whole(episode, lambda whole: self.similarity(whole.frames, whole.instruction))
 
     @torch.inference_mode()
-    def _similarity(self, episode: Trajectory) -> float:
-        frames = clip_frames(len(episode.frames), self._num_frames)
-        pixels = self._model.pixels([episode.frames[index] for index in frames]).unsqueeze(0)
-        found = self._model.network(pixel_values=pixels, **self._model.words(episode.instruction, self._num_tokens))
+    def similarity(self, frames: Sequence[bytes], instruction: str) -> float:
+        """Cosine of a video's PNG files and a text."""
+        pixels = self._model.pixels([frames[index] for index in clip_frames(len(frames), self.num_frames)]).unsqueeze(0)
+        found = self._model.network(pixel_values=pixels, **self._model.words(instruction, self._num_tokens))
         # The text's embedding depends on the video in X-CLIP; both have length 1, up to rounding.
         video, text = found.video_embeds[0].double(), found.text_embeds[0, 0].double()
         return float(torch.nn.functional.cosine_similarity(video, text, dim=0))

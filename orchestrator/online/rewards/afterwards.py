@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
+from actors.rating.similarity.model import SimilarityModel
 from actors.reward.learner import RewardLearner
 from actors.worlds.families import family_of
 from actors.worlds.settings import TaskSettings
@@ -34,6 +35,8 @@ def paying(run: RunData) -> Pays:
         return _learned(run)
     if source in _GIVEN:
         return _GIVEN[source]
+    if run.experiment.by_similarity:
+        return _compared(run.experiment)
     raise SettingsError(f"reward.source {source!r} leaves nothing in a run's folder that rates other frames")
 
 
@@ -52,6 +55,24 @@ def _learned(run: RunData) -> Pays:
             inputs = reduce_image(np.stack([decode_png(png) for png in trajectory.frames]), px)
         rewards, _ = learner.score(inputs, [trajectory.instruction] * len(inputs))
         return rewards
+
+    return pay
+
+
+def _compared(experiment: OnlineExperiment) -> Pays:
+    """The model that compared; it learns nothing, so that it need not be kept."""
+    settings = experiment.similarity.model_copy(update={"num_gpus": 0.0})
+    if settings.method != "vlm_rm":
+        raise SettingsError(f"similarity.method {settings.method!r} pays whole episodes, and no frame")
+    model = SimilarityModel(settings, settings.baseline or experiment.task.scene)
+    try:
+        model.start()
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+    def pay(trajectory: Trajectory) -> np.ndarray:
+        goal = settings.goal or trajectory.instruction or experiment.task.instruction
+        return model.of_frames(trajectory.frames, goal)
 
     return pay
 

@@ -11,10 +11,12 @@ from actors.worlds.world import WorldSpec
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.reward_training import RewardTraining
+from orchestrator.online.rewards.comparing import Comparing
 from orchestrator.online.rewards.functions import reward_function
 from orchestrator.online.rewards.given import GivenReward
 from orchestrator.online.rewards.rated import RatedReward
 from orchestrator.online.rewards.scored import ScoredReward
+from orchestrator.online.rewards.similar import similarity_reward
 from orchestrator.online.rewards.source import RewardSource
 from orchestrator.online.rollouts import Rollouts
 from orchestrator.online.sessions import FeedbackSessions
@@ -65,12 +67,22 @@ def make_reward(
     rollouts: Rollouts,
     ratings: Ratings | None,
     learner_needs: str = "a processor",
+    start_model: Callable[[], Any] | None = None,
 ) -> RewardSource:
     """The source that `experiment.reward` names. `start_learner()` makes a new actor if a reward model learns, and
-    `learner_needs` says in words what it needs of a node."""
-    if ratings is None:
+    `start_model()` if a model compares; `learner_needs` says in words what either needs of a node.
+
+    Raises SettingsError if a model that compares cannot be loaded.
+    """
+    if experiment.is_privileged:
         return GivenReward(reward_function(experiment.reward.source))
     frames = StepFrames(world, rollouts, experiment.reward_px, step_archive(experiment))
+    if experiment.by_similarity:
+        assert start_model is not None, "whoever compares says how its model is started"
+        return similarity_reward(
+            experiment, frames, Comparing(start_model, learner_needs, experiment.rollout.lost_timeout_s)
+        )
+    assert ratings is not None, "whoever asks a rater has one"
     if experiment.reward.source == "scores":
         return ScoredReward(experiment, frames, ratings.service)
     rng = np.random.default_rng(np.random.SeedSequence(experiment.seed, spawn_key=(_SEGMENTS,)))

@@ -11,6 +11,7 @@ from algorithms.ratings import Rating, RatingFailure
 from algorithms.replay import ColumnarReplay
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.questions import QuestionMaker
+from orchestrator.online.rewards.held import held, last_of_each
 from orchestrator.online.rewards.source import NewRewards, RewardSource, StillUnknown
 from orchestrator.online.rollouts import Collected
 from orchestrator.online.settings import OnlineExperiment
@@ -69,7 +70,7 @@ class ScoredReward(RewardSource):
 
     def of_new(self, observations: np.ndarray, part: Collected, first_index: int, progress: Progress) -> np.ndarray:
         """Raises RatingsFailing if too many of the questions got no answer; the rest is in the store."""
-        places = [_last_of_each(len(chunk), self._experiment.reward.every_agent_steps) for chunk in part.chunks]
+        places = [last_of_each(len(chunk), self._experiment.reward.every_agent_steps) for chunk in part.chunks]
         frames = self._frames.pngs_of(part.chunks, places)
         questions = [
             self._maker.question([png], progress.env_steps, self._success(chunk, place), chunk.instruction)
@@ -85,7 +86,7 @@ class ScoredReward(RewardSource):
         scores = np.split(
             _scores(answers.outcomes, self._experiment.feedback.num_ratings), np.cumsum([*map(len, places)])[:-1]
         )
-        return np.concatenate([_held(of_chunk, at) for of_chunk, at in zip(scores, places, strict=True)])
+        return np.concatenate([held(of_chunk, at) for of_chunk, at in zip(scores, places, strict=True)])
 
     def advance(self, replay: ColumnarReplay, progress: Progress, stands: bool) -> NewRewards | StillUnknown | None:
         """Nothing is rewritten; what the rater said is told."""
@@ -119,11 +120,6 @@ class ScoredReward(RewardSource):
         self.folder.show(asked=counts["answered"] + counts["failed"], **counts)
 
 
-def _last_of_each(num_steps: int, every: int) -> np.ndarray:
-    """Places int64 [N] of the last of each `every` of so many steps, and of the last of all."""
-    return np.unique(np.append(np.arange(every - 1, num_steps, every), num_steps - 1))
-
-
 def _scores(outcomes: Sequence[Rating | RatingFailure], num_ratings: int) -> np.ndarray:
     """Mean levels float32 [N] in [0, 1]; of a question without an answer, that of the nearest that has one."""
     levels = np.arange(num_ratings)
@@ -139,8 +135,3 @@ def _scores(outcomes: Sequence[Rating | RatingFailure], num_ratings: int) -> np.
         return np.zeros(len(scores), dtype=np.float32)
     nearest = known[np.abs(np.arange(len(scores))[:, None] - known).argmin(axis=1)]
     return scores[nearest]
-
-
-def _held(scores: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Of scores [N] of the steps at rising `places` [N], the last of which is the last step: one for each step."""
-    return np.repeat(scores, np.diff(places, prepend=-1))
