@@ -243,7 +243,7 @@ class KnownReplay:
 
     def next_observations(self, indices):
         observations = np.zeros((len(indices), 39), dtype=np.float32)
-        observations[:, 5] = -0.16 * (1 - indices / 4)
+        observations[:, 5] = -0.16 * (1 - indices / 8)
         return observations
 
     def returns(self, indices):
