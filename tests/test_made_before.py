@@ -5,19 +5,15 @@
 
 import csv
 import http.server
-import inspect
 import json
 import shutil
 import threading
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 from typer.testing import CliRunner
 
-import algorithms.policies  # noqa: F401 - with RLlib, which makes classes of actors as it is imported
 from actors.rating.asking import request_key
 from algorithms.ratings import RaterIdentity
 from orchestrator.cli.main import app
@@ -31,6 +27,7 @@ from orchestrator.ratings.score_store import ScoreStore
 from orchestrator.ratings.store import RatingStore
 from orchestrator.storage.writing import read_json_lines
 from orchestrator.sweeps.trial_folder import read_record
+from tests.fakes.actors_here import HERE_OR_BY_RAY, actors_here
 from tests.online.test_run_for_real import Endpoint, last_checkpoint
 
 MADE = Path(__file__).parent / "made_before"
@@ -46,59 +43,11 @@ def old(tmp_path, monkeypatch):
     return tmp_path
 
 
-class Done:
-    """What stands for a reference to a result: the result."""
-
-    def __init__(self, value):
-        self.value = value
-
-
-class Here:
-    """An actor that is an object in this process, with as much of an actor's face as runs make use of."""
-
-    def __init__(self, cls, *arguments):
-        self._object = cls(*(known(argument) for argument in arguments))
-
-    def __getattr__(self, name):
-        method = getattr(self._object, name)
-
-        def call(*arguments):
-            result = method(*(known(argument) for argument in arguments))
-            return result if inspect.isawaitable(result) else Done(result)
-
-        def call_for_parts(*arguments):
-            return [Done(part) for part in call(*arguments).value]
-
-        parts = types.SimpleNamespace(remote=call_for_parts)
-        return types.SimpleNamespace(remote=call, options=lambda num_returns: parts)
-
-
-def known(reference):
-    """What a reference, or each of several, refers to."""
-    if isinstance(reference, list):
-        return [known(one) for one in reference]
-    return reference.value if isinstance(reference, Done) else reference
-
-
-@pytest.fixture(params=["here", pytest.param("by Ray", marks=pytest.mark.slow)])
+@pytest.fixture(params=HERE_OR_BY_RAY)
 def actors(request, monkeypatch):
-    """Where a run's actors live. Ray takes long to start and is not in question: objects of this process will do."""
-    if request.param == "by Ray":
-        return
-
-    def actor(cls):
-        made = types.SimpleNamespace(remote=lambda *arguments: Here(cls, *arguments))
-        return types.SimpleNamespace(options=lambda **_: made)
-
-    nowhere = types.SimpleNamespace(should_capture_child_tasks_in_placement_group=False)
-    stand_ins = {
-        "init": lambda **_: None, "shutdown": lambda: None, "kill": lambda *_, **__: None, "remote": actor,
-        "put": Done, "get": known, "wait": lambda references, **_: (references, []),
-        "get_runtime_context": lambda: nowhere,
-    }  # fmt: skip
-    for name, stand_in in stand_ins.items():
-        monkeypatch.setattr(ray, name, stand_in)
-    monkeypatch.setattr("orchestrator.cluster.actors.check_placement", lambda demands: None)
+    """Where a run's actors live."""
+    if request.param == "here":
+        actors_here(monkeypatch)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The real loop on a toy task, with real Ray actors and a rater that is a function."""
+"""The real loop on a toy task, with a rater that is a function; `test_surviving.py` has real Ray actors at once."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.store import RatingStore
 from tests.fakes.toy_run import ToyRun, toy_experiment
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = pytest.mark.usefixtures("actors")
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def experiment(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(actors, tmp_path_factory):
     """A run that nothing happened to, for all that compare with one."""
     return ToyRun(toy_experiment(tmp_path_factory.mktemp("whole"))).run()
 

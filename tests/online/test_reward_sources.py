@@ -35,9 +35,6 @@ from tests.fakes.toy_run import ToyRun, toy_experiment
 ROOT = Path(__file__).parents[2]
 
 
-pytestmark = pytest.mark.usefixtures("local_ray")
-
-
 def of_source(tmp_path, source, **changes):
     """The toy task's settings with another source."""
     given = toy_experiment(tmp_path).model_dump()
@@ -49,7 +46,7 @@ def of_source(tmp_path, source, **changes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["environment", "preferences", "scores"])
-def test_the_toy_task_is_solved_and_a_resumed_run_equals_a_whole_one(tmp_path, source):
+def test_the_toy_task_is_solved_and_a_resumed_run_equals_a_whole_one(tmp_path, actors, source):
     experiment = of_source(tmp_path, source)
     whole = ToyRun(experiment).run()
     assert whole.success() == 1.0
@@ -58,7 +55,7 @@ def test_the_toy_task_is_solved_and_a_resumed_run_equals_a_whole_one(tmp_path, s
     assert ToyRun(again).run(resume=True).fingerprint() == whole.fingerprint()
 
 
-def test_rewards_are_the_world_s_own_and_nobody_is_asked(tmp_path):
+def test_rewards_are_the_world_s_own_and_nobody_is_asked(tmp_path, actors):
     for source, expected in (("sparse", "successes"), ("environment", "env_rewards")):
         run = ToyRun(of_source(tmp_path, source, name=source, total_env_steps=200)).run()
         replay = run.loop.policy.replay
@@ -73,7 +70,7 @@ def test_rewards_are_the_world_s_own_and_nobody_is_asked(tmp_path):
     assert not (folder.folder / "reward_model.npz").exists()
 
 
-def test_a_score_holds_for_the_steps_before_its_frame(tmp_path):
+def test_a_score_holds_for_the_steps_before_its_frame(tmp_path, actors):
     run = ToyRun(of_source(tmp_path, "scores", total_env_steps=200)).run()
     replay = run.loop.policy.replay
     rewards = replay.learned_rewards(replay.indices).reshape(-1, 20)
@@ -88,7 +85,7 @@ def test_a_score_holds_for_the_steps_before_its_frame(tmp_path):
     assert list((run.experiment.run_folder / "frames").glob("*.png"))
 
 
-def test_a_reward_model_learns_which_of_two_frames_is_nearer_to_the_goal(tmp_path):
+def test_a_reward_model_learns_which_of_two_frames_is_nearer_to_the_goal(tmp_path, actors):
     run = ToyRun(of_source(tmp_path, "preferences", total_env_steps=600)).run()
     folder = read_run(run.experiment.run_folder)
     counts = [folder.series(f"rating/level_{number}").values for number in (1, 2, 3)]
@@ -119,7 +116,7 @@ class NeverSure(CountingServer):
         return choices[2]
 
 
-def test_as_long_as_no_pair_can_be_told_apart_the_policy_explores(tmp_path, monkeypatch):
+def test_as_long_as_no_pair_can_be_told_apart_the_policy_explores(tmp_path, actors, monkeypatch):
     notes = []
     monkeypatch.setattr(RunFolder, "note", lambda self, text: notes.append(text))
     run = ToyRun(of_source(tmp_path, "preferences", total_env_steps=600), server_class=NeverSure).run()
@@ -156,7 +153,7 @@ def my_rewards(tmp_path, monkeypatch):
     sys.modules.pop("my_rewards", None)
 
 
-def test_a_function_of_one_s_own_is_the_reward(tmp_path, my_rewards):
+def test_a_function_of_one_s_own_is_the_reward(tmp_path, actors, my_rewards):
     run = ToyRun(of_source(tmp_path, "my_rewards:with_little_effort", total_env_steps=200)).run()
     replay = run.loop.policy.replay
     rows = replay.sample(64, np.random.default_rng(0))
@@ -180,7 +177,7 @@ def test_a_function_that_is_not_there_is_said_before_the_start(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_broken_rater_stops_a_run_of_scores_and_it_goes_on_when_it_is_well(tmp_path):
+def test_a_broken_rater_stops_a_run_of_scores_and_it_goes_on_when_it_is_well(tmp_path, actors):
     experiment = of_source(tmp_path, "scores", total_env_steps=400)
     with pytest.raises(RatingsFailing, match=r"7 of 7 questions"):
         ToyRun(experiment, broken=True).run()

@@ -23,9 +23,6 @@ class StrictServer(CountingServer):
         return choices[-1 if column >= HARD_TO_REACH else 0]
 
 
-pytestmark = pytest.mark.usefixtures("local_ray")
-
-
 def strict(folder, total_env_steps=1_600, **feedback):
     tree = toy_experiment(folder).model_dump() | {"total_env_steps": total_env_steps}
     tree["feedback"] |= {"per_session": 20, "num_ratings": 2} | feedback
@@ -36,7 +33,7 @@ def levels_of(run):
     return set(run.labels.ratings.tolist())
 
 
-def test_one_level_trains_no_reward_model_and_exploring_finds_the_second(tmp_path):
+def test_one_level_trains_no_reward_model_and_exploring_finds_the_second(tmp_path, actors):
     experiment = strict(tmp_path, total_env_steps=1_000)
     run = ToyRun(experiment, server_class=StrictServer).run()
     sessions = run.labels.ratings.reshape(-1, 20)
@@ -47,7 +44,7 @@ def test_one_level_trains_no_reward_model_and_exploring_finds_the_second(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_resumed_run_learns_from_what_nothing_could_be_learned_from_before(tmp_path):
+def test_a_resumed_run_learns_from_what_nothing_could_be_learned_from_before(tmp_path, actors):
     experiment = strict(tmp_path, total_env_steps=1_000)
     whole = ToyRun(experiment, server_class=StrictServer).run()
     part = experiment.model_copy(update={"name": "part", "ratings_folder": tmp_path / "others"})
@@ -59,7 +56,7 @@ def test_a_resumed_run_learns_from_what_nothing_could_be_learned_from_before(tmp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_exploring_on_finds_the_second_level_where_learning_at_once_does_not(tmp_path, seed):
+def test_exploring_on_finds_the_second_level_where_learning_at_once_does_not(tmp_path, actors, seed):
     experiment = strict(tmp_path).model_copy(update={"seed": seed})
     found = ToyRun(experiment, server_class=StrictServer).run()
     assert levels_of(found) == {0, 1} and found.success() == 1.0
