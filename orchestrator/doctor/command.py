@@ -16,6 +16,7 @@ from orchestrator.doctor import fit, model, packages, places, ray_cluster, world
 from orchestrator.doctor.findings import Check, examine_all, raise_if_failed
 from orchestrator.doctor.frames import check_frames
 from orchestrator.kinds import example_experiment, kind_of, load_experiment
+from orchestrator.screen.counts import counted
 from orchestrator.settings.experiment import Experiment
 from orchestrator.settings.loading import read_settings
 
@@ -52,7 +53,7 @@ def doctor(file: Path | None, overrides: Sequence[str], load_model: bool, consol
     finally:
         ray.shutdown()
     raise_if_failed(findings)
-    console.print(f"all {len(findings)} checks passed")
+    console.print(f"all {counted(len(findings), 'check')} passed")
 
 
 def _named(file: Path | None, overrides: Sequence[str], load_model: bool) -> tuple[Path | None, Sequence[str]]:

@@ -16,7 +16,7 @@ from orchestrator.storage import locations as storage
 from orchestrator.storage import writing as run_files
 from orchestrator.storage.locations import RemotePath, StorageFailing, working_copy
 from orchestrator.storage.parquet_parts import PartsTable
-from tests.ratings.test_store import add, png
+from tests.fakes.small_store import add, png
 
 SCHEMA = pa.schema([("key", pa.string()), ("value", pa.int64())])
 
