@@ -14,12 +14,12 @@ __all__ = ["make_run", "memory_folder", "remote_folder", "s3_folder", "s3_server
 
 TESTS = Path(__file__).parent
 LONGEST_FIRST = (
-    "online/test_surviving.py",
-    "online/test_loop.py",
     "online/test_run_for_real.py",
+    "online/test_surviving.py",
     "ratings/test_shared_server.py",
     "actors/rating/test_vllm.py",
     "algorithms/policies/test_rllib.py",
+    "online/test_loop.py",
     "test_kinds.py",
 )
 """Files that take minutes. `make test` deals files to two processes, which end together if these begin first."""
