@@ -53,7 +53,7 @@ def test_only_the_agent_moves_when_the_start_is_randomised():
 
 def test_in_full_rooms_another_layout_is_drawn_where_babyai_would_look_for_a_place_for_ever():
     full = ChainLevel(BabyAISettings(room_size=4, num_objects=4), 1, "train")
-    # In this seed's first layout the drawn room has one free cell, between two objects and two doors.
+    # The first seed with which BabyAI's own does not end.
     full.np_random = np.random.default_rng(16)
     full.reset_level()
     assert full.grid.get(*full.agent_pos) is None
