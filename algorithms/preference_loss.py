@@ -22,11 +22,13 @@ def preference_losses(
     preferred: torch.Tensor,
     kind: Literal["mae", "cross_entropy"],
     label_smoothing: float = 0.0,
+    soft: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Loss of each pair, float [N], of which int64 [N] `preferred`, 0 or 1, is nearer to the goal.
 
     `cross_entropy` as published; `mae`, ERL-VLM's for ratings, bounds what a wrong preference can do. Of each label a
-    share `label_smoothing` of its mass is spread evenly over both.
+    share `label_smoothing` of its mass is spread evenly over both. `soft` [N, 2], if given, stands in for the labels:
+    the probability that each is preferred.
     """
-    one_hot = torch.nn.functional.one_hot(preferred, 2).float()
-    return item_losses(log_probabilities, (1.0 - label_smoothing) * one_hot + label_smoothing / 2.0, kind)
+    told = torch.nn.functional.one_hot(preferred, 2).float() if soft is None else soft
+    return item_losses(log_probabilities, (1.0 - label_smoothing) * told + label_smoothing / 2.0, kind)

@@ -74,11 +74,21 @@ def level_log_probabilities(
     return logits.masked_fill(counts == 0, -torch.inf).log_softmax(dim=1)
 
 
-def smoothed_targets(ratings: torch.Tensor, num_ratings: int, label_smoothing: float) -> torch.Tensor:
-    """Targets float [N, num_ratings]: each rating, with a share of its mass spread evenly over all present levels."""
+def smoothed_targets(
+    ratings: torch.Tensor, num_ratings: int, label_smoothing: float, soft: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Targets float [N, num_ratings]: each rating, with a share of its mass spread evenly over all present levels.
+
+    `soft` [N, num_ratings], if given, stands in for the ratings: the probability of each level. What falls on absent
+    levels, which no item can be predicted to have, is shared out among the others in proportion.
+    """
     present = (level_counts(ratings, num_ratings) > 0).float()
-    one_hot = torch.nn.functional.one_hot(ratings, num_ratings).float()
-    return (1.0 - label_smoothing) * one_hot + label_smoothing * present / present.sum()
+    if soft is None:
+        told = torch.nn.functional.one_hot(ratings, num_ratings).float()
+    else:
+        told = soft * present
+        told = told / told.sum(dim=1, keepdim=True)
+    return (1.0 - label_smoothing) * told + label_smoothing * present / present.sum()
 
 
 def item_losses(

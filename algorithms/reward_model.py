@@ -11,6 +11,7 @@ from algorithms.preference_loss import preference_log_probabilities, preference_
 from algorithms.rating_loss import class_weights, item_losses, level_counts, level_log_probabilities, smoothed_targets
 from algorithms.reward_ensemble import RewardEnsemble
 from algorithms.settings import RewardModelSettings
+from algorithms.soft_labels import likeliest
 from algorithms.stratified import rating_batches
 
 SCORE_BATCH = 64
@@ -64,7 +65,8 @@ class RewardModel:
 
         Args:
             inputs: Frames or states of N >= 1 segments, [N, F, ...] or [N, ...]; of pairs, [N, 2, ...].
-            ratings: int64 [N] in [0, num_ratings); of pairs 0 or 1.
+            ratings: int64 [N] in [0, num_ratings); of pairs 0 or 1. Or float32 [N, num_ratings], the probability of
+                each: the likeliest then places boundaries and balances batches, and all are what is learned.
             rng: Draws the batches.
             words: int32 [N, words], for a model that reads.
 
@@ -73,12 +75,13 @@ class RewardModel:
             the last epoch trained on them, mean over the members; `accuracy_level_i` for each level that occurs.
         """
         segments = inputs if inputs.ndim == self._frame_dims + 2 else inputs[:, None]
-        labels = torch.tensor(ratings)
+        labels = torch.tensor(ratings if ratings.ndim == 1 else likeliest(ratings))
+        soft = None if ratings.ndim == 1 else torch.tensor(ratings, dtype=torch.float32)
         weights = self._class_weights(labels, num_ratings)
         self._standardise_by(segments)
         epochs, metrics = 0, {}
         for epochs in range(1, self._settings.max_epochs + 1):
-            metrics = self._fit_epoch(segments, labels, weights, rng, words)
+            metrics = self._fit_epoch(segments, labels, soft, weights, rng, words)
             if epochs >= self._settings.min_epochs and metrics["accuracy"] > self._settings.target_accuracy:
                 break
         self._set_range(segments, labels, words)
@@ -171,6 +174,7 @@ class RewardModel:
         self,
         segments: np.ndarray,
         labels: torch.Tensor,
+        soft: torch.Tensor | None,
         weights: torch.Tensor,
         rng: np.random.Generator,
         words: np.ndarray | None,
@@ -186,7 +190,10 @@ class RewardModel:
             self._optimiser.zero_grad()
             for member, indices in zip(self._members, indices_of_members, strict=True):
                 batch_labels = labels[torch.from_numpy(indices)]
-                log_probabilities, loss = self._member_loss(member, segments, indices, batch_labels, weights, words)
+                batch_soft = None if soft is None else soft[torch.from_numpy(indices)]
+                log_probabilities, loss = self._member_loss(
+                    member, segments, indices, batch_labels, batch_soft, weights, words
+                )
                 # Members share no parameters, so each may go backwards as soon as it is ready.
                 loss.backward()
                 losses.append(float(loss.detach()))
@@ -202,6 +209,7 @@ class RewardModel:
         segments: np.ndarray,
         indices: np.ndarray,
         labels: torch.Tensor,
+        soft: torch.Tensor | None,
         weights: torch.Tensor,
         words: np.ndarray | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -214,17 +222,19 @@ class RewardModel:
             asked = asked_of(torch.from_numpy(words[distinct]).to(self._device))
             reads = [member.read(asked.distinct)[asked.which].repeat_interleave(items.shape[1], dim=0)]
         scores = member(items.flatten(0, 1), *reads).view(len(distinct), -1)
-        labels = labels.to(self._device)
+        labels, soft = labels.to(self._device), None if soft is None else soft.to(self._device)
         settings = self._settings
         if self._compares:
             log_probabilities = preference_log_probabilities(scores[torch.from_numpy(positions).to(self._device)])
-            losses = preference_losses(log_probabilities, labels, settings.preference_loss, settings.label_smoothing)
+            losses = preference_losses(
+                log_probabilities, labels, settings.preference_loss, settings.label_smoothing, soft
+            )
             return log_probabilities.detach(), losses.mean()
         rewards = scores.mean(dim=1)[torch.from_numpy(positions).to(self._device)]
         log_probabilities = level_log_probabilities(
             rewards, labels, len(weights), settings.sharpness, settings.boundaries
         )
-        targets = smoothed_targets(labels, len(weights), settings.label_smoothing)
+        targets = smoothed_targets(labels, len(weights), settings.label_smoothing, soft)
         item_weights = weights.to(self._device)[labels]
         losses = item_losses(log_probabilities, targets, settings.loss)
         return log_probabilities.detach(), (item_weights * losses).sum() / item_weights.sum()

@@ -85,6 +85,16 @@ class FeedbackSettings(Settings):
 
     num_ratings: Literal[2, 3, 4, 5] = 3
     """Levels n of the Likert scale."""
+    asked_levels: Literal[2, 3, 4, 5] | None = None
+    """Levels that the rater is asked on, if more than `num_ratings`, which are made of them: by its probabilities where
+    it tells them, in equal parts from worst to best. So one store serves experiments of 2 to 5 levels. Absent: asked on
+    `num_ratings`."""
+    labels: Literal["hard", "soft"] = "hard"
+    """What the reward model is to say of a segment. `hard`, as published: the level that the rater chose. `soft`: with
+    which probability it would have chosen each; a rating without probabilities is hard. Of preferences likewise."""
+    label_temperature: Annotated[float, Field(ge=0.05, le=20.0)] = 1.0
+    """Of `soft` labels and of levels made of finer ones: above 1 the rater's probabilities are taken for less sure than
+    it says, below 1 for surer. `likert consistency` fits it where true levels are known."""
     first_env_steps: PositiveInt = 10_000
     """Environment steps before the first feedback session."""
     interval_env_steps: PositiveInt = 5_000
@@ -113,6 +123,15 @@ class FeedbackSettings(Settings):
     """The run stops with a message if more than this share of a session's questions fail."""
     control: Literal["none", "shuffled"] = "none"
     """`shuffled` permutes each session's ratings among its segments: the control that must not learn."""
+
+    @model_validator(mode="after")
+    def _asked_as_finely_as_learned(self) -> "FeedbackSettings":
+        if self.asked_levels is not None and self.asked_levels < self.num_ratings:
+            raise ValueError(
+                f"asked_levels {self.asked_levels} is below num_ratings {self.num_ratings}: levels are made of finer "
+                "ones; raise it, or leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _budget_holds_a_session(self) -> "FeedbackSettings":

@@ -81,9 +81,10 @@ class RewardLearner:
 
         Args:
             inputs: Frames uint8 [N, px, px, 3] or states float32 [N, observation]; [N, F, ...] for segments of F.
-            ratings: Integers [N] in [0, num_ratings). Raises TypeError for anything else, such as a `RatingFailure`:
-                a question without an answer teaches nothing. Raises ValueError if a rating is not on the scale, or if
-                numbers or shapes of inputs do not agree.
+            ratings: Integers [N] in [0, num_ratings), or floats [N, num_ratings], the probability of each; always the
+                one or the other. Raises TypeError for anything else, such as a `RatingFailure`: a question without an
+                answer teaches nothing. Raises ValueError if a rating is not on the scale, or if numbers or shapes do
+                not agree.
             instructions: N texts, for a model that reads.
         """
         checked = self._checked(ratings)
@@ -98,7 +99,7 @@ class RewardLearner:
         # Copied: what Ray hands over lives in shared memory that others need.
         self._inputs.append(np.array(inputs))
         self._instructions += instructions
-        self._ratings = np.concatenate([self._ratings, checked])
+        self._ratings = np.concatenate([self._ratings, checked]) if len(self._ratings) else checked
 
     def train(self, ratings: np.ndarray | None = None) -> RewardUpdate:
         """Fit the model to all ratings and raise its version.
@@ -170,11 +171,19 @@ class RewardLearner:
 
     def _checked(self, ratings: np.ndarray) -> np.ndarray:
         array = np.asarray(ratings)
+        if array.dtype.kind == "f" and array.ndim == 2:
+            return self._checked_soft(array)
         if array.dtype.kind not in "iu":
             raise TypeError(f"ratings must be integers, not {array.dtype}: a failed question is never a rating")
         if array.ndim != 1 or (len(array) and not 0 <= array.min() <= array.max() < self._num_ratings):
             raise ValueError(f"ratings must be a list of levels from 0 to {self._num_ratings - 1}")
         return array.astype(np.int64)
+
+    def _checked_soft(self, array: np.ndarray) -> np.ndarray:
+        is_whole = array.shape[1] == self._num_ratings and (array >= 0.0).all() and np.allclose(array.sum(axis=1), 1.0)
+        if not is_whole:
+            raise ValueError(f"soft ratings must be the probabilities of {self._num_ratings} levels, which sum to 1")
+        return array.astype(np.float32)
 
 
 def _joined(arrays: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:

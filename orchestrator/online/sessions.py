@@ -2,7 +2,7 @@
 learn from it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from algorithms.ratings import Rating
 from algorithms.replay import ColumnarReplay
 from algorithms.scales import CANNOT_TELL
 from algorithms.segments import Segment, SegmentDraw
+from algorithms.soft_labels import distributions, likeliest, merged, tempered
 from orchestrator.errors import LikertError
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.questions import QuestionMaker
@@ -59,6 +60,8 @@ class Labels:
     keys: list[str]
     ratings: np.ndarray
     """[N] int64 in [0, num_ratings); of pairs 0 or 1, the place of the preferred one."""
+    probabilities: np.ndarray
+    """[N, num_ratings] float32: of each level, or either of a pair; 1 for the rating where the rater told none."""
     observations: np.ndarray
     """[N, F, observation] float32."""
     instructions: list[str]
@@ -71,7 +74,7 @@ class Labels:
         """Those at these places."""
         keys, instructions = ([column[index] for index in kept] for column in (self.keys, self.instructions))
         places = np.array(kept, dtype=np.int64)
-        return Labels(keys, self.ratings[places], self.observations[places], instructions)
+        return Labels(keys, self.ratings[places], self.probabilities[places], self.observations[places], instructions)
 
 
 @dataclass
@@ -91,7 +94,7 @@ class FeedbackSessions:
         self.schedule = FeedbackSchedule(settings, self.experiment.total_env_steps)
         self._since_index = 0
         self._before: dict[str, Any] = {}
-        self.labels = _no_labels()
+        self.labels = _no_labels(self.experiment.num_learned)
         self.undecided: list[str] = []
         """Keys of pairs of which the rater could not tell which is nearer to the goal."""
         self._maker = QuestionMaker(self.experiment)
@@ -162,22 +165,43 @@ class FeedbackSessions:
             raise_if_failing(answers, tolerated)
         except LikertError:
             # As if it had not been opened: a resumed run draws the same segments and finds their answers in the store.
-            self.set_state(self._before, self.labels.observations)
+            self.set_state(self._before, self.arrays())
             raise
         answered = [index for index, outcome in enumerate(answers.outcomes) if isinstance(outcome, Rating)]
         if self.experiment.compares:
             telling = [index for index in answered if answers.outcomes[index].rating != CANNOT_TELL]
             self.undecided += [answers.outcomes[index].key for index in answered if index not in set(telling)]
             answered = telling
-        ratings = np.array([answers.outcomes[index].rating for index in answered], dtype=np.int64)
+        ratings, probabilities = self._made([answers.outcomes[index] for index in answered])
         new = Labels(
             [answers.outcomes[index].key for index in answered],
             ratings,
+            probabilities,
             session.observations[answered],
             [session.instructions[index] for index in answered],
         )
         self.labels = _joined(self.labels, new)
         return new, answers
+
+    def _made(self, answers: Sequence[Rating]) -> tuple[np.ndarray, np.ndarray]:
+        """What is learned from answers, on the scale on which it is learned: ratings int64 [N] and probabilities."""
+        settings, num_learned = self.experiment.feedback, self.experiment.num_learned
+        told = tempered(distributions(answers, len(self.experiment.scale)), settings.label_temperature)
+        chosen = np.array([answer.rating for answer in answers], dtype=np.int64)
+        if self.experiment.compares:
+            either = told[:, :num_learned]
+            # A rater that chooses at random may have chosen one of a pair that it held for impossible.
+            certain = np.eye(num_learned, dtype=np.float32)[chosen]
+            total = either.sum(axis=1, keepdims=True)
+            return chosen, np.where(total > 0.0, either / np.where(total > 0.0, total, 1.0), certain)
+        if num_learned == told.shape[1]:
+            return chosen, told
+        made = merged(told, num_learned).astype(np.float32)
+        return likeliest(made), made
+
+    def learned(self, labels: Labels) -> np.ndarray:
+        """What the reward model is to say of `labels`: ratings int64 [N], or by settings their probabilities."""
+        return labels.probabilities if self.experiment.feedback.labels == "soft" else labels.ratings
 
     @property
     def tell_apart(self) -> bool:
@@ -188,13 +212,13 @@ class FeedbackSessions:
         return not self.experiment.feedback.explore_until_two_levels or len(np.unique(self.labels.ratings)) > 1
 
     def ratings_to_learn(self) -> np.ndarray:
-        """[N] int64: all ratings so far, in the order of `labels`; dealt out anew if this is the shuffled control.
+        """All ratings so far as `learned` has them, in the order of `labels`; dealt out anew if this is the shuffled
+        control.
 
         Shuffling each session by itself would not do: sessions differ in their histograms, and later ones are better.
         """
-        if self.experiment.feedback.control == "shuffled":
-            return shuffled(self.labels.ratings, self.rng)
-        return self.labels.ratings
+        learned = self.learned(self.labels)
+        return shuffled(learned, self.rng) if self.experiment.feedback.control == "shuffled" else learned
 
     def audit(self, session: OpenSession, answers: SessionAnswers) -> dict[str, float]:
         """How far ratings agree with the simulator: with its success flag, and with the task's true stages; preferences
@@ -206,7 +230,7 @@ class FeedbackSessions:
             return agreement_of_pairs(self.experiment.task, ratings, observations, returns)
         return agreement(
             self.experiment.task,
-            self.experiment.feedback.num_ratings,
+            len(self.experiment.scale),
             ratings,
             np.array([bool(session.questions[place].success) for place in rated]),
             observations[:, -1],
@@ -224,10 +248,10 @@ class FeedbackSessions:
         )
 
     def first_inputs(self, number: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """`inputs` of the run's first `number` labels, their ratings [number], and their instructions."""
+        """`inputs` of the run's first `number` labels, what is `learned` of them, and their instructions."""
         labels = self.labels
         first = labels.only(range(min(number, len(labels))))
-        return self.inputs(first), first.ratings, first.instructions
+        return self.inputs(first), self.learned(first), first.instructions
 
     def drop_lost(self) -> None:
         """Leave out labels whose frames the store has lost, if the reward model needs to see them again.
@@ -247,7 +271,7 @@ class FeedbackSessions:
             self.labels = self.labels.only(kept)
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run needs; the frames stay in the store."""
+        """All that a resumed run needs beside `arrays`; the frames stay in the store."""
         return {
             "schedule": self.schedule.state(),
             "since_index": self._since_index,
@@ -258,20 +282,28 @@ class FeedbackSessions:
             "undecided": list(self.undecided),
         }
 
-    def set_state(self, state: dict[str, Any], observations: np.ndarray) -> None:
-        """Put back what `state` returned; `observations` are those of its labels."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What of the labels is arrays of numbers."""
+        return {"observations": self.labels.observations, "probabilities": self.labels.probabilities}
+
+    def set_state(self, state: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Put back what `state` and `arrays` returned together."""
         self.schedule.set_state(state["schedule"])
         self._since_index = state["since_index"]
         self.rng.bit_generator.state = state["rng"]
         keys = list(state["keys"])
         # Older states have none: then all episodes had their task's.
         instructions = list(state.get("instructions", [""] * len(keys)))
-        self.labels = Labels(keys, np.array(state["ratings"], dtype=np.int64), observations, instructions)
+        ratings = np.array(state["ratings"], dtype=np.int64)
+        # Older states have none: then only levels were learned from.
+        probabilities = arrays.get("probabilities", np.eye(self.experiment.num_learned, dtype=np.float32)[ratings])
+        self.labels = Labels(keys, ratings, probabilities, arrays["observations"], instructions)
         self.undecided = list(state.get("undecided", []))
 
 
-def _no_labels() -> Labels:
-    return Labels([], np.zeros(0, dtype=np.int64), np.zeros((0, 1, 0), dtype=np.float32), [])
+def _no_labels(num_learned: int) -> Labels:
+    nothing = np.zeros((0, num_learned), dtype=np.float32)
+    return Labels([], np.zeros(0, dtype=np.int64), nothing, np.zeros((0, 1, 0), dtype=np.float32), [])
 
 
 def _joined(old: Labels, new: Labels) -> Labels:
@@ -280,6 +312,7 @@ def _joined(old: Labels, new: Labels) -> Labels:
     return Labels(
         old.keys + new.keys,
         np.concatenate([old.ratings, new.ratings]),
+        np.concatenate([old.probabilities, new.probabilities]),
         np.concatenate([old.observations, new.observations]),
         old.instructions + new.instructions,
     )

@@ -134,8 +134,8 @@ class OnlineExperiment(Experiment):
         """What the rater may answer."""
         if self.compares:
             return RatingScale.preference()
-        num_ratings = self.feedback.num_ratings
-        return RatingScale.likert(num_ratings, self.task.rubrics.get(num_ratings, ()))
+        asked = self.feedback.asked_levels or self.feedback.num_ratings
+        return RatingScale.likert(asked, self.task.rubrics.get(asked, ()))
 
     @property
     def num_learned(self) -> int:

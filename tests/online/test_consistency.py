@@ -14,21 +14,12 @@ from orchestrator.errors import SettingsError
 from orchestrator.kinds import example_experiment
 from orchestrator.online.consistency import command
 from orchestrator.online.consistency.command import consistency
-from orchestrator.online.consistency.measures import agreement_of_repeats, falls, merged, order, recommended
+from orchestrator.online.consistency.measures import agreement_of_repeats, falls, order, recommended
 from orchestrator.online.consistency.recorded import recorded_trajectories
 from orchestrator.online.consistency.trajectories import AFTER_SUCCESS, Trajectory, draw_trajectories
 from orchestrator.ratings.service import SessionAnswers
 from orchestrator.runs.kind import ScaleTrial
 from tests.fakes.toy_recording import episode, write_recording
-
-
-def test_a_finer_scale_is_shared_out_by_equal_parts():
-    five = np.eye(5)
-    np.testing.assert_allclose(merged(five, 5), five, atol=1e-12)
-    # The middle of five lies across the cut of two, and the second across that of three.
-    np.testing.assert_allclose(merged(five, 2), [[1, 0], [1, 0], [0.5, 0.5], [0, 1], [0, 1]], atol=1e-12)
-    np.testing.assert_allclose(merged(five, 3)[1], [2 / 3, 1 / 3, 0], atol=1e-12)
-    np.testing.assert_allclose(merged(np.full((2, 5), 0.2), 4), np.full((2, 4), 0.25), atol=1e-12)
 
 
 def test_order_counts_what_is_told_apart_and_what_is_wrong():

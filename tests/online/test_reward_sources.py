@@ -13,6 +13,7 @@ from scipy.stats import kendalltau
 from actors.worlds.probing import probe
 from algorithms.images import decode_png
 from algorithms.ratings import Rating, RatingFailure
+from algorithms.soft_labels import likeliest, merged
 from orchestrator.cluster.placement import RATING_REPLICA
 from orchestrator.errors import RatingsFailing, SettingsError, WorldFailing
 from orchestrator.kinds import kind_of, read_run
@@ -45,9 +46,14 @@ def of_source(tmp_path, source, **changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["environment", "preferences", "scores"])
+@pytest.mark.parametrize("source", ["environment", "preferences", "scores", "soft ratings", "soft preferences"])
 def test_the_toy_task_is_solved_and_a_resumed_run_equals_a_whole_one(tmp_path, actors, source):
+    labels, _, source = source.rpartition(" ")
     experiment = of_source(tmp_path, source)
+    if labels:
+        # A rater that tells no probabilities is taken at its word; what doubt does is seen without a loop.
+        soft = experiment.feedback.model_copy(update={"labels": "soft"})
+        experiment = experiment.model_copy(update={"feedback": soft})
     whole = ToyRun(experiment).run()
     assert whole.success() == 1.0
     again = experiment.model_copy(update={"name": "again"})
@@ -106,6 +112,33 @@ def test_a_reward_model_learns_which_of_two_frames_is_nearer_to_the_goal(tmp_pat
     kept = [path.name.partition(".")[2] for path in (run.experiment.run_folder / "frames").glob("*-cannot-tell_*")]
     assert kept.count("png") == kept.count("2.png") > 0
     assert "preferences" in markdown([result_line("preferences", [folder])])
+
+
+def test_levels_are_made_of_finer_ones_that_were_asked_once(tmp_path, actors):
+    def asking(name, num_ratings, **changes):
+        given = toy_experiment(tmp_path).model_dump()
+        feedback = given["feedback"] | {
+            "num_ratings": num_ratings,
+            "asked_levels": 5,
+            "explore_until_two_levels": False,
+        }
+        # Until the only session nobody knows a reward: both runs see the same.
+        changes |= {"name": name, "total_env_steps": 400, "feedback": feedback | changes.pop("feedback", {})}
+        return OnlineExperiment.model_validate(given | changes)
+
+    fine = ToyRun(asking("fine", 5)).run()
+    assert fine.num_asked == 40 and fine.labels.probabilities.shape == (40, 5)
+    for number in (2, 3, 4):
+        run = ToyRun(asking(f"coarse{number}", number)).run()
+        assert run.num_asked == 0 and run.labels.keys == fine.labels.keys
+        made = merged(np.eye(5)[fine.labels.ratings], number)
+        np.testing.assert_allclose(run.labels.probabilities, made, atol=1e-6)
+        assert (run.labels.ratings == likeliest(made)).all() and run.loop.progress.reward_version == 1
+        shown = read_run(run.experiment.run_folder)
+        told = [shown.series(f"rating/level_{level}").values.sum() for level in range(1, 6)]
+        assert told == np.bincount(fine.labels.ratings, minlength=5).tolist(), "what was asked is what is told"
+    with pytest.raises(ValidationError, match="asked_levels 2 is below num_ratings 3"):
+        asking("other", 3, feedback={"asked_levels": 2})
 
 
 class NeverSure(CountingServer):

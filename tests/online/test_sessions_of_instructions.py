@@ -87,7 +87,7 @@ def test_each_episode_is_asked_about_with_its_own_words_and_labels_keep_them(exp
     labels, answers = sessions.close(session)
     assert labels.instructions == [question.request.task.instruction for question in session.questions]
     restored = make_sessions(experiment)
-    restored.set_state(json.loads(json.dumps(sessions.state())), sessions.labels.observations)
+    restored.set_state(json.loads(json.dumps(sessions.state())), sessions.arrays())
     assert restored.labels.instructions == labels.instructions and restored.state() == sessions.state()
     # Level 1 of three is right where the chain is half done, which one of these episodes' is.
     assert sessions.audit(session, answers)["rating/stage_accuracy"] == pytest.approx(1 / 3)
@@ -99,5 +99,6 @@ def test_labels_of_before_there_were_instructions_are_read(experiment):
     older = sessions.state()
     del older["instructions"]
     restored = make_sessions(experiment)
-    restored.set_state(older, sessions.labels.observations)
+    restored.set_state(older, {"observations": sessions.labels.observations})
     assert restored.labels.instructions == [""] * 3
+    assert (restored.labels.probabilities == sessions.labels.probabilities).all()

@@ -11,17 +11,6 @@ from scipy.stats import kendalltau
 from orchestrator.reports.intervals import NUM_RESAMPLES
 
 
-def merged(probabilities: np.ndarray, num_ratings: int) -> np.ndarray:
-    """Probabilities [..., n] of a coarser scale of `num_ratings` levels, from those [..., m] of a finer one.
-
-    Both cut the same stretch from worst to best into equal parts; a part that lies across a cut is shared by length.
-    """
-    finer = probabilities.shape[-1]
-    edges, cuts = np.linspace(0.0, 1.0, finer + 1), np.linspace(0.0, 1.0, num_ratings + 1)
-    overlap = np.minimum(edges[1:, None], cuts[1:]) - np.maximum(edges[:-1, None], cuts[:-1])
-    return probabilities @ (overlap.clip(min=0.0) * finer)
-
-
 def order(levels: np.ndarray, truth: np.ndarray) -> float:
     """Kendall's tau-b between levels and what is truly further on; 0 if either does not vary.
 

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from algorithms.scales import SCALE_WORDS
-from orchestrator.online.consistency.measures import agreement_of_repeats, falls, merged, order, recommended
+from algorithms.soft_labels import fitted_temperature, likeliest, merged
+from orchestrator.online.consistency.measures import agreement_of_repeats, falls, order, recommended
 from orchestrator.online.consistency.trajectories import Trajectory
 from orchestrator.reports.figures import COLOURS, dress, save_figure
 from orchestrator.reports.intervals import CONFIDENCE, Interval, bootstrap_interval, interval_columns, wilson_interval
@@ -60,6 +61,8 @@ class Line:
     """Mean `order` of levels made so."""
     shares: tuple[float, ...]
     """Of each level among the ratings."""
+    temperature: float | None
+    """At which the probabilities fit the true levels best; None where either is unknown."""
 
 
 def line_of(rated: Sequence[Rated], finest: Sequence[Rated] | None) -> Line:
@@ -68,7 +71,7 @@ def line_of(rated: Sequence[Rated], finest: Sequence[Rated] | None) -> Line:
     levels = np.concatenate([one.levels.ravel() for one in rated])
     fell = [falls(round_, one.truth) for one in rated for round_ in one.levels]
     rounds = len(rated[0].levels)
-    made = None if finest is None else [merged(one.probabilities, num_ratings).argmax(axis=-1) for one in finest]
+    made = None if finest is None else [likeliest(merged(one.probabilities, num_ratings)) for one in finest]
     pairs = [] if made is None else list(zip(made, rated, strict=True))
     return Line(
         num_ratings=num_ratings,
@@ -84,7 +87,17 @@ def line_of(rated: Sequence[Rated], finest: Sequence[Rated] | None) -> Line:
         from_finest=_share(found == one.levels[0] for found, one in pairs),
         finest_order=float(np.mean([order(found, one.truth) for found, one in pairs])) if pairs else None,
         shares=tuple(float(np.mean(levels == level)) for level in range(num_ratings)),
+        temperature=_temperature(rated),
     )
+
+
+def _temperature(rated: Sequence[Rated]) -> float | None:
+    known = [one for one in rated if one.stages is not None and one.probabilities is not None]
+    levels = [one.stages[one.stages >= 0] for one in known]
+    if not sum(map(len, levels)):
+        return None
+    probabilities = [one.probabilities[one.stages >= 0] for one in known]
+    return fitted_temperature(np.concatenate(probabilities), np.concatenate(levels))
 
 
 def write_consistency(rated: dict[int, list[Rated]], about: str, out: Path) -> tuple[list[Path], int, str]:
@@ -112,7 +125,7 @@ def _share(found) -> Interval | None:
 
 def _page(lines: Sequence[Line], about: str, number: int, why: str) -> str:
     header = ["levels", "follows the task (tau)", "falls", "equal repeats", "top level is success", "right stage"]
-    header += ["made of the finest: same level", "tau of those", "share of each level, worst first"]
+    header += ["made of the finest: same level", "tau of those", "temperature", "share of each level, worst first"]
     rows = [
         [
             str(line.num_ratings),
@@ -123,6 +136,7 @@ def _page(lines: Sequence[Line], about: str, number: int, why: str) -> str:
             str(line.stage or ""),
             str(line.from_finest or ""),
             "" if line.finest_order is None else f"{line.finest_order:.2f}",
+            "" if line.temperature is None else f"{line.temperature:.2f}",
             ", ".join(f"{share:.2f}" for share in line.shares),
         ]
         for line in lines
@@ -135,7 +149,9 @@ def _page(lines: Sequence[Line], about: str, number: int, why: str) -> str:
         "frames of which the later one has a lower level, though the truth does not fall. In brackets intervals of "
         f"{CONFIDENCE:.0%}: of tau a bootstrap over trajectories, of shares Wilson's over frames, which are alike "
         "within a trajectory, so that these are narrower than they should be. Levels made of the finest scale share "
-        "its probabilities out by equal parts of the way from worst to best; nothing is asked for them.\n"
+        "its probabilities out by equal parts of the way from worst to best; nothing is asked for them. Temperature is "
+        "that at which the probabilities fit the true levels best, for `feedback.label_temperature`: above 1 the rater "
+        "is surer than it is right, below 1 less sure.\n"
     )
 
 
@@ -148,6 +164,7 @@ def _record(line: Line, most: int) -> dict[str, object]:
         **interval_columns(intervals),
         "repeats": line.repeats,
         "finest_tau": line.finest_order,
+        "temperature": line.temperature,
         **shares,
         **{f"share_{level + 1}": share for level, share in enumerate(line.shares)},
     }

@@ -116,7 +116,7 @@ class RatedReward(RewardSource):
         # At first also those of sessions that nothing could be learned from.
         new = self.sessions.labels if first else labels
         update = self.learner.learn(
-            self.sessions.inputs(new), new.ratings, new.instructions, self.sessions.ratings_to_learn()
+            self.sessions.inputs(new), self.sessions.learned(new), new.instructions, self.sessions.ratings_to_learn()
         )
         progress.reward_version = update.version
         indices, scores = self._scores.of_replay(replay, update.version)
@@ -171,19 +171,19 @@ class RatedReward(RewardSource):
             torch.save(learner_state, buffer)
             write_atomic(folder / LEARNER_STATE_FILE, buffer.getvalue())
             self._frames.save(folder)
-            write_arrays(folder / "labels.npz", {"observations": self.sessions.labels.observations})
+            write_arrays(folder / "labels.npz", self.sessions.arrays())
             return {"sessions": self.sessions.state()}
 
         return write
 
     def read(self, folder: Path, state: Mapping[str, Any], progress: Progress) -> Callable[[], None]:
         """Frames come from the rating store, and replayed ones are drawn when next needed."""
-        observations = read_arrays(folder / "labels.npz")["observations"]
+        arrays = read_arrays(folder / "labels.npz")
         learner_state = torch.load(folder / LEARNER_STATE_FILE, weights_only=True)
 
         def put_back() -> None:
             self._frames.restore(folder)
-            self.sessions.set_state(state["sessions"], observations)
+            self.sessions.set_state(state["sessions"], arrays)
             self.sessions.drop_lost()
             # Those that nothing could be learned from are with the sessions alone.
             self.learner.restore(learner_state, len(self.sessions.labels) if progress.reward_version else 0)

@@ -83,9 +83,7 @@ class ScoredReward(RewardSource):
         starts = first_index + np.cumsum([0, *(len(chunk) for chunk in part.chunks)])
         indices = np.concatenate([start + at for start, at in zip(starts, places, strict=False)])
         self._asked.append(_Asked(indices, questions, answers))
-        scores = np.split(
-            _scores(answers.outcomes, self._experiment.feedback.num_ratings), np.cumsum([*map(len, places)])[:-1]
-        )
+        scores = np.split(_scores(answers.outcomes, len(self._experiment.scale)), np.cumsum([*map(len, places)])[:-1])
         return np.concatenate([held(of_chunk, at) for of_chunk, at in zip(scores, places, strict=True)])
 
     def advance(self, replay: ColumnarReplay, progress: Progress, stands: bool) -> NewRewards | StillUnknown | None:
@@ -97,10 +95,11 @@ class ScoredReward(RewardSource):
         task, settings = self._experiment.task, self._experiment.feedback
         indices = asked.indices[rated]
         ratings = np.array([asked.answers.outcomes[place].rating for place in rated], dtype=np.int64)
-        metrics = session_metrics(progress, settings.num_ratings, asked.answers, {})
+        num_levels = len(self._experiment.scale)
+        metrics = session_metrics(progress, num_levels, asked.answers, {})
         metrics |= agreement(
             task,
-            settings.num_ratings,
+            num_levels,
             ratings,
             replay.successes(indices),
             replay.next_observations(indices),

@@ -1,0 +1,69 @@
+"""What a rater's probabilities say beyond its answer: as targets of a loss, on a coarser scale, less or more sure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from algorithms.ratings import Rating
+
+_LEAST = 1e-6
+"""Probabilities below count as this: a level that was never thought of has no logarithm."""
+_TEMPERATURES = (0.05, 20.0)
+
+
+def distributions(ratings: Sequence[Rating], num_levels: int) -> np.ndarray:
+    """Probabilities float32 [N, num_levels] of each answer; 1 for its level where the rater told none."""
+    rows = np.zeros((len(ratings), num_levels), dtype=np.float32)
+    for row, rating in zip(rows, ratings, strict=True):
+        if rating.probabilities:
+            row[:] = rating.probabilities
+        else:
+            row[rating.rating] = 1.0
+    return rows
+
+
+def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities [..., n] as if logits were divided by `temperature`: above 1 less sure, below 1 surer.
+
+    What is certain, as an answer without probabilities, stays so (Guo et al., ICML 2017, temperature scaling).
+    """
+    if temperature == 1.0:
+        return probabilities
+    logits = np.log(probabilities.clip(min=_LEAST).astype(np.float64)) / temperature
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    softened = (raised / raised.sum(axis=-1, keepdims=True)).astype(probabilities.dtype)
+    return np.where(probabilities.max(axis=-1, keepdims=True) == 1.0, probabilities, softened)
+
+
+def merged(probabilities: np.ndarray, num_ratings: int) -> np.ndarray:
+    """Probabilities [..., n] of a coarser scale of `num_ratings` levels, from those [..., m] of a finer one.
+
+    Both cut the same stretch from worst to best into equal parts; a part that lies across a cut is shared by length.
+    """
+    finer = probabilities.shape[-1]
+    edges, cuts = np.linspace(0.0, 1.0, finer + 1), np.linspace(0.0, 1.0, num_ratings + 1)
+    overlap = np.minimum(edges[1:, None], cuts[1:]) - np.maximum(edges[:-1, None], cuts[:-1])
+    return probabilities @ (overlap.clip(min=0.0) * finer)
+
+
+def likeliest(probabilities: np.ndarray) -> np.ndarray:
+    """The likeliest level int64 [...] of [..., n]; of equally likely ones the lowest, whatever the last bits say."""
+    return probabilities.round(6).argmax(axis=-1)
+
+
+def fitted_temperature(probabilities: np.ndarray, levels: np.ndarray) -> float:
+    """The temperature under which `probabilities` [N, n] make the true `levels` int64 [N] likeliest (Guo et al.).
+
+    Between 0.05 and 20. Raises ValueError if there is nothing to fit to.
+    """
+    if not len(levels):
+        raise ValueError("no true level is known, and a temperature is fitted to those")
+    rows = np.arange(len(levels))
+
+    def surprise(log_temperature: float) -> float:
+        softened = tempered(probabilities.astype(np.float64), float(np.exp(log_temperature)))
+        return float(-np.log(softened[rows, levels].clip(min=_LEAST)).mean())
+
+    low, high = np.log(_TEMPERATURES)
+    return float(np.exp(minimize_scalar(surprise, bounds=(low, high), method="bounded").x))
