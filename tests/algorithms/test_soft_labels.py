@@ -90,7 +90,7 @@ def test_certain_probabilities_teach_what_levels_teach(loss, compares):
 def test_a_doubtful_label_pulls_less(loss):
     """Of what is furthest on most is said to be bad, with little confidence: as hard levels that turns the order."""
     settings = RewardModelSettings(
-        input="state", hidden=(32, 32), batch_size=64, max_epochs=60, learning_rate=3e-3, loss=loss,
+        input="state", hidden=(32, 32), num_members=1, batch_size=64, max_epochs=60, learning_rate=3e-3, loss=loss,
         stratified="off", class_weights="none", target_accuracy=1.0,
     )  # fmt: skip
     rng = np.random.default_rng(0)

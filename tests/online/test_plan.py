@@ -151,6 +151,9 @@ class CountingParts:
     def inputs(self, labels):
         return None
 
+    def learned(self, labels):
+        return None
+
     def ratings_to_learn(self):
         return None
 
