@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import kendalltau
 
+from actors.rating.backend import Reply
 from actors.worlds.probing import probe
 from algorithms.images import decode_png
 from algorithms.ratings import Rating, RatingFailure
@@ -45,20 +46,33 @@ def of_source(tmp_path, source, **changes):
     return OnlineExperiment.model_validate(given | {"reward": {"source": source, "every_agent_steps": 3}} | changes)
 
 
+class Doubtful(CountingServer):
+    """Holds what it says for likely, and all else for equally unlikely."""
+
+    def _answer(self, prompt, images, choices):
+        said = super()._answer(prompt, images, choices)
+        rest = 0.2 / max(1, len(choices) - 1)
+        return Reply(said, tuple(0.8 if choice == said else rest for choice in choices) if choices else None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["environment", "preferences", "scores", "soft ratings", "soft preferences"])
 def test_the_toy_task_is_solved_and_a_resumed_run_equals_a_whole_one(tmp_path, actors, source):
     labels, _, source = source.rpartition(" ")
     experiment = of_source(tmp_path, source)
     if labels:
-        # A rater that tells no probabilities is taken at its word; what doubt does is seen without a loop.
         soft = experiment.feedback.model_copy(update={"labels": "soft"})
         experiment = experiment.model_copy(update={"feedback": soft})
-    whole = ToyRun(experiment).run()
+    rater = Doubtful if labels else CountingServer
+    whole = ToyRun(experiment, server_class=rater).run()
     assert whole.success() == 1.0
     again = experiment.model_copy(update={"name": "again"})
-    ToyRun(again.model_copy(update={"total_env_steps": 800})).run()
-    assert ToyRun(again).run(resume=True).fingerprint() == whole.fingerprint()
+    ToyRun(again.model_copy(update={"total_env_steps": 800}), server_class=rater).run()
+    assert ToyRun(again, server_class=rater).run(resume=True).fingerprint() == whole.fingerprint()
+    if labels:
+        told = whole.labels.probabilities
+        np.testing.assert_allclose(told.max(axis=1), 0.8 if source == "ratings" else 0.8 / 0.9, atol=1e-6)
+        assert (told.argmax(axis=1) == whole.labels.ratings).all()
 
 
 def test_rewards_are_the_world_s_own_and_nobody_is_asked(tmp_path, actors):
