@@ -33,9 +33,9 @@ class PairRecipe:
     """Frames of a task to learn from, where the robot is hidden: there is less to see."""
     num_held_out: int = 300
     """Frames of a task to judge on: other starts, and partly other ways of acting."""
-    num_pairs: int = 600
+    num_pairs: int = 200
     """Pairs of those to judge on, each in both orders."""
-    num_two_turn: int = 300
+    num_two_turn: int = 100
     """How many of those are also judged in two turns, which takes longer."""
     num_processes: int = 1
     """Processes that train together. Other numbers draw other batches, and so give slightly other weights."""

@@ -14,7 +14,7 @@ from actors.pocket.model import next_token_states
 from actors.pocket.pairs.data import PairDraw, nearer
 from actors.pocket.pairs.evaluation import PairJudgement, judge, pairs_to_judge
 from actors.pocket.pairs.model import new_model
-from actors.pocket.pairs.questions import PairQuestions, all_texts, comparisons, request, stages_of
+from actors.pocket.pairs.questions import PairQuestions, all_texts, comparisons, stages_of
 from actors.pocket.pairs.training import PairPlan, PairTrainer
 from actors.pocket.tokenizer import train_tokenizer
 from actors.rating.chat import chat_text
@@ -22,8 +22,11 @@ from actors.rating.fake import FunctionBackend
 from actors.rating.models import POCKET_FOLDER
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
+from algorithms.images import encode_png
 from algorithms.ratings import TaskText
 from algorithms.scales import CANNOT_TELL, PREFERENCES
+from orchestrator.online.questions import QuestionMaker
+from orchestrator.online.settings import OnlineExperiment
 from orchestrator.pocket.pairs import PairRecipe, report, train_pairs
 
 TASK = PocketTask(
@@ -96,9 +99,14 @@ def test_an_analysis_says_which_is_nearer():
 
 
 @pytest.mark.parametrize("mode", ["answer_only", "two_turn"])
-def test_questions_are_those_that_the_server_asks(questions, tokenizer, mode):
-    asked = request(TASK, mode)
-    asked = type(asked)(**(vars(asked) | {"images": (b"one", b"two")}))
+def test_questions_are_those_of_a_run(questions, tokenizer, mode):
+    spoken_of = {"instruction": TASK.text.instruction, "focus": TASK.text.focus}
+    experiment = OnlineExperiment.model_validate(
+        {"name": "it", "reward": {"source": "preferences"}, "rater": {"model": "pocket_pairs", "mode": mode}}
+        | {"task": {"name": "close", "env_id": "drawer-close-v3"} | spoken_of}
+    )
+    frames = [encode_png(np.full((28, 28, 3), shade, np.uint8)) for shade in (0, 255)]
+    asked = QuestionMaker(experiment).question(frames, 0, None).request
     said, prompts = comparisons(TASK)[9], []
 
     def answer(prompt, images, choices):
@@ -109,10 +117,10 @@ def test_questions_are_those_that_the_server_asks(questions, tokenizer, mode):
     assert rating.rating == CANNOT_TELL
     two_turn = [(questions.analysis(TASK), ()), (questions.comparison(TASK, said), ("1", "2", "3"))]
     ours = two_turn if mode == "two_turn" else [(questions.answer_only(TASK), ("1", "2", "3"))]
-    place, picture = tokenizer.encode("<|image_pad|>"), "<|image_pad|>"
+    picture = "<|image_pad|>"
     for (text, choices), (question, wanted) in zip(prompts, ours, strict=True):
         assert question.prompt == tokenizer.encode(text.replace(picture, 16 * picture))
-        assert question.prompt.count(place[0]) == 16 * text.count(picture)
+        assert question.prompt.count(questions.image_token) == 16 * text.count(picture)
         assert choices == wanted
         if choices:
             assert [questions.text(one) for one in question.answers] == list(choices)
@@ -155,14 +163,17 @@ def trained(tokenizer, questions, plan: PairPlan, losses: list[float]):
 
 def test_a_training_lowers_its_loss_and_leaves_the_eyes_alone(tokenizer, questions):
     losses: list[float] = []
-    before, after = trained(tokenizer, questions, PairPlan(text_steps=10, text_batch=8), losses)
-    assert len(losses) == 10 and np.mean(losses[-3:]) < 0.6 * losses[0]
+    before, after = trained(
+        tokenizer, questions, PairPlan(text_steps=10, text_batch=8, words_steps=6, words_batch=8), losses
+    )
+    assert len(losses) == 16
+    assert np.mean(losses[7:10]) < 0.6 * losses[0] and np.mean(losses[-3:]) < np.mean(losses[7:10])
     for name, weight in after.items():
         assert torch.equal(weight, before[name]) == ("visual" in name), name
 
 
 def test_equal_seeds_give_equal_weights(tokenizer, questions):
-    plan = PairPlan(text_steps=2, text_batch=4)
+    plan = PairPlan(2, 4, 1, 4)
     (_, one), (_, other) = (trained(tokenizer, questions, plan, []) for _ in range(2))
     assert all(torch.equal(weight, other[name]) for name, weight in one.items())
 
@@ -208,10 +219,10 @@ def test_the_server_gives_it_pictures_of_its_size():
 
 @pytest.mark.slow
 def test_a_tiny_training_makes_a_rater_and_its_report(tmp_path, capfd):
-    recipe = PairRecipe(20, 20, 20, num_pairs=6, num_two_turn=2, plan=PairPlan(text_steps=2, text_batch=8))
+    recipe = PairRecipe(20, 20, 20, num_pairs=6, num_two_turn=2, plan=PairPlan(2, 8, 2, 8))
     judged = train_pairs(tmp_path, seed=3, recipe=recipe, tasks=("drawer_open", "button_press"))
     assert (tmp_path / "report.md").read_text() == report(judged)
     assert {(one.task, one.mode) for one in judged} >= {("button_press", "two_turn"), ("drawer_open", "answer_only")}
     told = capfd.readouterr().err
-    for phase in ("draw frames: 4/4 sets", "text: 2/2", "judge: 2/2 tasks"):
+    for phase in ("draw frames: 4/4 sets", "text: 2/2", "words: 2/2", "judge: 2/2 tasks"):
         assert phase in told
