@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 # Packages are installed without bytecode; if no process may keep it either, each compiles torch, Ray and vLLM anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo demo-offline evidence-offline evidence-worlds test test-slow test-cluster lint bench evidence pocket lock clean
+.PHONY: help install demo demo-offline evidence-offline evidence-paper evidence-worlds test test-slow test-cluster lint bench evidence pocket lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -33,6 +33,9 @@ evidence: $(INSTALLED) ## seeds 0, 1, 2 of two tasks with controls; tables and f
 evidence-worlds: $(INSTALLED) ## seeds 0, 1, 2 of a world with instructions and of one seen as pictures, with controls (2.5 hours)
 	scripts/evidence.sh tune_configs/evidence_worlds/babyai_goto.yaml docs/evidence/babyai_goto babyai 8431
 	scripts/evidence.sh tune_configs/evidence_worlds/pendulum_pixels.yaml docs/evidence/pendulum_pixels pendulum 8432
+
+evidence-paper: $(INSTALLED) ## the paper's comparison of rewards on its three tasks, 63 runs; into docs/evidence/paper (3 hours)
+	scripts/evidence_paper.sh
 
 evidence-offline: $(INSTALLED) ## five seeds, forms of reward, right and wrong scores; tables and figures into docs/evidence (hours)
 	scripts/offline.sh evidence_detours docs/evidence/detours \
