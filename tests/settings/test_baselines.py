@@ -28,3 +28,17 @@ def test_preferences_are_asked_as_published_in_the_world_of_the_ratings(task, wo
         learning_rate, max_epochs, 1, 64,
     )  # fmt: skip
     assert (preferences.policy, preferences.evaluation) == (ratings.policy, ratings.evaluation)
+
+
+@pytest.mark.parametrize("task", ["drawer_open", "soccer", "sweep_into"])
+def test_similarity_is_paid_as_published_in_the_world_of_the_ratings(task):
+    ratings = load_experiment(FOLDER / f"{task}.yaml")
+    clip = load_experiment(FOLDER / "baselines" / f"{task}_clip.yaml")
+    roboclip = load_experiment(FOLDER / "baselines" / f"{task}_roboclip.yaml")
+    for one in (clip, roboclip):
+        assert one.by_similarity and kind_of(one).work(one).ratings == 0 and one.task == ratings.task
+        assert one.policy.model_copy(update={"unsupervised_env_steps": 9_000}) == ratings.policy
+        assert one.evaluation == ratings.evaluation
+    asked = clip.similarity
+    assert (asked.alpha, asked.scale, asked.shift, clip.reward.every_agent_steps) == (0.0, 2.0, -1.0, 1)
+    assert roboclip.similarity.num_frames == 32 and roboclip.similarity.s3d_weights is not None
