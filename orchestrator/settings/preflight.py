@@ -65,7 +65,7 @@ def check_disk(sizes: Iterable[tuple[Path | RemotePath, float]], remedy: str) ->
     """Raise SettingsError, with the remedy, if a disk has less room than what `sizes`, in bytes, put on it."""
     demands: dict[int, tuple[Path, float]] = {}
     for folder, size in sizes:
-        if isinstance(folder, RemotePath):
+        if isinstance(folder, RemotePath) or not size:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         # Two folders may share a disk.
