@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 import torch
 from pydantic import ValidationError
 from typer.testing import CliRunner
@@ -17,12 +16,10 @@ from algorithms.images import decode_png
 from algorithms.ratings import RaterIdentity
 from orchestrator.cli.main import app
 from orchestrator.cluster.placement import RATING_REPLICA
-from orchestrator.errors import SettingsError
 from orchestrator.kinds import kind_of, read_run
 from orchestrator.online.demands import LEARNER, SIMILARITY, online_demands
 from orchestrator.online.figures import draw_run_figures
 from orchestrator.online.report import markdown, result_line
-from orchestrator.online.rewards.comparing import Comparing
 from orchestrator.online.rewards.similar import FrameSimilarity
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.pocket.frames import packaged_task
@@ -33,7 +30,7 @@ from tests.fakes.toy_run import ToyRun, toy_experiment
 
 DEMO = Path(__file__).parents[2] / "tune_configs" / "demo.yaml"
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = pytest.mark.usefixtures("actors")
 
 
 @pytest.fixture(scope="module")
@@ -153,19 +150,6 @@ def test_a_resumed_run_equals_a_whole_one(tmp_path, models, similarity):
     assert other.fingerprint() != whole.fingerprint()
 
 
-def test_a_model_that_died_is_asked_again():
-    started = []
-
-    def start():
-        started.append(ray.remote(PositionModel).remote(SimilaritySettings(), "a robot arm and the dot"))
-        return started[-1]
-
-    model = Comparing(start)
-    assert model.load().num_frames == 4
-    ray.kill(started[0])
-    assert model.of_frames([], "move the dot to the right end").tolist() == [] and len(started) == 2
-
-
 def test_nothing_but_the_model_is_asked_for(tmp_path):
     experiment = by_similarity(tmp_path)
     kinds = {demand.kind for demand in online_demands(experiment)}
@@ -197,10 +181,9 @@ def test_settings_that_mean_nothing_are_refused(tmp_path, similarity, message):
 @pytest.mark.parametrize("method", ["vlm_rm", "roboclip"])
 def test_a_folder_that_holds_no_clip_is_one_message(tmp_path, method):
     (tmp_path / "config.json").write_text('{"model_type": "qwen2_vl"}')
-    settings = SimilaritySettings(model=str(tmp_path), method=method)
-    model = Comparing(lambda: ray.remote(SimilarityModel).remote(settings, "a robot arm"))
-    with pytest.raises(SettingsError, match=r"similarity.model = .*must be 'clip'"):
-        model.load()
+    model = SimilarityModel(SimilaritySettings(model=str(tmp_path), method=method), "a robot arm")
+    with pytest.raises(ValueError, match=r"similarity.model = .*must be 'clip'"):
+        model.start()
 
 
 @pytest.mark.parametrize(

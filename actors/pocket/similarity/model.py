@@ -22,7 +22,7 @@ PATCH_PX = 28
 MAX_TOKENS = 48
 """Of a sentence; the longest that it learns has 14 words."""
 VOCABULARY = 600
-"""At most."""
+"""Tokens that are learnt, at most; letters that end a word, and CLIP's two marks, come besides."""
 
 
 def train_tokenizer(texts: Iterable[str]) -> CLIPTokenizer:
