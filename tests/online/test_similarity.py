@@ -1,5 +1,6 @@
 """Similarity of pictures and a sentence as the reward: VLM-RM's formula, RoboCLIP's last steps, and whole runs."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -240,4 +241,7 @@ def test_similarity_is_held_against_true_progress(tmp_path):
     rising, falling = np.linspace(0.0, 1.0, 5), np.linspace(1.0, 0.0, 5)
     assert source._metrics(KnownReplay(), indices, rising)["reward/progress_correlation"] == pytest.approx(1.0)
     assert source._metrics(KnownReplay(), indices, falling)["reward/progress_correlation"] == pytest.approx(-1.0)
-    assert "reward/progress_correlation" not in source._metrics(KnownReplay(), indices, np.ones(5))
+    for few, found in ((indices, np.ones(5)), (indices[:1], np.ones(1))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert "reward/progress_correlation" not in source._metrics(KnownReplay(), few, found)

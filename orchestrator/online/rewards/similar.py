@@ -79,12 +79,16 @@ class SimilarityReward(RewardSource):
         return metrics if correlation is None else metrics | {"reward/progress_correlation": correlation}
 
     def _correlation(self, replay: ColumnarReplay, indices: np.ndarray, similarities: np.ndarray) -> float | None:
-        """Kendall's tau-b of similarities and true progress; None where that is not known, or one does not vary."""
+        """Kendall's tau-b of similarities and true progress; None where that is not known of two, or one does not
+        vary."""
         task = self._experiment.task
         progress = family_of(task).progress(task, replay.next_observations(indices), replay.returns(indices))
         if progress is None:
             return None
-        tau = float(kendalltau(similarities[np.isfinite(progress)], progress[np.isfinite(progress)]).statistic)
+        known = np.isfinite(progress)
+        if known.sum() < 2:
+            return None
+        tau = float(kendalltau(similarities[known], progress[known]).statistic)
         return tau if np.isfinite(tau) else None
 
 
