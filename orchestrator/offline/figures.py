@@ -73,7 +73,7 @@ def _draw_bars(axes: Axes, returns: Mapping[str, Mapping[str, Interval]], starts
         means = np.array([value.mean for _, value in shown])
         errors = np.abs(np.array([(value.low, value.high) for _, value in shown]).T - means)
         axes.bar(
-            [place for place, _ in shown], means, width * 0.95, yerr=errors, capsize=3, color=COLOURS[number],
+            [place for place, _ in shown], means, width * 0.95, yerr=errors.tolist(), capsize=3, color=COLOURS[number],
             hatch=HATCHES[start], edgecolor="white", label=START_LABELS[start],
         )  # fmt: skip
     slanted = {"ha": "right", "rotation_mode": "anchor"} if len(returns) > 4 else {}

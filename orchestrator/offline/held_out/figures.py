@@ -108,7 +108,10 @@ def _bars(axes: Axes, methods: Intervals, metrics: Mapping[str, str]) -> None:
             means = np.array([found.mean for _, found in shown])
             errors = np.abs(np.array([(found.low, found.high) for _, found in shown]).T - means)
             places = [place + (number - (len(metrics) - 1) / 2) * width for place, _ in shown]
-            axes.bar(places, means, 0.95 * width, yerr=errors, capsize=3, color=colour, edgecolor="white", label=label)
+            axes.bar(
+                places, means, 0.95 * width, yerr=errors.tolist(), capsize=3, color=colour, edgecolor="white",
+                label=label,
+            )  # fmt: skip
     slanted = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if len(methods) > 2 else {}
     axes.set_xticks(np.arange(len(methods)), list(methods), **slanted)
     axes.set_xlim(-0.5, len(methods) - 0.5)
