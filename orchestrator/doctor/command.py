@@ -98,7 +98,7 @@ def checks(patient: Patient, load_model: bool) -> Iterator[tuple[str, Check]]:
         yield "rater", partial(model.check_weights, rater)
     compares = kind.compares_by(experiment)
     if compares is not None:
-        yield "similarity model", partial(model.check_similarity, compares)
+        yield "similarity", partial(model.check_similarity, compares)
     ask = kind.asks_of_frames(experiment)
     asked = load_model and rater is not None and drawn is not None and ask is not None
     if asked and rater.endpoint is None:

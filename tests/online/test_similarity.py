@@ -17,6 +17,8 @@ from algorithms.images import decode_png
 from algorithms.ratings import RaterIdentity
 from orchestrator.cli.main import app
 from orchestrator.cluster.placement import RATING_REPLICA
+from orchestrator.doctor.command import Patient, checks
+from orchestrator.errors import SettingsError
 from orchestrator.kinds import kind_of, read_run
 from orchestrator.online.demands import LEARNER, SIMILARITY, online_demands
 from orchestrator.online.figures import draw_run_figures
@@ -158,6 +160,14 @@ def test_nothing_but_the_model_is_asked_for(tmp_path):
     assert kind_of(experiment).rater(experiment) is None and kind_of(experiment).work(experiment).ratings == 0
     other = {demand.kind for demand in online_demands(toy_experiment(tmp_path))}
     assert SIMILARITY not in other
+
+
+def test_the_doctor_looks_at_the_model_and_at_no_rater(tmp_path):
+    named = dict(checks(Patient([by_similarity(tmp_path)], []), load_model=False))
+    assert "rater" not in named and named["similarity"]() == "pocket_clip: the weights are there"
+    elsewhere = by_similarity(tmp_path, {"model": "/nowhere/at/all"})
+    with pytest.raises(SettingsError, match="there is no such folder"):
+        dict(checks(Patient([elsewhere], []), load_model=False))["similarity"]()
 
 
 @pytest.mark.parametrize(
