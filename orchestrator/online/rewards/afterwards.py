@@ -4,6 +4,8 @@ As `making` knows every source of a run that acts, this knows what is left of ea
 """
 
 import io
+import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -23,6 +25,9 @@ from orchestrator.runs.checkpoints import newest_first
 from orchestrator.runs.layout import CHECKPOINTS_FOLDER, LEARNER_STATE_FILE, REWARD_MODEL_FILE
 from orchestrator.runs.reading import RunData
 from orchestrator.storage.writing import read_arrays
+
+_DAMAGE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError)
+"""What reading a file raises that is not whole."""
 
 Pays = Callable[[Trajectory], np.ndarray]
 """What a source pays for each frame of a trajectory, [F]: up to a scale and an offset of the run's own."""
@@ -78,12 +83,18 @@ def _compared(experiment: OnlineExperiment) -> Pays:
 
 
 def _weights(run: RunData) -> Mapping[str, np.ndarray]:
-    """Of the run's end, or of its newest checkpoint that has learned something."""
+    """Of the run's end, or of its newest checkpoint that has learned something and can be read."""
     path = run.folder / REWARD_MODEL_FILE
     if path.exists():
-        return {name: array for name, array in read_arrays(path).items() if not name.startswith("about.")}
+        try:
+            return {name: array for name, array in read_arrays(path).items() if not name.startswith("about.")}
+        except _DAMAGE as error:
+            raise SettingsError(f"{REWARD_MODEL_FILE} cannot be read ({error})") from None
     for checkpoint in newest_first(run.folder / CHECKPOINTS_FOLDER):
-        state = torch.load(io.BytesIO((checkpoint / LEARNER_STATE_FILE).read_bytes()), weights_only=True)
+        try:
+            state = torch.load(io.BytesIO((checkpoint / LEARNER_STATE_FILE).read_bytes()), weights_only=True)
+        except _DAMAGE:
+            continue
         if state["version"]:
             return {name: tensor.numpy() for name, tensor in state["model"]["ensemble"].items()}
     raise SettingsError("it has learned no reward yet: neither an end nor a checkpoint holds a reward model")

@@ -136,6 +136,14 @@ def test_runs_that_cannot_say_say_why(state_run):
         paying(state_run())
     with pytest.raises(SettingsError, match=r"reward\.source 'scores' leaves nothing"):
         paying(state_run("other", 0, "reward.source=scores"))
+    broken = state_run("broken")
+    learned(broken, at_end=False)
+    newer = broken.folder / "checkpoints" / "env-steps-0000003000" / "reward_model.pt"
+    write_atomic(newer, b"PK not whole")
+    assert np.isfinite(paying(broken)(trajectory())).all(), "the checkpoint before is read"
+    write_atomic(broken.folder / "reward_model.npz", b"PK not whole")
+    with pytest.raises(SettingsError, match=r"reward_model\.npz cannot be read"):
+        paying(broken)
     run = state_run("wrong")
     learned(run)
     with pytest.raises(SettingsError, match="does not fit its settings"):
