@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -23,8 +24,10 @@ from orchestrator.storage.locations import RemotePath
 COLUMNS = 5
 """Frames shown of each level, spread over the run."""
 _NAME = re.compile(r"step(?P<step>\d+)_level(?P<level>\d+)-[a-z-]+_(?P<number>\d+)\.png")
+_INCHES = 1.9
+"""Width of a frame."""
 _LINE, _LINES = 30, 3
-"""Characters of a line below a frame, and lines."""
+"""Characters of a line below it, and lines."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,14 @@ def rated_frames_figure(frames: Sequence[RatedFrame], words: Sequence[str], titl
     chosen = [[one for one in frames if one.level == level] for level in range(len(words))]
     columns = max(map(len, chosen))
     several = len({one.instruction for one in frames}) > 1
-    lines = 1 + max(_text(one, several).count("\n") for row in chosen for one in row)
-    height = 2.1 + 0.15 * lines
-    figure = Figure(figsize=(0.5 + 1.9 * columns, 0.5 + height * len(words)), dpi=120, layout="constrained")
+    images = {one.path: one.image() for one in frames}
+    # Several pictures side by side have more room.
+    shape = max(image.shape[1] / image.shape[0] for image in images.values())
+    width = _INCHES * float(np.clip(shape, 1.0, 2.5)) ** 0.5
+    line = round(_LINE * width / _INCHES)
+    lines = 1 + max(_text(one, several, line).count("\n") for one in frames)
+    height = width / min(image.shape[1] / image.shape[0] for image in images.values()) + 0.25 + 0.15 * lines
+    figure = Figure(figsize=(0.5 + width * columns, 0.5 + height * len(words)), dpi=120, layout="constrained")
     figure.suptitle(f"{title}: frames by the rater's answer, early to late", fontsize=11, x=0.01, ha="left")
     grid = figure.subplots(len(words), columns, squeeze=False)
     for level, (row, shade) in enumerate(zip(grid[::-1], level_shades(len(words)), strict=True)):
@@ -85,12 +93,12 @@ def rated_frames_figure(frames: Sequence[RatedFrame], words: Sequence[str], titl
         if not chosen[level]:
             row[0].text(0.5, 0.5, "no frame\nwas rated so", ha="center", va="center", transform=row[0].transAxes)
         for axes, one in zip(row, chosen[level], strict=False):
-            axes.imshow(one.image())
+            axes.imshow(images[one.path])
             for side in axes.spines.values():
                 side.set(visible=True, color=shade, linewidth=3)
             said = level_in_words(words, one.level, one.probabilities)
             axes.set_title(f"{said}, step {one.env_step:,}", fontsize=8, pad=3)
-            axes.set_xlabel(_text(one, several), fontsize=7)
+            axes.set_xlabel(_text(one, several, line), fontsize=7)
     return figure
 
 
@@ -136,9 +144,9 @@ def _bare(axes: Axes) -> None:
         side.set_visible(False)
 
 
-def _text(one: RatedFrame, with_instruction: bool) -> str:
+def _text(one: RatedFrame, with_instruction: bool, width: int) -> str:
     """What stands below a frame: what was to be done, where that differs, and how the rater's words begin."""
     told = [one.instruction, one.analysis] if with_instruction else [one.analysis]
-    lines = [line for text in told for line in textwrap.wrap(text, _LINE, max_lines=_LINES, placeholder=" …")]
+    lines = [line for text in told for line in textwrap.wrap(text, width, max_lines=_LINES, placeholder=" …")]
     # A dollar sign would begin a formula.
     return "\n".join(lines).replace("$", r"\$")

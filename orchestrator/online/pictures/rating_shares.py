@@ -128,7 +128,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.title.set_fontsize(9)
     steps_axis(axes, "environment steps")
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    share_axis(axes, "ratings")
+    share_axis(axes, "answers")
     starts = np.array([one.start for one in panel.stretches])
     widths = np.array([one.end - one.start for one in panel.stretches])
     bottom = np.zeros(len(starts))
