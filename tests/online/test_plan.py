@@ -326,14 +326,19 @@ def test_options_that_would_do_nothing_are_refused(options, message):
 @pytest.mark.slow
 def test_a_plan_of_a_short_run_is_right_within_a_factor_of_two(tmp_path):
     tmp_path.joinpath("work").mkdir()
-    planned = likert_run(tmp_path, *SHORT, "--plan", "--load-rater")
+    # Twice as long as others are: what is reckoned from steps must show beside the start.
+    twice = [
+        "total_env_steps=1000", "policy.seed_env_steps=200", "feedback.first_env_steps=400",
+        "feedback.interval_env_steps=200", "evaluation.interval_env_steps=500", "checkpoint.interval_env_steps=200",
+    ]  # fmt: skip
+    planned = likert_run(tmp_path, *SHORT, *twice, "--plan", "--load-rater")
     assert planned.returncode == 0, planned.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["work"]
     assert re.search(r"1 x rating replica +1 CPU .*this machine", planned.stdout)
     ((number, unit),) = re.findall(r"from start to end +([\d.]+) (s|min) ", planned.stdout)
     expected_s = float(number) * {"s": 1.0, "min": 60.0}[unit]
     started = time.monotonic()
-    done = likert_run(tmp_path, *SHORT)
+    done = likert_run(tmp_path, *SHORT, *twice)
     took_s = time.monotonic() - started
     assert done.returncode == 0, done.stderr
     assert took_s / 2 < expected_s < 2 * took_s, planned.stdout

@@ -18,25 +18,32 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from actors.rating.backend import Reply
 from actors.rating.endpoint import probe
+from actors.rating.fake import FunctionBackend
+from actors.rating.models import rater_identity
+from actors.rating.settings import RaterSettings
 from orchestrator.cli.main import app
-from orchestrator.kinds import read_run
+from orchestrator.kinds import load_experiment, read_run
 from orchestrator.ratings.store import RatingStore
+from tests.actors.rating.serving.asking import served
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 LIKERT = [sys.executable, "-c", "from orchestrator.cli.main import main; main()"]
 SHORT = [
-    "total_env_steps=1000",
-    "policy.seed_env_steps=200",
-    "feedback.first_env_steps=400",
-    "feedback.interval_env_steps=200",
+    # A session and a checkpoint wait for an episode's end.
+    "task={base: drawer_close, episode_env_steps: 100}",
+    "total_env_steps=500",
+    "policy.seed_env_steps=100",
+    "feedback.first_env_steps=200",
+    "feedback.interval_env_steps=100",
     "feedback.per_session=20",
     "feedback.budget=100",
     "reward_model.max_epochs=3",
-    "evaluation.interval_env_steps=500",
+    "evaluation.interval_env_steps=250",
     "evaluation.num_episodes=3",
-    "checkpoint.interval_env_steps=200",
+    "checkpoint.interval_env_steps=100",
 ]
 NUM_SESSIONS = 3
 
@@ -80,7 +87,7 @@ def wait_until(condition, timeout_s: float, what: str) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}"
-        time.sleep(0.5)
+        time.sleep(0.1)
 
 
 def run_and_kill(folder: Path, *overrides: str) -> None:
@@ -93,7 +100,7 @@ def run_and_kill(folder: Path, *overrides: str) -> None:
 
     def has_come_so_far() -> bool:
         assert process.poll() is None, log.read_text()
-        return any(checkpoints.glob("env-steps-*0600"))
+        return any(int(path.name.rpartition("-")[2]) >= 300 for path in checkpoints.glob("env-steps-*"))
 
     try:
         wait_until(has_come_so_far, 900, "a checkpoint after the second session")
@@ -104,12 +111,36 @@ def run_and_kill(folder: Path, *overrides: str) -> None:
     wait_until(lambda: not alive(children), 90, "the killed run's processes to end")
 
 
+class LikePocket(FunctionBackend):
+    """Has the pocket rater's name and no engine: where the answers come from makes no difference to the run."""
+
+    def __init__(self, settings: RaterSettings) -> None:
+        super().__init__(self._answer)
+        self._settings = settings
+        self.num_asked = 0
+
+    def _answer(self, prompt, images, choices):
+        if not choices:
+            return Reply("The drawer is partly closed.", None, 7, 6)
+        # Whoever asks a server tries it first.
+        self.num_asked += prompt.system != probe.SYSTEM
+        level = self.num_asked % len(choices)
+        return Reply(choices[level], tuple(float(place == level) for place in range(len(choices))), 7, 1)
+
+    def identity(self):
+        return rater_identity(self._settings)
+
+
 def test_a_killed_run_goes_on_asks_nothing_twice_and_leaves_no_process(tmp_path):
     run_and_kill(tmp_path, *SHORT)
     asked_before = {row["key"] for row in RatingStore(tmp_path / "ratings").rows(["key"])}
     assert len(asked_before) >= 20
 
-    resumed = likert_run(tmp_path, *SHORT)
+    # A second engine would take longer than all the rest; slow tests start it.
+    settings = load_experiment(REPOSITORY / "tune_configs/demo.yaml").rater
+    rater = LikePocket(settings)
+    with served(rater, settings) as address:
+        resumed = likert_run(tmp_path, *SHORT, f"rater.endpoint={address}")
     assert resumed.returncode == 0, resumed.stderr
     assert "going on from" in resumed.stderr
     assert "Traceback" not in resumed.stderr
@@ -117,13 +148,14 @@ def test_a_killed_run_goes_on_asks_nothing_twice_and_leaves_no_process(tmp_path)
     store = RatingStore(tmp_path / "ratings")
     rows = list(store.rows())
     assert asked_before <= {row["key"] for row in rows}
+    assert rater.num_asked == len(rows) - len(asked_before) > 0
     assert len(rows) == len({row["key"] for row in rows}) <= NUM_SESSIONS * 20
     assert all(0 <= row["rating"] < 3 and abs(sum(row["probabilities"]) - 1.0) < 1e-6 for row in rows)
     assert all(row["analysis"] for row in rows)
 
     run = read_run(tmp_path / "runs/demo-seed0")
     assert run.series("rating/asked").values.tolist() == [20, 40, 60]
-    assert run.series("eval/success").env_steps[-1] == 1000
+    assert run.series("eval/success").env_steps[-1] == 500
     assert run.control("random") is not None and run.control("untrained") is not None
     for name in ("success", "ratings", "reward_and_progress"):
         assert (tmp_path / f"runs/demo-seed0/figures/{name}.png").stat().st_size > 5_000
@@ -278,14 +310,14 @@ def likert_serve(folder: Path, *settings: str):
 @pytest.mark.slow
 def test_a_likert_server_gives_the_ratings_of_an_engine_of_ones_own_under_the_same_keys(tmp_path):
     # One session, before anything is learnt: both runs show the same frames.
-    short = [*SHORT, "total_env_steps=1000", "feedback.budget=20", "rollout.num_workers=1"]
+    short = [*SHORT, "feedback.budget=20", "rollout.num_workers=1"]
     own = likert_run(tmp_path / "own", *short)
     assert own.returncode == 0, own.stderr
     with likert_serve(tmp_path) as address:
         asked = likert_run(tmp_path / "asked", *short, f"rater.endpoint={address}")
         assert asked.returncode == 0, asked.stderr
         # The run that had an engine of its own finds its ratings when it asks a server, and goes on.
-        longer = [*short, "total_env_steps=1200"]
+        longer = [*short, "total_env_steps=700"]
         on = likert_run(tmp_path / "own", *longer, f"rater.endpoint={address}")
         assert on.returncode == 0, on.stderr
         other = likert_run(tmp_path / "other", *short, f"rater.endpoint={address}", "rater.max_pixels=50000")

@@ -68,11 +68,12 @@ def call(function, *requests, settings: RaterSettings | None = None, key: str | 
 
 
 @contextmanager
-def served(function, settings: RaterSettings | None = None, key: str | None = None, **limits) -> Iterator[str]:
-    """A real server on loopback in a thread; yields its base address."""
+def served(rater, settings: RaterSettings | None = None, key: str | None = None, **limits) -> Iterator[str]:
+    """A real server on loopback in a thread, of a function or of a backend; yields its base address."""
     settings, bounds = settings or RaterSettings(), Limits(**limits)
     [socket] = open_sockets("127.0.0.1", 0)
-    app = application(RatingServer(settings, FunctionBackend(function), first_pause_s=0.001), settings, key, bounds)
+    backend = FunctionBackend(rater) if callable(rater) else rater
+    app = application(RatingServer(settings, backend, first_pause_s=0.001), settings, key, bounds)
     web = uvicorn.Server(web_settings(app, bounds))
     thread = threading.Thread(target=asyncio.run, args=(web.serve(sockets=[socket]),))
     address = f"http://127.0.0.1:{socket.getsockname()[1]}/v1"
