@@ -199,5 +199,5 @@ def rating_bytes(experiment: OnlineExperiment) -> float:
     """What the frames of all ratings take."""
     if not experiment.asks_rater:
         return 0.0
-    num_frames = experiment.feedback.budget * experiment.feedback.segment.num_frames
+    num_frames = experiment.feedback.budget * experiment.num_shown
     return PNG_BYTES_PER_PIXEL * num_frames * experiment.task.image_px**2
