@@ -80,8 +80,8 @@ class SegmentSettings(Settings):
         return self
 
 
-class FeedbackSettings(Settings):
-    """When ratings are asked, how many, and about what."""
+class LevelSettings(Settings):
+    """On how many levels is asked, and what of the answers is learned."""
 
     num_ratings: Literal[2, 3, 4, 5] = 3
     """Levels n of the Likert scale."""
@@ -95,6 +95,25 @@ class FeedbackSettings(Settings):
     label_temperature: Annotated[float, Field(ge=0.05, le=20.0)] = 1.0
     """Of `soft` labels and of levels made of finer ones: above 1 the rater's probabilities are taken for less sure than
     it says, below 1 for surer. `likert consistency` fits it where true levels are known."""
+
+    @model_validator(mode="after")
+    def _asked_as_finely_as_learned(self) -> "LevelSettings":
+        if self.asked_levels is not None and self.asked_levels < self.num_ratings:
+            raise ValueError(
+                f"asked_levels {self.asked_levels} is below num_ratings {self.num_ratings}: levels are made of finer "
+                "ones; raise it, or leave it out"
+            )
+        return self
+
+    @property
+    def num_asked(self) -> int:
+        """Levels that the rater may answer."""
+        return self.asked_levels or self.num_ratings
+
+
+class FeedbackSettings(LevelSettings):
+    """When ratings are asked, how many, and about what."""
+
     first_env_steps: PositiveInt = 10_000
     """Environment steps before the first feedback session."""
     interval_env_steps: PositiveInt = 5_000
@@ -123,15 +142,6 @@ class FeedbackSettings(Settings):
     """The run stops with a message if more than this share of a session's questions fail."""
     control: Literal["none", "shuffled"] = "none"
     """`shuffled` permutes each session's ratings among its segments: the control that must not learn."""
-
-    @model_validator(mode="after")
-    def _asked_as_finely_as_learned(self) -> "FeedbackSettings":
-        if self.asked_levels is not None and self.asked_levels < self.num_ratings:
-            raise ValueError(
-                f"asked_levels {self.asked_levels} is below num_ratings {self.num_ratings}: levels are made of finer "
-                "ones; raise it, or leave it out"
-            )
-        return self
 
     @model_validator(mode="after")
     def _budget_holds_a_session(self) -> "FeedbackSettings":

@@ -47,6 +47,18 @@ def merged(probabilities: np.ndarray, num_ratings: int) -> np.ndarray:
     return probabilities @ (overlap.clip(min=0.0) * finer)
 
 
+def learned_levels(
+    ratings: Sequence[Rating], num_asked: int, num_learned: int, temperature: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ratings int64 [N] on a scale of `num_learned` levels and the probability of each, float32 [N, num_learned], from
+    answers on one of `num_asked`: as they are if both are the same, else the likeliest of what is made of them."""
+    told = tempered(distributions(ratings, num_asked), temperature)
+    if num_learned == num_asked:
+        return np.array([rating.rating for rating in ratings], dtype=np.int64), told
+    made = merged(told, num_learned).astype(np.float32)
+    return likeliest(made), made
+
+
 def likeliest(probabilities: np.ndarray) -> np.ndarray:
     """The likeliest level int64 [...] of [..., n]; of equally likely ones the lowest, whatever the last bits say."""
     return probabilities.round(6).argmax(axis=-1)

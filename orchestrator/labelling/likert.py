@@ -26,6 +26,7 @@ from algorithms.images import decode_png, reduce_frame
 from algorithms.prompts import PROMPT_VERSION, answer_labels
 from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, TaskText
 from algorithms.scales import RatingScale
+from algorithms.soft_labels import learned_levels, likeliest
 from algorithms.trajectories import Trajectory
 from algorithms.windows import rewards_of
 from orchestrator.data.check import PartError, Problem, structure_problems
@@ -42,6 +43,9 @@ from orchestrator.ratings.service import RatingService, SessionAnswers
 ASKED_AT_ONCE = 64
 """Questions between two looks at how many fail."""
 FRAMES_AT_ONCE = 256
+_ADDED_LATER = (
+    "asked_levels", "labels", "label_temperature", "reward_model.boundaries", "reward_model.preference_loss",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class Rated:
     """uint8 [N, F, px, px, 3]."""
     ratings: np.ndarray
     """int64 [N]."""
+    probabilities: np.ndarray
+    """float32 [N, num_ratings]."""
     episodes: np.ndarray
     """[N]: names."""
 
@@ -135,9 +141,12 @@ class LikertLabelling:
         for text in moments:
             own = [(key, rating) for key, rating in answers.items() if key[0] == text]
             if own:
+                levels = self._labeller
                 rated[text] = Rated(
                     np.stack([self._seen(questions[key].frames) for key, _ in own]),
-                    np.array([rating.rating for _, rating in own], dtype=np.int64),
+                    *learned_levels(
+                        [rating for _, rating in own], levels.num_asked, levels.num_ratings, levels.label_temperature
+                    ),
                     np.array([key[1].episode_id for key, _ in own]),
                 )
         return rated
@@ -170,13 +179,15 @@ class LikertLabelling:
         labeller = self._labeller
         rng = np.random.default_rng([labeller.seed, 1, *hashlib.sha256(text.encode()).digest()])
         out = _held_out(rated.episodes, labeller.held_out_share, rng)
-        ratings = shuffled(rated.ratings, rng) if labeller.control == "shuffled" else rated.ratings
+        learned = rated.probabilities if labeller.labels == "soft" else rated.ratings
+        learned = shuffled(learned, rng) if labeller.control == "shuffled" else learned
+        ratings = learned if learned.ndim == 1 else likeliest(learned)
         gpus = labeller.reward_model.num_gpus
         gpus = (1.0 if torch.cuda.is_available() else 0.0) if gpus is None else gpus
         seed = int(rng.integers(2**31))
         settings = labeller.reward_model.model_copy(update={"num_gpus": gpus})
         model = RewardLearner(settings, labeller.num_ratings, None, seed)
-        model.add_ratings(rated.inputs[~out], ratings[~out])
+        model.add_ratings(rated.inputs[~out], learned[~out])
         metrics = model.train().metrics
         told: dict[str, Any] = {
             "ratings": np.bincount(rated.ratings, minlength=labeller.num_ratings).tolist(),
@@ -277,7 +288,7 @@ def _request(settings: LabelSettings, text: str, pngs: tuple[bytes, ...]) -> Rat
     """Raises ValueError if a picture cannot be read."""
     labeller = settings.labeller
     assert isinstance(labeller, LikertLabeller)
-    scale = RatingScale.likert(labeller.num_ratings)
+    scale = RatingScale.likert(labeller.num_asked)
     return rating_request(pngs, TaskText(text, labeller.focus), scale, settings.rater.mode)
 
 
@@ -308,13 +319,27 @@ def about_ratings(settings: LabelSettings, identity: RaterIdentity) -> dict[str,
     """What decides the labels, for `metadata.json`."""
     return {
         "scores": SCORE + settings.name,
-        "labeller": settings.labeller.model_dump(mode="json"),
+        "labeller": _as_before(settings.labeller),
         "model": identity.model,
         "revision": identity.revision,
         "prompt_version": PROMPT_VERSION,
         "mode": settings.rater.mode,
         "sampling": vars(settings.rater.sampling),
     }
+
+
+def _as_before(labeller: LikertLabeller) -> dict[str, Any]:
+    """The settings without fields of later versions that are at their defaults: so what was labelled before there were
+    these is known again."""
+    tree, usual = labeller.model_dump(mode="json"), LikertLabeller().model_dump(mode="json")
+    for path in _ADDED_LATER:
+        *blocks, name = path.split(".")
+        node, default = tree, usual
+        for block in blocks:
+            node, default = node[block], default[block]
+        if node[name] == default[name]:
+            del node[name]
+    return tree
 
 
 def unlabelled_parts(settings: LabelSettings, dataset: TrajectoryDataset, about: Mapping[str, Any]) -> list[str]:
@@ -344,4 +369,4 @@ def _stamp_of(settings: LabelSettings, dataset: TrajectoryDataset, part: str) ->
 
 def needs_of_ratings(labeller: LikertLabeller) -> Needs:
     """What its questions ask of a rater."""
-    return Needs(answer_labels(RatingScale.likert(labeller.num_ratings)), num_pictures=1)
+    return Needs(answer_labels(RatingScale.likert(labeller.num_asked)), num_pictures=1)

@@ -16,7 +16,7 @@ from algorithms.ratings import Rating
 from algorithms.replay import ColumnarReplay
 from algorithms.scales import CANNOT_TELL
 from algorithms.segments import Segment, SegmentDraw
-from algorithms.soft_labels import distributions, likeliest, merged, tempered
+from algorithms.soft_labels import distributions, learned_levels, tempered
 from orchestrator.errors import LikertError
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.questions import QuestionMaker
@@ -186,18 +186,16 @@ class FeedbackSessions:
     def _made(self, answers: Sequence[Rating]) -> tuple[np.ndarray, np.ndarray]:
         """What is learned from answers, on the scale on which it is learned: ratings int64 [N] and probabilities."""
         settings, num_learned = self.experiment.feedback, self.experiment.num_learned
-        told = tempered(distributions(answers, len(self.experiment.scale)), settings.label_temperature)
+        if not self.experiment.compares:
+            return learned_levels(answers, settings.num_asked, num_learned, settings.label_temperature)
         chosen = np.array([answer.rating for answer in answers], dtype=np.int64)
-        if self.experiment.compares:
-            either = told[:, :num_learned]
-            # A rater that chooses at random may have chosen one of a pair that it held for impossible.
-            certain = np.eye(num_learned, dtype=np.float32)[chosen]
-            total = either.sum(axis=1, keepdims=True)
-            return chosen, np.where(total > 0.0, either / np.where(total > 0.0, total, 1.0), certain)
-        if num_learned == told.shape[1]:
-            return chosen, told
-        made = merged(told, num_learned).astype(np.float32)
-        return likeliest(made), made
+        either = tempered(distributions(answers, len(self.experiment.scale)), settings.label_temperature)[
+            :, :num_learned
+        ]
+        # A rater that chooses at random may have chosen one of a pair that it held for impossible.
+        certain = np.eye(num_learned, dtype=np.float32)[chosen]
+        total = either.sum(axis=1, keepdims=True)
+        return chosen, np.where(total > 0.0, either / np.where(total > 0.0, total, 1.0), certain)
 
     def learned(self, labels: Labels) -> np.ndarray:
         """What the reward model is to say of `labels`: ratings int64 [N], or by settings their probabilities."""

@@ -134,7 +134,7 @@ class OnlineExperiment(Experiment):
         """What the rater may answer."""
         if self.compares:
             return RatingScale.preference()
-        asked = self.feedback.asked_levels or self.feedback.num_ratings
+        asked = self.feedback.num_asked
         return RatingScale.likert(asked, self.task.rubrics.get(asked, ()))
 
     @property

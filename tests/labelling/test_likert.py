@@ -18,7 +18,7 @@ from algorithms.progress import value_order_correlation
 from orchestrator.cli.main import app
 from orchestrator.data.datasets import TrajectoryDataset
 from orchestrator.errors import RatingsFailing, SettingsError
-from orchestrator.labelling.likert import LikertLabelling, order_agreement
+from orchestrator.labelling.likert import LikertLabelling, _as_before, order_agreement
 from orchestrator.labelling.likert_moments import draw_moments
 from orchestrator.labelling.settings import LabelSettings
 from orchestrator.ratings.service import RatingService
@@ -110,6 +110,30 @@ def test_the_learned_reward_rises_along_a_success_and_a_shuffled_one_does_not(tm
     control = label(data, tmp_path / "store", control="shuffled", rewards={"control": {}})
     assert control.from_store == 60
     assert abs(orders(data, "control")) < 0.5 and orders(data) > 0.8
+
+
+def test_experiments_of_other_levels_ask_nothing_where_five_were_asked(tmp_path):
+    data, store = recording(tmp_path / "set", num=4, steps=6), tmp_path / "store"
+    label(data, store, num_ratings=5, budget=20)
+    asked = []
+    for number, labels in ((5, "soft"), (4, "hard"), (3, "soft"), (2, "hard")):
+        name = f"levels{number}_{labels}"
+        more = {"num_ratings": number, "asked_levels": 5, "labels": labels, "budget": 20, "rewards": {name: {}}}
+        counts = label(data, store, lambda *_: asked.append(1), **more)
+        assert counts.from_store == counts.windows == 20 and not asked
+        told = TrajectoryDataset(data).info.labels[name]
+        (one,) = told["instructions"].values()
+        assert len(one["ratings"]) == number and sum(one["ratings"]) == 20
+        assert (told["labeller"]["asked_levels"], told["labeller"].get("labels", "hard")) == (5, labels)
+        assert orders(data, name) > 0.6
+
+
+def test_fields_of_later_versions_do_not_have_what_was_labelled_before_labelled_anew():
+    told = _as_before(LikertLabeller())
+    later = {"asked_levels", "labels", "label_temperature"}
+    assert not later & set(told) and not {"boundaries", "preference_loss"} & set(told["reward_model"])
+    assert _as_before(LikertLabeller(labels="soft"))["labels"] == "soft"
+    assert _as_before(LikertLabeller(reward_model={"boundaries": "below"}))["reward_model"]["boundaries"] == "below"
 
 
 def test_a_reward_is_what_the_frame_scores_that_the_action_led_to(tmp_path):

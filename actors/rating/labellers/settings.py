@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from algorithms.progress import ValueUse
-from algorithms.settings import Fraction, PositiveInt, RewardModelSettings, Settings
+from algorithms.settings import Fraction, LevelSettings, PositiveInt, RewardModelSettings, Settings
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -175,22 +175,20 @@ class RecordedRewardModelSettings(RewardModelSettings):
     def _of_recordings(self) -> "RecordedRewardModelSettings":
         if self.input != "frame" or self.reward_scale == "standardised":
             raise ValueError("of recordings it sees frames, and reward_scale is raw or rated_range: leave others out")
-        means_nothing = {"frame_cache_gb", "accelerator_type", "resources"} & self.model_fields_set
+        means_nothing = {"frame_cache_gb", "accelerator_type", "resources", "preference_loss"} & self.model_fields_set
         if means_nothing:
             raise ValueError(
-                f"{min(means_nothing)} means nothing here: it learns in the labelling process; leave it out"
+                f"{min(means_nothing)} means nothing here: it learns levels, in the labelling process; leave it out"
             )
         return self
 
 
-class LikertLabeller(Settings):
+class LikertLabeller(LevelSettings):
     """Rewards learned from ratings: ERL-VLM (Luu et al. 2025, arXiv 2506.12822) on recordings. A budget of moments is
     rated on a Likert scale, and a reward model of each instruction learns from that and scores every frame."""
 
     kind: Literal["likert"] = "likert"
     """Which labeller."""
-    num_ratings: Literal[2, 3, 4, 5] = 3
-    """Levels of the scale."""
     budget: PositiveInt = 1_000
     """Ratings asked of the whole set at most; each instruction has an equal share (ERL-VLM on ALFRED: 75 each)."""
     show: Literal["frame", "segment", "trajectory"] = "frame"
