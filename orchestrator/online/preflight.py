@@ -87,8 +87,8 @@ ONLINE_TAKEN_OVER = tuple(
 ) + tuple(
     f"reward_model.{name}"
     for name in (
-        "loss", "label_smoothing", "sharpness", "boundaries", "class_weights", "stratified", "learning_rate",
-        "batch_size", "max_epochs", "min_epochs", "target_accuracy",
+        "loss", "preference_loss", "label_smoothing", "sharpness", "boundaries", "class_weights", "stratified",
+        "learning_rate", "batch_size", "max_epochs", "min_epochs", "target_accuracy",
     )
 )  # fmt: skip
 """Fields that a run can change when it goes on from a checkpoint; others shape networks or data."""
