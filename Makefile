@@ -34,7 +34,7 @@ evidence-worlds: $(INSTALLED) ## seeds 0, 1, 2 of a world with instructions and 
 	scripts/evidence.sh tune_configs/evidence_worlds/babyai_goto.yaml docs/evidence/babyai_goto babyai 8431
 	scripts/evidence.sh tune_configs/evidence_worlds/pendulum_pixels.yaml docs/evidence/pendulum_pixels pendulum 8432
 
-evidence-paper: $(INSTALLED) ## the paper's comparison of rewards on its three tasks, 63 runs; into docs/evidence/paper (3 hours)
+evidence-paper: $(INSTALLED) ## the paper's comparison of rewards on its three tasks, 63 runs; into docs/evidence/paper (about 5 hours)
 	scripts/evidence_paper.sh
 
 evidence-offline: $(INSTALLED) ## five seeds, forms of reward, right and wrong scores; tables and figures into docs/evidence (hours)
