@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from algorithms.ratings import Rating
+from algorithms.scales import CANNOT_TELL, PREFERENCES
 
 _LEAST = 1e-6
 """Probabilities below count as this: a level that was never thought of has no logarithm."""
@@ -57,6 +58,17 @@ def learned_levels(
         return np.array([rating.rating for rating in ratings], dtype=np.int64), told
     made = merged(told, num_learned).astype(np.float32)
     return likeliest(made), made
+
+
+def learned_preferences(ratings: Sequence[Rating], temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which of each pair was preferred, int64 [N], 0 or 1, and the probability of either, float32 [N, 2], from answers
+    that name one: what fell on "Cannot tell" is shared out in proportion."""
+    preferred = np.array([rating.rating for rating in ratings], dtype=np.int64)
+    either = tempered(distributions(ratings, len(PREFERENCES)), temperature)[:, :CANNOT_TELL]
+    total = either.sum(axis=1, keepdims=True)
+    # A rater that answers by chance may name one although it held either for impossible.
+    certain = np.eye(CANNOT_TELL, dtype=np.float32)[preferred]
+    return preferred, np.where(total > 0.0, either / np.where(total > 0.0, total, 1.0), certain)
 
 
 def likeliest(probabilities: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from algorithms.ratings import Rating
 from algorithms.replay import ColumnarReplay
 from algorithms.scales import CANNOT_TELL
 from algorithms.segments import Segment, SegmentDraw
-from algorithms.soft_labels import distributions, learned_levels, tempered
+from algorithms.soft_labels import learned_levels, learned_preferences
 from orchestrator.errors import LikertError
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.questions import QuestionMaker
@@ -169,9 +169,9 @@ class FeedbackSessions:
             raise
         answered = [index for index, outcome in enumerate(answers.outcomes) if isinstance(outcome, Rating)]
         if self.experiment.compares:
-            telling = [index for index in answered if answers.outcomes[index].rating != CANNOT_TELL]
-            self.undecided += [answers.outcomes[index].key for index in answered if index not in set(telling)]
-            answered = telling
+            told = {index: answers.outcomes[index].rating != CANNOT_TELL for index in answered}
+            self.undecided += [answers.outcomes[index].key for index in answered if not told[index]]
+            answered = [index for index in answered if told[index]]
         ratings, probabilities = self._made([answers.outcomes[index] for index in answered])
         new = Labels(
             [answers.outcomes[index].key for index in answered],
@@ -185,17 +185,10 @@ class FeedbackSessions:
 
     def _made(self, answers: Sequence[Rating]) -> tuple[np.ndarray, np.ndarray]:
         """What is learned from answers, on the scale on which it is learned: ratings int64 [N] and probabilities."""
-        settings, num_learned = self.experiment.feedback, self.experiment.num_learned
-        if not self.experiment.compares:
-            return learned_levels(answers, settings.num_asked, num_learned, settings.label_temperature)
-        chosen = np.array([answer.rating for answer in answers], dtype=np.int64)
-        either = tempered(distributions(answers, len(self.experiment.scale)), settings.label_temperature)[
-            :, :num_learned
-        ]
-        # A rater that chooses at random may have chosen one of a pair that it held for impossible.
-        certain = np.eye(num_learned, dtype=np.float32)[chosen]
-        total = either.sum(axis=1, keepdims=True)
-        return chosen, np.where(total > 0.0, either / np.where(total > 0.0, total, 1.0), certain)
+        settings = self.experiment.feedback
+        if self.experiment.compares:
+            return learned_preferences(answers, settings.label_temperature)
+        return learned_levels(answers, settings.num_asked, settings.num_ratings, settings.label_temperature)
 
     def learned(self, labels: Labels) -> np.ndarray:
         """What the reward model is to say of `labels`: ratings int64 [N], or by settings their probabilities."""

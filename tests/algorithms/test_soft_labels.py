@@ -9,13 +9,21 @@ from algorithms.rating_loss import item_losses, smoothed_targets
 from algorithms.ratings import Rating
 from algorithms.reward_model import RewardModel
 from algorithms.settings import RewardModelSettings
-from algorithms.soft_labels import distributions, fitted_temperature, likeliest, merged, tempered
+from algorithms.soft_labels import distributions, fitted_temperature, learned_preferences, likeliest, merged, tempered
 
 
 def test_an_answer_without_probabilities_is_certain():
     answers = [Rating("key", 2, (0.1, 0.2, 0.7), "", 1, 1, 0.0), Rating("key", 1, (), "", 1, 1, 0.0)]
     np.testing.assert_allclose(distributions(answers, 3), [[0.1, 0.2, 0.7], [0, 1, 0]])
     assert distributions([], 4).shape == (0, 4)
+
+
+def test_what_falls_on_cannot_tell_is_shared_out():
+    told = ((0, (0.6, 0.2, 0.2)), (1, ()), (1, (0.0, 0.0, 1.0)))
+    preferred, either = learned_preferences([Rating("key", one, p, "", 1, 1, 0.0) for one, p in told], 1.0)
+    assert preferred.tolist() == [0, 1, 1]
+    np.testing.assert_allclose(either, [[0.75, 0.25], [0, 1], [0, 1]], atol=1e-6)
+    assert [part.shape for part in learned_preferences([], 1.0)] == [(0,), (0, 2)]
 
 
 def test_a_finer_scale_is_shared_out_by_equal_parts():
