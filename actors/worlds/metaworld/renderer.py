@@ -12,9 +12,12 @@ from actors.worlds import opengl
 from actors.worlds.metaworld import frame_state
 from actors.worlds.metaworld.environment import TaskEnvironment, model_path
 from actors.worlds.metaworld.settings import CameraSettings, MetaWorldTask
+from actors.worlds.unseen import UnseenGeoms
 from algorithms.episodes import Scene
 
 _ROBOT_ROOT = "base"
+_NEVER_DRAWN = 5
+"""A group of geoms that MuJoCo leaves out."""
 _OWN_CAMERA = "topview"
 """The stock camera that gives way to a camera of the user's own; any that stands still would do."""
 
@@ -42,6 +45,10 @@ class FrameRenderer:
         self._view = mujoco.MjvScene(self._model, maxgeom=1000)
         self._options = mujoco.MjvOption()
         self._rectangle = mujoco.MjrRect(0, 0, self._px, self._px)
+        self._groups = self._model.geom_group.copy()
+        self._options.geomgroup[_NEVER_DRAWN] = 0
+        # Shadows and reflections of what is beside the picture may fall into it.
+        self._unseen = UnseenGeoms(self._model, self._camera.fixedcamid) if self._fast else None
         # Registered after the context's library set its own clean-up, so that this runs before it.
         atexit.register(_close_if_alive, weakref.ref(self))
 
@@ -51,7 +58,7 @@ class FrameRenderer:
             raise RuntimeError("the renderer is closed")
         frames = np.empty((len(frame_states), self._px, self._px, 3), dtype=np.uint8)
         self._gl.make_current()
-        frame_state.restore_scene(self._model, scene)
+        self._place(scene)
         for frame, state in zip(frames, frame_states, strict=True):
             frame_state.restore(self._model, self._data, state)
             self._draw(frame)
@@ -71,6 +78,13 @@ class FrameRenderer:
         # Left to itself, MuJoCo may free its textures in the context that is current, which is another renderer's.
         if getattr(self, "_gl", None) is not None:
             self.close()
+
+    def _place(self, scene: Scene) -> None:
+        """Place things, and leave out what this camera can never see: of the robot, up to half of the triangles."""
+        frame_state.restore_scene(self._model, scene)
+        if self._unseen is not None:
+            hidden = self._unseen.where(self._model.body_pos)
+            self._model.geom_group[:] = np.where(hidden, _NEVER_DRAWN, self._groups)
 
     def _draw(self, out: np.ndarray) -> None:
         mujoco.mjv_updateScene(
