@@ -3,6 +3,8 @@
 import logging
 import math
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -85,16 +87,31 @@ def patiently(init: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     Raises:
         SettingsError: Ray's agents were too slow in every attempt.
     """
-    for _ in range(START_ATTEMPTS):
-        try:
-            return init(*arguments, **options)
-        except Exception as error:
-            if TOO_SLOW not in str(error):
-                raise
+    with _keeping_sigterm():
+        for _ in range(START_ATTEMPTS):
+            try:
+                return init(*arguments, **options)
+            except Exception as error:
+                if TOO_SLOW not in str(error):
+                    raise
     raise SettingsError(
         f"Ray did not start on this machine in {START_ATTEMPTS} attempts: its agents took too long. If the machine is "
         "busy, try again later; else raylet.err, among the logs of Ray's latest session, says more"
     )
+
+
+@contextmanager
+def _keeping_sigterm() -> Iterator[None]:
+    """What SIGTERM did before, it does afterwards. Ray puts handlers of its own, in Python and below it, that end the
+    process with nothing saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _sum(demands: Sequence[Demand]) -> dict[str, float]:
