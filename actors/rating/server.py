@@ -56,6 +56,7 @@ class RatingServer:
         self._first_pause_s = first_pause_s
         self._identity: RaterIdentity | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._loads_when_asked = settings.start == "when_asked"
         self._places = asyncio.Semaphore(settings.max_in_flight)
         self._recorder = StatisticsRecorder()
         self._asked_by = ""
@@ -63,7 +64,7 @@ class RatingServer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Load and warm up what answers. Later calls return at once.
+        """Load and warm up what answers, unless that is left for the first question. Later calls return at once.
 
         Raises ValueError if the model does not fit, or whatever else keeps it from starting.
         """
@@ -143,7 +144,7 @@ class RatingServer:
         return await self._in_a_place(PromptQuestion("", prompt, images, choices))
 
     async def identity(self) -> RaterIdentity:
-        """Which weights answer. Starts the server if that was not done."""
+        """Which weights answer, or will. Starts the server if that was not done."""
         await self.start()
         assert self._identity is not None
         return self._identity
@@ -157,7 +158,8 @@ class RatingServer:
         await self._backend.close()
 
     async def _start(self) -> None:
-        await self._backend.start()
+        if not self._loads_when_asked:
+            await self._backend.start()
         # Naming local weights reads them whole.
         self._identity = await asyncio.to_thread(self._backend.identity)
 
@@ -179,7 +181,14 @@ class RatingServer:
         box.put(outcome)
 
     async def _in_a_place(self, question: Question) -> Any:
-        """Ask once there is room. What it brings is an answer to this kind of question, or a RatingFailure."""
+        """Ask once there is room. What it brings is an answer to this kind of question, or a RatingFailure.
+
+        Raises what keeps a model from loading that waited for its first question.
+        """
+        if self._loads_when_asked:
+            # Before the question's own time begins.
+            await self._backend.start()
+            self._loads_when_asked = False
         async with self._places:
             outcome = None
             self._recorder.begin()

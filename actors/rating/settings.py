@@ -62,6 +62,11 @@ class RaterSettings(Settings):
     """Tries per question; transient errors are retried with growing pauses."""
     stall_timeout_s: PositiveFloat = 60.0
     """An engine with work that finishes no token for so long counts as hung and is restarted."""
+    start: Literal["auto", "at_once", "when_asked"] = "auto"
+    """When an engine of the run's own loads its model. `at_once`: while the rest of the run is made. `when_asked`:
+    before the first question that the store does not answer, so that a run whose answers are all there loads none.
+    `auto`: `when_asked` if an online run begins anew whose name has asked into its store before, else `at_once`. Shared
+    servers load at once, and endpoints are tried at once."""
     start_timeout_s: PositiveFloat = 900.0
     """Time that an engine may take to load and warm up."""
 
@@ -108,6 +113,15 @@ class RaterSettings(Settings):
     def _pixels_in_order(self) -> "RaterSettings":
         if self.min_pixels > self.max_pixels:
             raise ValueError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_its_own(self) -> "RaterSettings":
+        elsewhere = "endpoint" if self.endpoint else "server" if self.server else None
+        if self.start == "when_asked" and elsewhere:
+            raise ValueError(
+                f"start 'when_asked' is of an engine of the run's own, and {elsewhere} names another; leave it out"
+            )
         return self
 
     @property

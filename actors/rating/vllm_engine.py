@@ -52,6 +52,9 @@ REPORT_EVERY_TOKENS = 16
 DEPRECATED_INSIDE = "vllm.triton_utils.dispatcher"
 """A module that looks at everything in torch, and so is warned of what it does not use."""
 
+LEFT_BEHIND = "ignore:resource_tracker:UserWarning"
+"""What Python says of an engine that was ended by force, while it clears up after it."""
+
 SMALL_IMAGE_BYTES = 64 * 1024
 """Pictures up to this are prepared at once, in a few milliseconds; larger ones in threads, so that others go on."""
 
@@ -75,7 +78,7 @@ def engine_environment() -> dict[str, str]:
         "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
         # torch's errors only: it warns that there is no Triton where there is no GPU.
         "TORCH_LOGS": os.environ.get("TORCH_LOGS", "-torch"),
-        "PYTHONWARNINGS": ",".join(dict.fromkeys([*warned, f"ignore::FutureWarning:{DEPRECATED_INSIDE}"])),
+        "PYTHONWARNINGS": ",".join(dict.fromkeys([*warned, f"ignore::FutureWarning:{DEPRECATED_INSIDE}", LEFT_BEHIND])),
     }
 
 
@@ -93,6 +96,7 @@ class VllmEngine:
         self._chat: ChatFormat | None = None
         self._label_tokens: dict[str, int] = {}
         self._token_px = 0
+        self._on_cpu = False
         self._request_numbers = itertools.count()
         # The kernel ends the engine's processes with the thread that started them (`die_with_parent`), so that thread
         # lives as long as this object.
@@ -162,7 +166,8 @@ class VllmEngine:
             # It would take the end of the engine's process for a failure, and say so at length.
             llm.output_handler.cancel()
             await asyncio.wait((llm.output_handler,))
-        if llm is not None and grace_s > 0:
+        if llm is not None and grace_s > 0 and not self._on_cpu:
+            # On a processor the kernel frees all that it holds, and its own way down takes it three seconds.
             await asyncio.to_thread(llm.shutdown, timeout=grace_s)
         processes = [child for child in multiprocessing.active_children() if child not in self._others]
         for process in processes:
@@ -229,12 +234,12 @@ class VllmEngine:
         revision = load_revision(self._settings)
         self._token_px = token_px(checkpoint, revision)
         self._others = set(multiprocessing.active_children())
-        on_cpu = prepare_process(self._settings)
-        self._check_before_loading(checkpoint, revision, on_cpu)
+        self._on_cpu = prepare_process(self._settings)
+        self._check_before_loading(checkpoint, revision, self._on_cpu)
         import vllm.v1.engine.async_llm  # noqa: F401
         from vllm import AsyncEngineArgs
 
-        return AsyncEngineArgs(**engine_arguments(self._settings, str(checkpoint), revision, on_cpu))
+        return AsyncEngineArgs(**engine_arguments(self._settings, str(checkpoint), revision, self._on_cpu))
 
     def _build(self, arguments: "AsyncEngineArgs") -> "AsyncLLM":
         from vllm.usage.usage_lib import UsageContext

@@ -52,6 +52,8 @@ def run_online(experiment: OnlineExperiment, progress: RunProgress, parent: Pare
                 folder.note(f"reward.source {source!r}: privileged, each step is paid as it comes; nobody is asked")
             elif ratings.service.relies_on:
                 folder.note(ratings.service.relies_on)
+            elif ratings.loads_when_asked:
+                folder.note("a run of this name has asked before: the model loads when a question is new")
             if restored is not None:
                 folder.note(f"going on from {home.address(restored)}")
             loop.run(folder)

@@ -64,6 +64,7 @@ ONLINE_CHANGEABLE = (
     "rater.deadline_s",
     "rater.max_attempts",
     "rater.stall_timeout_s",
+    "rater.start",
     "rater.start_timeout_s",
     "rater.tensor_parallel_size",
     "rater.gpu_memory_fraction",

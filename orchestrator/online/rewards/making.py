@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.rating.settings import RaterSettings
 from actors.worlds.world import WorldSpec
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.questions import QuestionMaker
@@ -25,7 +26,7 @@ from orchestrator.ratings.asking import rating_servers
 from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore
 from orchestrator.runs.frame_archive import FrameArchive
-from orchestrator.runs.layout import STEP_FRAMES_FOLDER
+from orchestrator.runs.layout import CHECKPOINTS_FOLDER, STEP_FRAMES_FOLDER
 
 _SEGMENTS = 7
 """Sets the random stream that selects segments apart from those of the other parts."""
@@ -37,6 +38,8 @@ class Ratings:
 
     store: RatingStore
     service: RatingService
+    loads_when_asked: bool = False
+    """A model of the run's own waits for the first question that the store does not answer."""
 
 
 @contextmanager
@@ -48,16 +51,27 @@ def ratings_of(here: OnlineExperiment) -> Iterator[Ratings | None]:
     if not here.asks_rater:
         yield None
         return
-    rater = here.rater
-    servers = rating_servers(rater)
     store = RatingStore(here.ratings_folder)
+    rater = settled_start(here, store)
+    servers = rating_servers(rater)
     needs = QuestionMaker(here).needs
     service = RatingService(store, servers, rater, here.run_folder.name, needs)
     try:
         service.begin_start()
-        yield Ratings(store, service)
+        yield Ratings(store, service, rater.start == "when_asked")
     finally:
         service.close()
+
+
+def settled_start(here: OnlineExperiment, store: RatingStore) -> RaterSettings:
+    """Its block `rater` with `start` decided."""
+    rater = here.rater
+    if rater.start != "auto":
+        return rater
+    own = rater.endpoint is None and rater.server is None
+    anew = not (here.run_folder / CHECKPOINTS_FOLDER).exists()
+    known = own and anew and any(row["run"] == here.run_folder.name for row in store.rows(["run"]))
+    return rater.model_copy(update={"start": "when_asked" if known else "at_once"})
 
 
 def make_reward(

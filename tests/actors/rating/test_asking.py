@@ -304,3 +304,57 @@ def test_percentiles_by_hand():
 def test_a_function_backend_counts_a_choice_as_certain():
     (rating,) = rate(lambda *_: "2", [replace(request(), scale=RatingScale.likert(4))])
     assert rating.probabilities == (0.0, 1.0, 0.0, 0.0)
+
+
+class Loads(FunctionBackend):
+    """Counts how often it was loaded; fails to if told so."""
+
+    def __init__(self, error=None) -> None:
+        super().__init__(lambda *_: "2")
+        self.num_loads, self._error = 0, error
+
+    async def start(self):
+        self.num_loads += 1
+        await asyncio.sleep(0.05)
+        if self._error:
+            raise self._error
+
+
+WHEN_ASKED = SETTINGS.model_copy(update={"start": "when_asked", "deadline_s": 0.04})
+
+
+def test_a_model_that_waits_for_its_first_question_is_named_without_being_loaded():
+    async def act():
+        backend = Loads()
+        server = RatingServer(WHEN_ASKED, backend)
+        await server.start()
+        assert (await server.identity()).model and await server.check(Needs(("1",))) == ""
+        assert backend.num_loads == 0
+        # Loading takes longer than a question may.
+        first, second = await server.rate([request(b"a"), request(b"b")])
+        assert (first.rating, second.rating) == (1, 1)
+        loads = backend.num_loads
+        assert loads >= 1
+        await server.rate([request(b"c")])
+        assert backend.num_loads == loads
+
+    asyncio.run(act())
+
+
+def test_what_keeps_such_a_model_from_loading_fails_its_questions():
+    async def act():
+        server = RatingServer(WHEN_ASKED, Loads(ValueError("no such file")))
+        await server.start()
+        key = rating_key(request(), await server.identity(), WHEN_ASKED.sampling, PROMPT_VERSION)
+        await server.submit("front", [(key, request())])
+        (outcome,) = await server.take("front", 5.0)
+        assert isinstance(outcome, RatingFailure)
+        assert (outcome.cause, outcome.detail) == ("engine_dead", "ValueError: no such file")
+
+    asyncio.run(act())
+
+
+@pytest.mark.parametrize("elsewhere", [{"endpoint": "http://host:8000/v1"}, {"server": "shared"}])
+def test_only_an_engine_of_ones_own_waits(elsewhere):
+    with pytest.raises(ValueError, match="when_asked"):
+        RaterSettings(start="when_asked", **elsewhere)
