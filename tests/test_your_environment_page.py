@@ -109,6 +109,7 @@ def test_a_killed_run_of_the_page_goes_on_to_the_last_bit(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # six runs
 def test_the_page_learns_from_ratings_and_not_from_shuffled_ones(folder):
     """Three seeds of each, by the environment's own return (minus the distances to the disc) in the last evaluation."""
     reached = {}
