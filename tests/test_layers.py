@@ -29,7 +29,8 @@ BELOW_RUNS = ("ratings", "data", "pocket", "cluster", *GROUND)
 BELOW_KINDS = ("reports", "runs", *BELOW_RUNS)
 EXPERIMENTS = ("kinds", "online", "offline", "labelling", "judging", *BELOW_KINDS)
 ROOMS = {
-    "cli": ("doctor", "sweeps", *EXPERIMENTS),
+    "cli": ("gallery", "doctor", "sweeps", *EXPERIMENTS),
+    "gallery": ("kinds", *BELOW_KINDS),
     "doctor": ("sweeps", *EXPERIMENTS),
     "sweeps": EXPERIMENTS,
     "kinds": ("online", "offline", *BELOW_KINDS),
@@ -225,7 +226,7 @@ def test_what_is_private_to_a_library_is_imported_in_one_place():
 
 def test_kinds_of_experiment_are_known_by_name_in_one_place():
     """Below and above `kinds.py`, nothing names a kind: neither its module, nor its settings class."""
-    rooms = ("cli", "doctor", "sweeps", "reports", "runs", "cluster", "settings")
+    rooms = ("cli", "gallery", "doctor", "sweeps", "reports", "runs", "cluster", "settings")
     named = [
         f"{module} imports {name}"
         for module, path in modules().items()

@@ -8,6 +8,7 @@ import typer
 
 from orchestrator.cli.data import data
 from orchestrator.cli.env import env
+from orchestrator.cli.gallery import gallery
 from orchestrator.cli.plain_command import INTERRUPTED
 from orchestrator.cli.plain_command import plain as _plain
 from orchestrator.cli.pocket import pocket
@@ -27,6 +28,7 @@ app.add_typer(pocket, name="pocket")
 app.add_typer(data, name="data")
 app.add_typer(rater, name="rater")
 app.add_typer(env, name="env")
+app.command()(gallery)
 
 
 @app.command()

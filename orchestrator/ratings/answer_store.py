@@ -1,7 +1,7 @@
 """What the store's halves share: a table of answers and one of failures, several writers, equal keys one row."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,14 @@ class AnswerStore:
         """Every failed question, in the order of writing."""
         return self._scan(self._failures, columns)
 
+    def rows_besides(self, known: Container[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Answers whose keys are not among `known`, in the order of writing; what is known is not read again."""
+        return self._besides(self._answers, known, columns)
+
+    def failures_besides(self, known: Container[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """The same of failed questions, by their `failure_id`."""
+        return self._besides(self._failures, known, columns)
+
     def compact(self) -> dict[str, tuple[int, int]]:
         """Merge small parts; number of parts before and after, by table. Others may read and write meanwhile."""
         with self._lock:
@@ -79,6 +87,12 @@ class AnswerStore:
         rows = [{**failure_columns(failure), **question} for question, failure in failures]
         with self._lock:
             self._failures.append(rows)
+
+    def _besides(self, table: PartsTable, known: Container[str], columns: Sequence[str] | None) -> list[dict[str, Any]]:
+        with self._lock:
+            table.refresh()
+            found = table.read([key for key in table.keys() if key not in known], columns)
+            return [found[key] for key in table.keys() if key in found]
 
     def _scan(self, table: PartsTable, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
         parts = table.scan(columns)

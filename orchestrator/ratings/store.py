@@ -104,6 +104,12 @@ class RatingStore(AnswerStore):
             )  # fmt: skip
         return {name: png for name, png in found.items() if name not in other}
 
+    def held_images(self, hashes: Iterable[str]) -> set[str]:
+        """Those of these pictures that the store holds; none is read."""
+        with self._lock:
+            self._images.refresh()
+            return {name for name in hashes if name in self._images}
+
     def frames(self, keys: Sequence[str]) -> list[tuple[bytes, ...]]:
         """PNG files of each rated segment's frames, in the order of `keys`.
 

@@ -1,5 +1,6 @@
 """What `likert ratings` prints."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.table import Table
 from algorithms.ratings import level_in_words
 from orchestrator.errors import SettingsError
 from orchestrator.ratings.export import export_images, export_ratings
+from orchestrator.ratings.people.opinions import PeopleStore
 from orchestrator.ratings.score_store import ScoreStore
 from orchestrator.ratings.store import RatingStore, StoreCounts
 from orchestrator.screen.counts import counted
@@ -40,9 +42,10 @@ def show_store(
         check_writable("--images", images)
     # Analyses are a model's words: what looks like markup in them is text.
     console = console or Console(markup=False, highlight=False)
-    store, scores = RatingStore(folder), ScoreStore(folder)
+    store, scores, people = RatingStore(folder), ScoreStore(folder), PeopleStore(folder)
     if compact:
-        for name, (before, after) in (store.compact() | scores.compact()).items():
+        merged = store.compact() | scores.compact() | {"people": people.compact()}
+        for name, (before, after) in merged.items():
             console.print(f"{name}: {counted(before, 'part')}, now {after}")
     if export is not None:
         console.print(f"{counted(export_ratings(store, export), 'rating')} written to {export}")
@@ -52,6 +55,9 @@ def show_store(
         return
     _show_counts(console, store.counts())
     _show_scores(console, scores)
+    said = Counter((row["person"], row["instruction"]) for row in people.opinions())
+    if said:
+        console.print(_count_table("By people, in the gallery", ["person", "task"], said))
     if last:
         console.print(_failure_list(store, last) if failures else _rating_list(store, last))
 

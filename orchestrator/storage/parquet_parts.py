@@ -4,7 +4,7 @@ import logging
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +112,10 @@ class PartsTable:
 
     def __contains__(self, key: str) -> bool:
         return key in self._index
+
+    def keys(self) -> KeysView[str]:
+        """Keys known at the last look, in the order of writing."""
+        return self._index.keys()
 
     def read(self, keys: Iterable[str], columns: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
         """Rows by key; keys that the table does not hold are left out. Looks for new parts first."""
