@@ -158,6 +158,8 @@ async function present() {
   if (task.compares) levels.pop();
   at("levels").replaceChildren(...levels, choice("c", "Cannot tell", "", "cannot_tell", null), choice("p", "Pass", "", "pass", null));
   lock(hidden.mine > 0);
+  at("levels").hidden = false;
+  at("again").hidden = !hidden.mine;
   at("answer").hidden = true;
   at("as-whom").textContent = `Rating as ${person}.`;
   at("back").disabled = position === 0;
@@ -199,9 +201,23 @@ async function say(said, level) {
     const mine = answered.opinions.filter(one => one.person === person).at(-1);
     at("answer").replaceChildren(make("p", `Saved: ${saidBy(answered, mine)}.`), ...answer(answered));
     at("answer").hidden = false;
+    // The answer stands in their place, so that nobody scrolls to see it.
+    at("levels").hidden = true;
+    at("again").hidden = false;
     if (position < queue.length - 1) at("next").focus();
   } else move(1);
 }
+
+at("again").onclick = () => {
+  answered = null;
+  hidden.mine = 0;
+  lock(false);
+  at("levels").hidden = false;
+  at("again").hidden = true;
+  at("instruction").focus();
+  tell("Rate it again: your earlier rating stays, too");
+  shownAt = performance.now();
+};
 
 function move(step) {
   const place = position + step;
@@ -271,13 +287,8 @@ document.addEventListener("keydown", event => {
   if (button) {
     if (answered || hidden.mine) tell("Rated already: → for the next, a to rate it again");
     else button.click();
-  } else if (event.key === "a" && (answered || hidden.mine)) {
-    answered = null;
-    hidden.mine = 0;
-    lock(false);
-    tell("Rate it again: your earlier rating stays, too");
-    shownAt = performance.now();
-  } else if (event.key === "ArrowRight") { event.preventDefault(); move(1); }
+  } else if (event.key === "a" && !at("again").hidden) at("again").click();
+  else if (event.key === "ArrowRight") { event.preventDefault(); move(1); }
   else if (event.key === "ArrowLeft") { event.preventDefault(); move(-1); }
   else if (event.key === "Enter" && answered && event.target.tagName !== "BUTTON") move(1);
 });
