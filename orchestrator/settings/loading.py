@@ -67,9 +67,23 @@ def lay_over(tree: Tree, overrides: Sequence[str], folder: Path) -> Tree:
 
 def set_field(tree: Tree, keys: Sequence[Any], value: Any, folder: Path) -> None:
     """Set the field at `keys` in the tree of an experiment whose file lies in `folder`."""
+    if list(keys) == ["task", "base"]:
+        _set_base_of_task(tree, value)
+        return
     if keys[0] == "task" and len(keys) > 1:
         _expand_task_in(tree, folder)
     _set(tree, list(keys), value)
+
+
+def _set_base_of_task(tree: Tree, base: Any) -> None:
+    """Let a block start from another task; what the block says itself stays."""
+    task = tree.get("task", {})
+    if isinstance(task, dict) and task and "base" not in task:
+        raise SettingsError(
+            f"task.base = {shown(base)}: the task is complete without it. Give `task.base` before other settings of "
+            "the task, or take the other task as it is, by task=NAME"
+        )
+    tree["task"] = {**(task if isinstance(task, dict) else {}), "base": base}
 
 
 def kind_in(tree: Tree, title: str, kinds: Kinds) -> type[Experiment]:

@@ -76,6 +76,18 @@ def test_a_block_may_start_from_a_packaged_task(tmp_path):
     assert task.fixed_start.hand == (0, 0, 0) and task.fixed_start.random_vector is not None
 
 
+def test_an_override_may_change_what_a_task_starts_from(tmp_path):
+    file = tmp_path / "e.yaml"
+    file.write_text("name: x\ntask: {base: drawer_close, image_px: 240}")
+    task = load_experiment(file, ["task.base=soccer"]).task
+    assert (task.env_id, task.image_px) == ("soccer-v3", 240)
+    named = tmp_path / "named.yaml"
+    named.write_text("name: x\ntask: drawer_close")
+    assert load_experiment(named, ["task.base=soccer"]).task.env_id == "soccer-v3"
+    with pytest.raises(SettingsError, match=r"task\.base = 'soccer'.*before other settings.*task=NAME"):
+        load_experiment(file, ["task.image_px=300", "task.base=soccer"])
+
+
 def test_a_task_may_be_a_file_beside_the_experiment(tmp_path):
     (tmp_path / "mine.yaml").write_text("base: soccer\nname: mine\nimage_px: 300")
     (tmp_path / "e.yaml").write_text("name: x\ntask: mine.yaml")
