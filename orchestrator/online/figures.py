@@ -58,6 +58,8 @@ SOURCES = {
     "environment": ", the world's own reward (privileged)",
 }
 """What a figure's title says of where the reward came from."""
+MOST_WITH_DONE = 3
+"""Experiments of one panel whose episodes' last step has a line of its own."""
 NUM_BINS = 10
 STEPS = "environment steps"
 
@@ -207,15 +209,18 @@ def comparison_figure(groups: dict[str, list[RunData]]) -> Figure:
 
 
 def _compare(axes: Axes, groups: dict[str, list[RunData]], score: str) -> None:
+    # Of more, the table alone tells what is done at the end: twice as many lines would be unreadable.
+    few = len(groups) <= MOST_WITH_DONE
     for index, (name, runs) in enumerate(groups.items()):
         colour = COLOURS[index % len(COLOURS)]
         steps, scores = _common(runs, score)
         intervals = [bootstrap_interval([column]) for column in scores.T]
-        label = f"{name} ({len(runs)} {'seed' if len(runs) == 1 else 'seeds'})"
+        privileged = ", privileged" * any(run.experiment.is_privileged for run in runs)
+        label = f"{name} ({len(runs)} {'seed' if len(runs) == 1 else 'seeds'}{privileged})"
         axes.plot(steps, [one.mean for one in intervals], "-o", color=colour, markersize=4, label=label)
         low, high = [one.low for one in intervals], [one.high for one in intervals]
-        axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-        if all(len(run.series(EVAL_DONE_LAST_STEP)) for run in runs):
+        axes.fill_between(steps, low, high, color=colour, alpha=0.15 if few else 0.07, linewidth=0)
+        if few and all(len(run.series(EVAL_DONE_LAST_STEP)) for run in runs):
             steps, scores = _common(runs, EVAL_DONE_LAST_STEP)
             axes.plot(steps, scores.mean(axis=0), "-.", color=colour, linewidth=1.2, label=f"{name}: {DONE_LABEL}")
     controls = [run.controls(score) for runs in groups.values() for run in runs]

@@ -150,6 +150,20 @@ def test_figures_show_done_where_it_is_told(make_run):
     assert several.axes[0].lines[1].get_ydata() == pytest.approx([0.2, 0.6, 0.7])
 
 
+def test_of_many_experiments_only_the_table_tells_what_is_done_at_the_end(make_run):
+    runs = [make_run(name, done=(0.2, 0.8, 0.9)) for name in "abcd"]
+    assert not any("done at" in label for label in drawn(comparison_figure(grouped(runs))))
+    assert sum("done at" in label for label in drawn(comparison_figure(grouped(runs[:3])))) == 3
+
+
+def test_a_comparison_says_which_runs_are_privileged(make_run):
+    run = make_run("told")
+    reward = run.experiment.reward.model_copy(update={"source": "sparse"})
+    told = replace(run, experiment=run.experiment.model_copy(update={"reward": reward}))
+    labels = drawn(comparison_figure(grouped([told, make_run("asked")])))
+    assert {"told (1 seed, privileged)", "asked (1 seed)"} <= set(labels)
+
+
 def test_ratings_figure_stacks_the_levels(make_run):
     figure = ratings_figure(make_run())
     assert drawn(figure) == ["Good", "Average", "Bad"]
