@@ -69,7 +69,34 @@ def level_log_probabilities(
     """
     normalised = normalise(rewards)
     counts = level_counts(ratings, num_ratings)
-    distances = normalised[:, None] - level_boundaries(normalised, counts, boundaries)
+    return _log_probabilities(normalised, level_boundaries(normalised, counts, boundaries), counts, sharpness)
+
+
+def expected_levels(
+    rewards: torch.Tensor,
+    rated: torch.Tensor,
+    ratings: torch.Tensor,
+    num_ratings: int,
+    sharpness: float,
+    boundaries: BoundaryPlace = "between",
+) -> torch.Tensor:
+    """Probability of each level, float [N, num_ratings], for items without a rating that have `rewards` [N].
+
+    By the scale and the boundaries of one batch of all rated items, which have the rewards `rated` [K] and the levels
+    `ratings` int64 [K]; what lies outside their rewards is taken for the nearest of them.
+    """
+    lowest, highest = rated.amin(), rated.amax()
+    counts = level_counts(ratings, num_ratings)
+    cuts = level_boundaries(normalise(rated), counts, boundaries)
+    normalised = (rewards.clamp(lowest, highest) - lowest) / (highest - lowest + EPSILON)
+    return _log_probabilities(normalised, cuts, counts, sharpness).exp()
+
+
+def _log_probabilities(
+    normalised: torch.Tensor, boundaries: torch.Tensor, counts: torch.Tensor, sharpness: float
+) -> torch.Tensor:
+    """Log-probability of each level, float [N, n], for normalised rewards [N]."""
+    distances = normalised[:, None] - boundaries
     logits = -sharpness * distances[:, :-1] * distances[:, 1:]
     return logits.masked_fill(counts == 0, -torch.inf).log_softmax(dim=1)
 
@@ -107,6 +134,7 @@ def item_losses(
 
 def class_weights(counts: torch.Tensor) -> torch.Tensor:
     """Weight of each level's items, float [num_ratings]: (N - n_c) / N over the smallest such weight (reference code).
+    Counts may be sums of weights.
 
     Absent levels get weight 0 and do not change the others'. With fewer than two levels present all weights are 1.
     """

@@ -1,6 +1,7 @@
 """The reward model: learns from ratings, or from preferences, what a frame, or a state, is worth."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,14 @@ import torch
 
 from algorithms.language_networks import PolicyShape, asked_of
 from algorithms.preference_loss import preference_log_probabilities, preference_losses
-from algorithms.rating_loss import class_weights, item_losses, level_counts, level_log_probabilities, smoothed_targets
+from algorithms.rating_loss import (
+    class_weights,
+    expected_levels,
+    item_losses,
+    level_counts,
+    level_log_probabilities,
+    smoothed_targets,
+)
 from algorithms.reward_ensemble import RewardEnsemble
 from algorithms.settings import RewardModelSettings
 from algorithms.soft_labels import likeliest
@@ -60,6 +68,7 @@ class RewardModel:
         num_ratings: int,
         rng: np.random.Generator,
         words: np.ndarray | None = None,
+        item_weights: np.ndarray | None = None,
     ) -> dict[str, float]:
         """Train on all ratings until `target_accuracy` or `max_epochs`, going on from where the last call ended.
 
@@ -69,6 +78,8 @@ class RewardModel:
                 each: the likeliest then places boundaries and balances batches, and all are what is learned.
             rng: Draws the batches.
             words: int32 [N, words], for a model that reads.
+            item_weights: float32 [N], how much each rating counts in the loss; None: all alike. Batches and boundaries
+                take no notice of them, and class weights count with them.
 
         Returns:
             `epochs`; `loss` of the last epoch; `accuracy`: the share of ratings that were the most probable level when
@@ -77,11 +88,13 @@ class RewardModel:
         segments = inputs if inputs.ndim == self._frame_dims + 2 else inputs[:, None]
         labels = torch.tensor(ratings if ratings.ndim == 1 else likeliest(ratings))
         soft = None if ratings.ndim == 1 else torch.tensor(ratings, dtype=torch.float32)
-        weights = self._class_weights(labels, num_ratings)
+        counted = None if item_weights is None else torch.tensor(item_weights, dtype=torch.float32)
+        weights = self._class_weights(labels, num_ratings, counted)
+        told = _Told(labels, soft, weights, counted, words)
         self._standardise_by(segments)
         epochs, metrics = 0, {}
         for epochs in range(1, self._settings.max_epochs + 1):
-            metrics = self._fit_epoch(segments, labels, soft, weights, rng, words)
+            metrics = self._fit_epoch(segments, told, rng)
             if epochs >= self._settings.min_epochs and metrics["accuracy"] > self._settings.target_accuracy:
                 break
         self._set_range(segments, labels, words)
@@ -95,6 +108,38 @@ class RewardModel:
         equal, unless `reward_scale` is `raw`.
         """
         return self._in_batches(inputs, self._ensemble, words).numpy()
+
+    @torch.no_grad()
+    def opinions(
+        self,
+        inputs: np.ndarray,
+        rated: np.ndarray,
+        ratings: np.ndarray,
+        num_ratings: int,
+        words: np.ndarray | None = None,
+        rated_words: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """How probable each member finds each answer about inputs that nobody was asked about.
+
+        Args:
+            inputs: As those of `fit`, [N, F, ...] or [N, ...]; of pairs, [N, 2, ...].
+            rated: The inputs of the last `fit` [K, ...], and `ratings` and `rated_words` likewise: they say where
+                levels part.
+
+        Returns:
+            float32 [members, N, num_ratings].
+        """
+        outputs = self._segment_outputs(inputs, words)
+        if self._compares:
+            return preference_log_probabilities(outputs.flatten(0, 1)).exp().view(*outputs.shape[:2], 2).numpy()
+        labels = torch.tensor(ratings if ratings.ndim == 1 else likeliest(ratings))
+        known = self._segment_outputs(rated, rated_words).mean(dim=2)
+        settings = self._settings
+        of_members = [
+            expected_levels(scores, of_rated, labels, num_ratings, settings.sharpness, settings.boundaries)
+            for scores, of_rated in zip(outputs.mean(dim=2), known, strict=True)
+        ]
+        return torch.stack(of_members).numpy()
 
     def weights(self) -> dict[str, np.ndarray]:
         """Copies of the ensemble's weights by name."""
@@ -142,6 +187,14 @@ class RewardModel:
             outputs.append(network(*arguments)[..., : len(part)].cpu())
         return torch.cat(outputs, dim=-1)
 
+    def _segment_outputs(self, inputs: np.ndarray, words: np.ndarray | None) -> torch.Tensor:
+        """Each member's output for each frame of segments [N, F, ...] or [N, ...], float32 [members, N, F]."""
+        segments = inputs if inputs.ndim == self._frame_dims + 2 else inputs[:, None]
+        num_frames = segments.shape[1]
+        words = None if words is None else np.repeat(words, num_frames, axis=0)
+        flat = self._in_batches(segments.reshape(-1, *segments.shape[2:]), self._ensemble.outputs, words)
+        return flat.view(len(self._members), len(segments), num_frames)
+
     def _read(self, words: np.ndarray) -> tuple[np.ndarray, list[torch.Tensor]]:
         """Of instructions [N, words] which of the different ones each is [N], and what each member makes of these."""
         # Of no instruction an empty one, since there is always a batch.
@@ -150,10 +203,12 @@ class RewardModel:
         # One at a time, as inputs are always as many at a time.
         return which.reshape(-1), [torch.cat([member.read(row) for row in rows]) for member in self._members]
 
-    def _class_weights(self, labels: torch.Tensor, num_ratings: int) -> torch.Tensor:
+    def _class_weights(self, labels: torch.Tensor, num_ratings: int, counted: torch.Tensor | None) -> torch.Tensor:
         if self._compares or self._settings.class_weights == "none":
             return torch.ones(num_ratings)
-        return class_weights(level_counts(labels, num_ratings))
+        if counted is None:
+            return class_weights(level_counts(labels, num_ratings))
+        return class_weights(torch.bincount(labels, weights=counted, minlength=num_ratings))
 
     def _standardise_by(self, segments: np.ndarray) -> None:
         if self._settings.input == "state":
@@ -164,23 +219,18 @@ class RewardModel:
     def _set_range(self, segments: np.ndarray, labels: torch.Tensor, words: np.ndarray | None) -> None:
         """Settle the rewards' scale by the rated inputs. Ratings that are all equal say nothing, so then it is zero;
         preferences always say something."""
-        inputs = segments.reshape(-1, *segments.shape[2:])
-        words = None if words is None else np.repeat(words, segments.shape[1], axis=0)
-        outputs = self._in_batches(inputs, self._ensemble.outputs, words)
+        outputs = self._segment_outputs(segments, words).flatten(1)
         highest = outputs.amax(dim=1) if self._compares or len(labels.unique()) > 1 else outputs.amin(dim=1)
         self._ensemble.set_range(outputs.amin(dim=1), highest)
 
     def _fit_epoch(
         self,
         segments: np.ndarray,
-        labels: torch.Tensor,
-        soft: torch.Tensor | None,
-        weights: torch.Tensor,
+        told: "_Told",
         rng: np.random.Generator,
-        words: np.ndarray | None,
     ) -> dict[str, float]:
         """One pass over all ratings, in batches of its own for every member, so that members differ."""
-        settings, num_ratings = self._settings, len(weights)
+        settings, labels, num_ratings = self._settings, told.labels, len(told.class_weights)
         # Which of a pair came first is chance, so there is nothing to balance.
         stratified = "off" if self._compares else settings.stratified
         batches = [rating_batches(labels.numpy(), settings.batch_size, stratified, rng) for _ in self._members]
@@ -190,10 +240,7 @@ class RewardModel:
             self._optimiser.zero_grad()
             for member, indices in zip(self._members, indices_of_members, strict=True):
                 batch_labels = labels[torch.from_numpy(indices)]
-                batch_soft = None if soft is None else soft[torch.from_numpy(indices)]
-                log_probabilities, loss = self._member_loss(
-                    member, segments, indices, batch_labels, batch_soft, weights, words
-                )
+                log_probabilities, loss = self._member_loss(member, segments, indices, told)
                 # Members share no parameters, so each may go backwards as soon as it is ready.
                 loss.backward()
                 losses.append(float(loss.detach()))
@@ -208,36 +255,50 @@ class RewardModel:
         member: torch.nn.Module,
         segments: np.ndarray,
         indices: np.ndarray,
-        labels: torch.Tensor,
-        soft: torch.Tensor | None,
-        weights: torch.Tensor,
-        words: np.ndarray | None,
+        told: "_Told",
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities [B, n], and the mean loss, of ratings weighted by class, of one batch."""
+        """Log-probabilities [B, n], and the mean loss, of ratings weighted by class and one by one, of one batch."""
         # An item that a balanced batch repeats goes through the network once.
         distinct, positions = np.unique(indices, return_inverse=True)
         items = torch.from_numpy(segments[distinct]).to(self._device)
         reads = []
-        if words is not None:
-            asked = asked_of(torch.from_numpy(words[distinct]).to(self._device))
+        if told.words is not None:
+            asked = asked_of(torch.from_numpy(told.words[distinct]).to(self._device))
             reads = [member.read(asked.distinct)[asked.which].repeat_interleave(items.shape[1], dim=0)]
         scores = member(items.flatten(0, 1), *reads).view(len(distinct), -1)
-        labels, soft = labels.to(self._device), None if soft is None else soft.to(self._device)
-        settings = self._settings
+        labels, soft, counted = (
+            None if tensor is None else tensor[torch.from_numpy(indices)].to(self._device)
+            for tensor in (told.labels, told.soft, told.item_weights)
+        )
+        settings, weights = self._settings, told.class_weights
         if self._compares:
             log_probabilities = preference_log_probabilities(scores[torch.from_numpy(positions).to(self._device)])
             losses = preference_losses(
                 log_probabilities, labels, settings.preference_loss, settings.label_smoothing, soft
             )
-            return log_probabilities.detach(), losses.mean()
+            mean = losses.mean() if counted is None else (counted * losses).sum() / counted.sum()
+            return log_probabilities.detach(), mean
         rewards = scores.mean(dim=1)[torch.from_numpy(positions).to(self._device)]
         log_probabilities = level_log_probabilities(
             rewards, labels, len(weights), settings.sharpness, settings.boundaries
         )
         targets = smoothed_targets(labels, len(weights), settings.label_smoothing, soft)
         item_weights = weights.to(self._device)[labels]
+        if counted is not None:
+            item_weights = item_weights * counted
         losses = item_losses(log_probabilities, targets, settings.loss)
         return log_probabilities.detach(), (item_weights * losses).sum() / item_weights.sum()
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What is learned of N segments."""
+
+    labels: torch.Tensor
+    soft: torch.Tensor | None
+    class_weights: torch.Tensor
+    item_weights: torch.Tensor | None
+    words: np.ndarray | None
 
 
 def _copies(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -111,6 +111,26 @@ class LevelSettings(Settings):
         return self.asked_levels or self.num_ratings
 
 
+class SelectionSettings(Settings):
+    """Which segments, or pairs, of the collected experience are asked about."""
+
+    strategy: Literal["uniform", "disagreement", "doubt", "novelty"] = "uniform"
+    """`uniform`, as published: drawn at random, and the rest of this block is not looked at. Else several candidates
+    are drawn so for each question, and some of these are picked. `disagreement`: of whose answer the reward model's
+    members contradict each other most. `doubt`: whose answer the reward model as a whole is least sure of. `novelty`:
+    whose observations are farthest from those of segments that were rated, and from each other's. Before the reward
+    model has learned anything, only novelty can be told, and the others draw at random."""
+    candidates: Annotated[int, Field(ge=2, le=1000)] = 5
+    """Candidates drawn for each question. Their pictures are drawn too."""
+    uniform_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.3
+    """Share of a session's questions drawn at random from the candidates that were not picked. It bounds how much what
+    was picked can bias what is learned, with or without weights."""
+    weights: Literal["importance", "none"] = "importance"
+    """`importance`: in the loss each answer counts one over the probability with which its segment was asked about, so
+    that on average the loss is that of uniform questions: most of what was picked counts 1 / `candidates`, and the rest
+    less than 1 / `uniform_share`. `none`: all count alike."""
+
+
 class FeedbackSettings(LevelSettings):
     """When ratings are asked, how many, and about what."""
 
@@ -126,6 +146,8 @@ class FeedbackSettings(LevelSettings):
     """Ratings asked in the whole run at most."""
     segment: SegmentSettings = SegmentSettings()
     """What one rating looks at."""
+    selection: SelectionSettings = SelectionSettings()
+    """Which of the segments there are."""
     recent_episodes: PositiveInt = 100
     """Segments are drawn from this many latest episodes (ERL-VLM: 100)."""
     newest_share: Fraction = 0.0

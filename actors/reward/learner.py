@@ -101,10 +101,11 @@ class RewardLearner:
         self._instructions += instructions
         self._ratings = np.concatenate([self._ratings, checked]) if len(self._ratings) else checked
 
-    def train(self, ratings: np.ndarray | None = None) -> RewardUpdate:
+    def train(self, ratings: np.ndarray | None = None, weights: np.ndarray | None = None) -> RewardUpdate:
         """Fit the model to all ratings and raise its version.
 
         `ratings` [N] stand in for those added, for this time, in the order of adding: a control deals them out anew.
+        `weights` float32 [N] say how much each counts in the loss; absent: all alike.
         Raises ValueError if there are none, or not as many as were added.
         """
         labels = self._ratings if ratings is None else self._checked(ratings)
@@ -114,7 +115,7 @@ class RewardLearner:
             raise ValueError(f"train: {len(labels)} ratings were given for {len(self._ratings)} segments")
         self._inputs = [np.concatenate(self._inputs)]
         words = self._words(self._instructions)
-        metrics = self._model.fit(self._inputs[0], labels, self._num_ratings, self._rng, words)
+        metrics = self._model.fit(self._inputs[0], labels, self._num_ratings, self._rng, words, weights)
         self._version += 1
         return RewardUpdate(self._version, metrics)
 
@@ -126,6 +127,14 @@ class RewardLearner:
         A list of such arrays counts as one. `instructions`: N texts, for a model that reads.
         """
         return self._model.score(_joined(inputs), self._words(instructions)), self._version
+
+    def opinions(self, inputs: np.ndarray, instructions: Sequence[str] = ()) -> np.ndarray:
+        """How probable each member finds each answer about these segments or pairs, float32 [members, N, num_ratings].
+
+        `inputs` and `instructions` are as those of `add_ratings`. Needs ratings; changes nothing.
+        """
+        rated, known = np.concatenate(self._inputs), self._words(self._instructions)
+        return self._model.opinions(inputs, rated, self._ratings, self._num_ratings, self._words(instructions), known)
 
     def cache_frames(
         self, first_index: int, frames: np.ndarray | Sequence[np.ndarray], instructions: Sequence[str] = ()

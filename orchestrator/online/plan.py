@@ -156,7 +156,7 @@ def parts_of(experiment: OnlineExperiment, work: OnlineWork, pace: Calibration) 
     longest = pace.world.longest_agent_steps
     shared = f" in {workers} workers" if workers > 1 else ""
     shown = "pictures to compare" if experiment.by_similarity else "pictures to rate"
-    pictures = work.compared or work.questions * experiment.num_shown
+    pictures = work.compared or work.questions * experiment.num_drawn
     judged_steps = math.ceil(work.episodes_judged / workers) * longest
     epochs = f"{work.sessions:,} sessions of {model.min_epochs} to {model.max_epochs} epochs"
     again = f", {work.redrawn:,} frames drawn again" if work.redrawn else ""

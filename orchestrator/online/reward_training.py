@@ -44,13 +44,19 @@ class RewardTraining:
         self._state: dict[str, Any] | None = None
 
     def learn(
-        self, inputs: np.ndarray, ratings: np.ndarray, instructions: Sequence[str], ratings_to_learn: np.ndarray
+        self,
+        inputs: np.ndarray,
+        ratings: np.ndarray,
+        instructions: Sequence[str],
+        ratings_to_learn: np.ndarray,
+        weights: np.ndarray | None = None,
     ) -> RewardUpdate:
-        """Add rated segments to those known, and train on all with `ratings_to_learn`; see `RewardLearner`."""
+        """Add rated segments to those known, and train on all with `ratings_to_learn`, of which each counts as much as
+        `weights` say; see `RewardLearner`."""
 
         def add_and_train(actor: Any) -> tuple[RewardUpdate, dict[str, Any]]:
             ray.get(actor.add_ratings.remote(inputs, ratings, instructions))
-            return ray.get(actor.train.remote(ratings_to_learn)), ray.get(actor.state.remote())
+            return ray.get(actor.train.remote(ratings_to_learn, weights)), ray.get(actor.state.remote())
 
         update, self._state = self._lasting(add_and_train)
         self._num_known += len(ratings)
@@ -63,6 +69,10 @@ class RewardTraining:
     def score(self, inputs: Any, instructions: Sequence[str]) -> tuple[np.ndarray, int]:
         """See `RewardLearner.score`. Raises FramesLost if `inputs` is a reference to what is gone."""
         return self._lasting(lambda actor: ray.get(actor.score.remote(inputs, instructions)))
+
+    def opinions(self, inputs: np.ndarray, instructions: Sequence[str]) -> np.ndarray:
+        """See `RewardLearner.opinions`."""
+        return self._lasting(lambda actor: ray.get(actor.opinions.remote(inputs, instructions)))
 
     def relabel(self, oldest_index: int) -> ScoredSteps:
         """See `RewardLearner.relabel`."""

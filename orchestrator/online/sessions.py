@@ -18,6 +18,8 @@ from algorithms.scales import CANNOT_TELL
 from algorithms.segments import Segment, SegmentDraw
 from algorithms.soft_labels import learned_levels, learned_preferences
 from orchestrator.errors import LikertError
+from orchestrator.online.asking.choosing import Choice, Opinions, Seen, choose
+from orchestrator.online.asking.labels import Labels, joined, no_labels
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.settings import OnlineExperiment
@@ -48,33 +50,10 @@ class OpenSession:
     answers: "Future[SessionAnswers]"
     round: int
     """Round in which it was opened."""
-    num_repeats: int = 0
+    num_repeats: int
     """Segments that were drawn and left out, since the run has had their pictures rated."""
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Ratings of one or more sessions, ready for the reward model. Failed questions are not among them, nor pairs of
-    which the rater cannot tell which is nearer to the goal."""
-
-    keys: list[str]
-    ratings: np.ndarray
-    """[N] int64 in [0, num_ratings); of pairs 0 or 1, the place of the preferred one."""
-    probabilities: np.ndarray
-    """[N, num_ratings] float32: of each level, or either of a pair; 1 for the rating where the rater told none."""
-    observations: np.ndarray
-    """[N, F, observation] float32."""
-    instructions: list[str]
-    """Of each one's episode; empty where that has none of its own."""
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def only(self, kept: Sequence[int]) -> "Labels":
-        """Those at these places."""
-        keys, instructions = ([column[index] for index in kept] for column in (self.keys, self.instructions))
-        places = np.array(kept, dtype=np.int64)
-        return Labels(keys, self.ratings[places], self.probabilities[places], self.observations[places], instructions)
+    choice: Choice | None
+    """How the segments were chosen among others; None if they were not."""
 
 
 @dataclass
@@ -94,13 +73,18 @@ class FeedbackSessions:
         self.schedule = FeedbackSchedule(settings, self.experiment.total_env_steps)
         self._since_index = 0
         self._before: dict[str, Any] = {}
-        self.labels = _no_labels(self.experiment.num_learned)
+        self.labels = no_labels(self.experiment.num_learned)
         self.undecided: list[str] = []
         """Keys of pairs of which the rater could not tell which is nearer to the goal."""
         self._maker = QuestionMaker(self.experiment)
 
-    def open(self, replay: ColumnarReplay, env_steps: int, round_: int, report: Report) -> OpenSession | None:
-        """Select segments, render them and start asking; None if there is nothing to ask that was not asked before."""
+    def open(
+        self, replay: ColumnarReplay, env_steps: int, round_: int, report: Report, opinions: Opinions | None = None
+    ) -> OpenSession | None:
+        """Select segments, render them and start asking; None if there is nothing to ask that was not asked before.
+
+        `opinions` are those of the reward model, once it has learned something; without them only novelty can be told.
+        """
         settings = self.experiment.feedback
         self._before = self.state()
         num_segments = self.schedule.begin(env_steps)
@@ -109,7 +93,13 @@ class FeedbackSessions:
         kind = PairDraw if self.experiment.compares else SegmentDraw
         draw = kind(episodes, settings, self._since_index, self.rng)
         self._since_index = replay.next_index
-        asked, num_repeats = self._choose(draw, num_segments, replay, env_steps)
+        selects = settings.selection.strategy == "novelty" or (opinions and settings.selection.strategy != "uniform")
+        num_drawn = num_segments * (settings.selection.candidates if selects else 1)
+        asked, num_repeats = self._draw(draw, num_drawn, replay, env_steps)
+        choice = None
+        if selects and asked:
+            choice = self._choose(asked, num_segments, replay, opinions)
+            asked = [asked[place] for place in choice.places]
         self.schedule.give_back(num_segments - len(asked))
         if not asked:
             return None
@@ -119,12 +109,33 @@ class FeedbackSessions:
         answers = self.service.ask(questions, report)
         indices = np.stack([segment.indices for segment in segments])
         returns = replay.returns(indices.ravel()).reshape(indices.shape)
-        return OpenSession(segments, questions, observations, instructions, returns, answers, round_, num_repeats)
+        return OpenSession(
+            segments, questions, observations, instructions, returns, answers, round_, num_repeats, choice
+        )
 
     def _choose(
+        self,
+        drawn: Sequence[tuple[Segment, Question]],
+        number: int,
+        replay: ColumnarReplay,
+        opinions: Opinions | None,
+    ) -> Choice:
+        """Which of what was drawn is asked about."""
+        indices = [segment.indices for segment, _ in drawn]
+        observations = np.stack([replay.next_observations(one) for one in indices])
+        candidates = Seen(observations, [replay.instructions(one[-1:])[0] for one in indices])
+
+        def told() -> np.ndarray:
+            assert opinions is not None, "only novelty is told without"
+            return opinions(self._seen([one.frames for _, one in drawn], observations), candidates.instructions)
+
+        rated = Seen(self.labels.observations, self.labels.instructions)
+        return choose(self.experiment.feedback.selection, number, candidates, rated, told, self.rng)
+
+    def _draw(
         self, draw: SegmentDraw | PairDraw, num_segments: int, replay: ColumnarReplay, env_steps: int
     ) -> tuple[list[tuple[Segment, Question]], int]:
-        """What to ask, and how many segments were left out because the run has had their pictures rated, or pairs
+        """What may be asked, and how many segments were left out because the run has had their pictures rated, or pairs
         because both look the same."""
         ask_again = self.experiment.feedback.ask_again
         known, chosen, num_repeats = {*self.labels.keys, *self.undecided}, [], 0
@@ -179,8 +190,9 @@ class FeedbackSessions:
             probabilities,
             session.observations[answered],
             [session.instructions[index] for index in answered],
+            np.ones(len(answered), dtype=np.float32) if session.choice is None else session.choice.weights[answered],
         )
-        self.labels = _joined(self.labels, new)
+        self.labels = joined(self.labels, new)
         return new, answers
 
     def _made(self, answers: Sequence[Rating]) -> tuple[np.ndarray, np.ndarray]:
@@ -211,6 +223,12 @@ class FeedbackSessions:
         learned = self.learned(self.labels)
         return shuffled(learned, self.rng) if self.experiment.feedback.control == "shuffled" else learned
 
+    def weights_to_learn(self) -> np.ndarray | None:
+        """What each of `ratings_to_learn` counts in the loss, float32 [N]; None if all count alike by settings."""
+        selection = self.experiment.feedback.selection
+        weighted = selection.strategy != "uniform" and selection.weights == "importance"
+        return self.labels.weights if weighted else None
+
     def audit(self, session: OpenSession, answers: SessionAnswers) -> dict[str, float]:
         """How far ratings agree with the simulator: with its success flag, and with the task's true stages; preferences
         with true progress."""
@@ -230,10 +248,15 @@ class FeedbackSessions:
 
     def inputs(self, labels: Labels) -> np.ndarray:
         """What the reward model sees of `labels`: uint8 [N, F, px, px, 3] from the store, or float32 [N, F, obs]."""
+        if self.experiment.reward_model.input == "state":
+            return labels.observations
+        return self._seen(self.store.frames(labels.keys), labels.observations)
+
+    def _seen(self, frames: Sequence[Sequence[bytes]], observations: np.ndarray) -> np.ndarray:
+        """The same of segments with these frames, as PNG files, and these observations."""
         settings = self.experiment.reward_model
         if settings.input == "state":
-            return labels.observations
-        frames = self.store.frames(labels.keys)
+            return observations
         return np.stack(
             [reduce_image(np.stack([decode_png(png) for png in pngs]), settings.image_px) for pngs in frames]
         )
@@ -275,7 +298,12 @@ class FeedbackSessions:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What of the labels is arrays of numbers."""
-        return {"observations": self.labels.observations, "probabilities": self.labels.probabilities}
+        labels = self.labels
+        return {
+            "observations": labels.observations,
+            "probabilities": labels.probabilities,
+            "weights": labels.weights,
+        }
 
     def set_state(self, state: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Put back what `state` and `arrays` returned together."""
@@ -288,22 +316,7 @@ class FeedbackSessions:
         ratings = np.array(state["ratings"], dtype=np.int64)
         # Older states have none: then only levels were learned from.
         probabilities = arrays.get("probabilities", np.eye(self.experiment.num_learned, dtype=np.float32)[ratings])
-        self.labels = Labels(keys, ratings, probabilities, arrays["observations"], instructions)
+        # Older states have none: then nothing was selected.
+        weights = arrays.get("weights", np.ones(len(keys), dtype=np.float32))
+        self.labels = Labels(keys, ratings, probabilities, arrays["observations"], instructions, weights)
         self.undecided = list(state.get("undecided", []))
-
-
-def _no_labels(num_learned: int) -> Labels:
-    nothing = np.zeros((0, num_learned), dtype=np.float32)
-    return Labels([], np.zeros(0, dtype=np.int64), nothing, np.zeros((0, 1, 0), dtype=np.float32), [])
-
-
-def _joined(old: Labels, new: Labels) -> Labels:
-    if not len(old):
-        return new
-    return Labels(
-        old.keys + new.keys,
-        np.concatenate([old.ratings, new.ratings]),
-        np.concatenate([old.probabilities, new.probabilities]),
-        np.concatenate([old.observations, new.observations]),
-        old.instructions + new.instructions,
-    )

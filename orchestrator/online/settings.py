@@ -79,6 +79,7 @@ class OnlineExperiment(Experiment):
             (spec and self.misfit(spec))
             or self._beyond_single_frames()
             or self._beyond_scores()
+            or self._beyond_selection()
             or self._beyond_pocket_raters()
         )
         if problem:
@@ -148,6 +149,12 @@ class OnlineExperiment(Experiment):
         return 2 if self.compares else self.feedback.segment.num_frames
 
     @property
+    def num_drawn(self) -> int:
+        """Frames that are drawn for one question: of each candidate, where some are picked."""
+        selection = self.feedback.selection
+        return self.num_shown * (1 if selection.strategy == "uniform" else selection.candidates)
+
+    @property
     def reward_px(self) -> int | None:
         """Side of the frames that a reward model sees; None if there is none, or it sees states."""
         return self.reward_model.image_px if self.learns_reward and self.reward_model.input == "frame" else None
@@ -180,6 +187,23 @@ class OnlineExperiment(Experiment):
                 f"feedback.budget {self.feedback.budget} is below the {self.num_scored} frames that reward.source "
                 f"'scores' asks about, every {self.reward.every_agent_steps} agent steps: raise it, or "
                 "reward.every_agent_steps"
+            )
+        return None
+
+    def _beyond_selection(self) -> str | None:
+        """What of `feedback.selection` cannot be told; None if nothing."""
+        strategy = self.feedback.selection.strategy
+        if not self.asks_rater or strategy == "uniform":
+            return None
+        if not self.learns_reward:
+            return (
+                f"feedback.selection.strategy {strategy!r}: reward.source 'scores' asks about every "
+                "reward.every_agent_steps; leave feedback.selection out"
+            )
+        if strategy == "disagreement" and self.reward_model.num_members == 1:
+            return (
+                "feedback.selection.strategy 'disagreement' is between the reward model's members, and "
+                "reward_model.num_members is 1: raise it, or take 'doubt' or 'novelty'"
             )
         return None
 
@@ -239,6 +263,12 @@ class OnlineExperiment(Experiment):
             )
         if problem:
             return problem
+        strategy = self.feedback.selection.strategy
+        if not world.observation_size and self.learns_reward and strategy == "novelty":
+            return (
+                "feedback.selection.strategy 'novelty' goes by observations of numbers, and the task's are pictures "
+                "alone: take 'disagreement' or 'doubt'"
+            )
         if not world.observation_size:
             for name, reads in (
                 ("policy.observation", self.policy.observation != "pixels" and self.policy.observation),

@@ -11,10 +11,10 @@ class MortalLearner(RewardLearner):
         super().__init__(*arguments)
         self._graves = graves
 
-    def train(self, ratings=None):
+    def train(self, ratings=None, weights=None):
         if self._version == 1:
             die_if(self._graves / "train")
-        return super().train(ratings)
+        return super().train(ratings, weights)
 
     def score(self, inputs, instructions=()):
         if self._version == 1:

@@ -75,7 +75,8 @@ class RatedReward(RewardSource):
         if stands and self._session is None and self.sessions.schedule.due(progress.env_steps):
             self._show("rating", progress)
             report = partial(self._report_answers, progress)
-            self._session = self.sessions.open(replay, progress.env_steps, progress.rounds, report)
+            opinions = self.learner.opinions if self.known(progress) else None
+            self._session = self.sessions.open(replay, progress.env_steps, progress.rounds, report, opinions)
         if self._session is None:
             return None
         overdue = progress.rounds - self._session.round >= self._experiment.feedback.max_rating_lag
@@ -116,7 +117,11 @@ class RatedReward(RewardSource):
         # At first also those of sessions that nothing could be learned from.
         new = self.sessions.labels if first else labels
         update = self.learner.learn(
-            self.sessions.inputs(new), self.sessions.learned(new), new.instructions, self.sessions.ratings_to_learn()
+            self.sessions.inputs(new),
+            self.sessions.learned(new),
+            new.instructions,
+            self.sessions.ratings_to_learn(),
+            self.sessions.weights_to_learn(),
         )
         progress.reward_version = update.version
         indices, scores = self._scores.of_replay(replay, update.version)
@@ -156,6 +161,7 @@ class RatedReward(RewardSource):
         progress: Progress,
     ) -> None:
         metrics = session_metrics(progress, len(self._experiment.scale), answers, reward_metrics)
+        metrics |= {} if session.choice is None else session.choice.metrics
         self.folder.log(metrics | self.sessions.audit(session, answers), progress.env_steps)
         self.folder.keep_rated_frames(session.questions, answers, progress.env_steps)
 

@@ -1,0 +1,1 @@
+"""What a session asks about, how, and what comes of it."""
