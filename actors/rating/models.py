@@ -15,7 +15,7 @@ POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "checkpoint"
 POCKET_WINDOWS_FOLDER = Path(__file__).parents[1] / "pocket" / "windows_checkpoint"
 POCKET_EPISODES_FOLDER = Path(__file__).parents[1] / "pocket" / "episodes_checkpoint"
 POCKET_PAIRS_FOLDER = Path(__file__).parents[1] / "pocket" / "pairs_checkpoint"
-"""The checkpoints of the package: for frames, windows and pairs, which ship, and for episodes, which is to be made."""
+"""The checkpoints of the package: for frames, windows, episodes and pairs."""
 POCKET_FOLDERS = {
     POCKET: POCKET_FOLDER,
     POCKET_WINDOWS: POCKET_WINDOWS_FOLDER,

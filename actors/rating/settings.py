@@ -14,7 +14,7 @@ POCKET = "pocket"
 POCKET_WINDOWS = "pocket_windows"
 """Name of the small rater of BabyAI windows that ships with the package."""
 POCKET_EPISODES = "pocket_episodes"
-"""Name of the small rater of whole BabyAI episodes. Its weights do not ship: `likert pocket train --episodes`."""
+"""Name of the small rater of whole BabyAI episodes that ships with the package."""
 POCKET_PAIRS = "pocket_pairs"
 """Name of the small rater that compares two pictures of a packaged task, and ships with the package."""
 POCKET_PIXELS = {POCKET: 112 * 112, POCKET_WINDOWS: 252 * 252, POCKET_EPISODES: 56 * 56, POCKET_PAIRS: 112 * 112}
@@ -30,8 +30,7 @@ class RaterSettings(Settings):
 
     model: Annotated[str, Field(min_length=1)] = POCKET
     """`pocket` for frames, `pocket_pairs` for preferences, `pocket_windows` for windows, `pocket_episodes` for BabyAI
-    episodes (to be trained first), a local folder, or a hub name such as `Qwen/Qwen2-VL-7B-Instruct`: a Qwen2-VL,
-    Qwen2.5-VL or Qwen3-VL."""
+    episodes, a local folder, or a hub name such as `Qwen/Qwen2-VL-7B-Instruct`: a Qwen2-VL, Qwen2.5-VL or Qwen3-VL."""
     revision: str | None = None
     """Hub revision; pin it for a reproducible study."""
     mode: Literal["two_turn", "answer_only"] = "two_turn"

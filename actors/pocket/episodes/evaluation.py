@@ -1,6 +1,6 @@
 """How well the pocket rater's levels agree with the true ones."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,15 +36,16 @@ def judge(
     cases: list[Case],
     episodes: Episodes,
     on_part: Callable[[], None] = lambda: None,
+    scales: Iterable[int] = tuple(SCALE_WORDS),
 ) -> list[EpisodeJudgement]:
-    """Every scale in both modes on the same cases. Analyses are the most likely tokens."""
+    """Scales of so many levels, each in both modes, on the same cases. Analyses are the most likely tokens."""
     shown = (
         torch.from_numpy(images(np.stack([case.codes for case in cases[at]]), episodes.pixels)) for at in _parts(cases)
     )
     seen = torch.cat([features_of(model, part) for part in shown])
     said = analyses_of(model, questions, cases, seen)
     found = []
-    for num_ratings in SCALE_WORDS:
+    for num_ratings in scales:
         true = np.array([questions.level(num_ratings, case.chain.num_subtasks, case.num_done) for case in cases])
         at_once = [questions.answer_only(case.chain.instruction, num_ratings) for case in cases]
         second = [

@@ -48,17 +48,17 @@ TURN_TWO_SHARE = 8
 class EpisodePlan:
     """How long each phase lasts and how large its steps are."""
 
-    sight_steps: int = 300
+    sight_steps: int = 2500
     sight_batch: int = 96
     text_pool: int = 4000
     """Cases whose tokens are computed once."""
-    ground_steps: int = 1200
+    ground_steps: int = 2400
     ground_batch: int = 16
     ground_subtasks: int = 8
     """Sub-tasks that are asked about one case."""
-    text_steps: int = 800
+    text_steps: int = 1000
     text_batch: int = 24
-    joint_steps: int = 500
+    joint_steps: int = 600
     joint_batch: int = 24
     learning_rate: float = 2e-3
     joint_learning_rate: float = 6e-4
