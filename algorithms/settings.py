@@ -131,6 +131,18 @@ class SelectionSettings(Settings):
     less than 1 / `uniform_share`. `none`: all count alike."""
 
 
+class CanarySettings(Settings):
+    """Questions with a known answer, by which a change of the rater shows: what the run had rated first is asked again
+    before each later session. They cost nothing of the budget, and nothing is learned from them."""
+
+    number: Annotated[int, Field(ge=0, le=1000)] = 0
+    """The first ratings of the run that are asked again; 0: none."""
+    tolerated_share: Fraction = 0.2
+    """If more than this share of them is answered otherwise than at first, the rater has drifted."""
+    on_drift: Literal["warn", "stop"] = "warn"
+    """`warn`: say so and go on. `stop`: the run stops before it asks anything else; it is saved and can go on."""
+
+
 class FeedbackSettings(LevelSettings):
     """When ratings are asked, how many, and about what."""
 
@@ -148,6 +160,8 @@ class FeedbackSettings(LevelSettings):
     """What one rating looks at."""
     selection: SelectionSettings = SelectionSettings()
     """Which of the segments there are."""
+    canaries: CanarySettings = CanarySettings()
+    """Whether the rater still answers as it did."""
     recent_episodes: PositiveInt = 100
     """Segments are drawn from this many latest episodes (ERL-VLM: 100)."""
     newest_share: Fraction = 0.0

@@ -44,6 +44,8 @@ from algorithms.scoring_prompts import (
     window_analysis_prompt,
 )
 
+AGAIN = "#"
+"""Parts a question's key from what tells this asking from others of the same, where the answer must be a new one."""
 Request = RatingRequest | ScoreRequest | ProgressRequest
 Answer = Rating | Scores
 

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from actors.rating.answer_box import AnswerBox
 from actors.rating.asking import (
+    AGAIN,
     Answer,
     Completion,
     PromptQuestion,
@@ -171,7 +173,9 @@ class RatingServer:
     async def _rate_into(self, box: AnswerBox[Answer | RatingFailure], key: str, request: Request) -> None:
         try:
             outcome = await self.rate_one(request)
-            if outcome.key != key:
+            if outcome.key == key.partition(AGAIN)[0]:
+                outcome = replace(outcome, key=key)
+            else:
                 detail = (
                     f"versions differ: the rating server calls this question {outcome.key[:12]}, the run {key[:12]}"
                 )

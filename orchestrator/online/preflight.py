@@ -39,6 +39,7 @@ ONLINE_CHANGEABLE = (
     "checkpoint",
     "tracking",
     "feedback.budget",
+    "feedback.canaries",
     "feedback.tolerated_failure_share",
     "rollout.frames_memory_gb",
     "rollout.lost_timeout_s",

@@ -20,6 +20,7 @@ from orchestrator.reports.intervals import (
 )
 from orchestrator.reports.tables import csv_table, grouped, markdown_table
 from orchestrator.runs.layout import (
+    CANARIES_CHANGED,
     CONTROLS,
     EVAL_ANYWHERE,
     EVAL_DONE,
@@ -86,7 +87,7 @@ def write_online_report(runs: Sequence[RunData], out: Path) -> list[Path]:
         raise SettingsError("none of these runs has been evaluated yet; let one reach evaluation.interval_env_steps")
     groups = grouped(evaluated)
     lines = [result_line(name, group) for name, group in groups.items()] + control_lines(evaluated)
-    write_text(out / "results.md", markdown(lines))
+    write_text(out / "results.md", markdown(lines) + drifts(evaluated))
     write_text(out / "results.csv", csv_table([_record(line, lines) for line in lines]))
     save_figure(comparison_figure(groups), out / "success.png")
     paths += [out / name for name in ("results.md", "results.csv", "success.png")]
@@ -140,6 +141,21 @@ def markdown(lines: Sequence[Line]) -> str:
         "asterisk marks runs that have not come to their end."
         f"{ABOUT_DONE if _tells_done(lines) else ''}{ABOUT_RETURN if any(line.env_return for line in lines) else ''}\n"
     )
+
+
+def drifts(runs: Sequence[RunData]) -> str:
+    """Of which runs the rater answered canaries otherwise than at first, by more than was tolerated; empty if of
+    none."""
+    told = []
+    for run in runs:
+        changed = run.series(CANARIES_CHANGED)
+        if len(changed) and changed.values.max() > run.experiment.feedback.canaries.tolerated_share:
+            worst = int(changed.values.argmax())
+            told.append(
+                f"of the canaries of {run.folder.name}, {changed.values[worst]:.0%} were answered otherwise at "
+                f"{changed.env_steps[worst]:,} steps"
+            )
+    return f"\nThe rater has drifted: {'; '.join(told)}.\n" if told else ""
 
 
 def _columns(lines: Sequence[Line]) -> dict[str, Callable[[Line], str]]:

@@ -79,7 +79,7 @@ class OnlineExperiment(Experiment):
             (spec and self.misfit(spec))
             or self._beyond_single_frames()
             or self._beyond_scores()
-            or self._beyond_selection()
+            or self._beyond_sessions()
             or self._beyond_pocket_raters()
         )
         if problem:
@@ -190,17 +190,20 @@ class OnlineExperiment(Experiment):
             )
         return None
 
-    def _beyond_selection(self) -> str | None:
-        """What of `feedback.selection` cannot be told; None if nothing."""
-        strategy = self.feedback.selection.strategy
-        if not self.asks_rater or strategy == "uniform":
-            return None
-        if not self.learns_reward:
+    def _beyond_sessions(self) -> str | None:
+        """What of `feedback.selection` and `feedback.canaries` cannot be done; None if nothing."""
+        strategy, canaries = self.feedback.selection.strategy, self.feedback.canaries.number
+        if self.reward.source == "scores" and strategy != "uniform":
             return (
                 f"feedback.selection.strategy {strategy!r}: reward.source 'scores' asks about every "
                 "reward.every_agent_steps; leave feedback.selection out"
             )
-        if strategy == "disagreement" and self.reward_model.num_members == 1:
+        if self.reward.source == "scores" and canaries:
+            return (
+                f"feedback.canaries.number {canaries}: they are asked before sessions, and reward.source 'scores' has "
+                "none; leave feedback.canaries out"
+            )
+        if self.learns_reward and strategy == "disagreement" and self.reward_model.num_members == 1:
             return (
                 "feedback.selection.strategy 'disagreement' is between the reward model's members, and "
                 "reward_model.num_members is 1: raise it, or take 'doubt' or 'novelty'"

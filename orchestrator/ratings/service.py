@@ -8,12 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
+from uuid import uuid4
 
+from actors.rating.asking import AGAIN
 from actors.rating.backend import Needs, Refused
 from actors.rating.front import Delivery, RatingFront, UnknownClient
 from actors.rating.settings import RaterSettings
 from algorithms.prompts import words_version
-from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, rating_key
+from algorithms.ratings import RaterIdentity, Rating, RatingFailure, RatingRequest, Sampling, rating_key
 from orchestrator.errors import LikertError, RatingsFailing, SettingsError, disk_errors_told
 from orchestrator.ratings.question import Question
 from orchestrator.ratings.replicas import ActorReplica, Front, FrontLost
@@ -83,7 +85,7 @@ class RatingService:
         self._sampling = settings.sampling
         self._starting: Future[RaterIdentity] | None = None
         self._identity: RaterIdentity | None = None
-        self._asking: set[Future[SessionAnswers]] = set()
+        self._asking: set[Future[Any]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="ratings", daemon=True)
         self._thread.start()
@@ -117,9 +119,7 @@ class RatingService:
 
     def key(self, request: RatingRequest) -> str:
         """The key of a request under this rater's weights and sampling."""
-        if self._identity is None:
-            raise RuntimeError("start() the service first: a key names the weights that answer")
-        return rating_key(request, self._identity, self._sampling, words_version(request.task.agent, request.scale))
+        return rating_key(request, self.identity, self._sampling, words_version(request.task.agent, request.scale))
 
     def ask(self, questions: Sequence[Question], report: Report | None = None) -> "Future[SessionAnswers]":
         """Ask in the background. The future holds the answers once all are in the store.
@@ -131,6 +131,25 @@ class RatingService:
         self._asking.add(answers)
         answers.add_done_callback(self._asking.discard)
         return answers
+
+    def ask_again(self, questions: Sequence[Question]) -> "Future[list[Rating | RatingFailure]]":
+        """Ask the rater itself in the background, whatever the store holds; nothing is stored."""
+        answers = asyncio.run_coroutine_threadsafe(self._ask_again(list(questions)), self._loop)
+        self._asking.add(answers)
+        answers.add_done_callback(self._asking.discard)
+        return answers
+
+    @property
+    def identity(self) -> RaterIdentity:
+        """Which weights answer. Raises RuntimeError before they are there."""
+        if self._identity is None:
+            raise RuntimeError("start() the service first: a key names the weights that answer")
+        return self._identity
+
+    @property
+    def sampling(self) -> Sampling:
+        """How they are run."""
+        return self._sampling
 
     def statistics(self) -> dict[str, Any]:
         """The server's counters: see `RatingFront.statistics`."""
@@ -192,6 +211,15 @@ class RatingService:
                 tell()
             ordered = [outcomes[key] for key in keys]
             return SessionAnswers(ordered, num_from_store, time.monotonic() - started, num_shared, stored_keys)
+
+    async def _ask_again(self, questions: list[Question]) -> list[Rating | RatingFailure]:
+        async with self._in_turn:
+            # The front remembers answers by key, and would give the old one again.
+            keys = [f"{self.key(question.request)}{AGAIN}{uuid4().hex}" for question in questions]
+            outcomes: dict[str, Rating | RatingFailure] = {}
+            async for answers in self._answers(dict(zip(keys, questions, strict=True))):
+                outcomes |= {answer.outcome.key: answer.outcome for answer in answers}
+            return [outcomes[key] for key in keys]
 
     async def _answers(self, missing: dict[str, Question]) -> AsyncIterator[list[Delivery]]:
         """Yield lists of answers to `missing`, each to be written at once."""

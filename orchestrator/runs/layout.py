@@ -42,6 +42,8 @@ RATINGS_ASKED = "rating/asked"
 """Questions asked so far."""
 RATING_LEVEL = "rating/level_{number}"
 """Ratings of a level in one session, 1 for the worst."""
+CANARIES_CHANGED = "canary/changed"
+"""Share of the canaries that the rater answers otherwise than at first: see `feedback.canaries`."""
 ACCURACIES = {
     "reward/accuracy": "reward model, of the ratings it learns from",
     "rating/stage_accuracy": "ratings, of the simulator's stages",

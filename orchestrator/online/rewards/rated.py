@@ -15,6 +15,8 @@ from algorithms.episodes import EpisodeChunk
 from algorithms.ratings import Rating
 from algorithms.replay import ColumnarReplay
 from algorithms.scaling import RewardScale
+from orchestrator.errors import RatingsFailing
+from orchestrator.online.asking.canaries import hear
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.frames.step_scores import StepScores
 from orchestrator.online.reward_training import RewardTraining
@@ -74,6 +76,7 @@ class RatedReward(RewardSource):
         """Open a session when one is due; learn from it once answered, `max_rating_lag` rounds later at most."""
         if stands and self._session is None and self.sessions.schedule.due(progress.env_steps):
             self._show("rating", progress)
+            self._hear_canaries(progress)
             report = partial(self._report_answers, progress)
             opinions = self.learner.opinions if self.known(progress) else None
             self._session = self.sessions.open(replay, progress.env_steps, progress.rounds, report, opinions)
@@ -130,6 +133,24 @@ class RatedReward(RewardSource):
             progress.reward_shift, progress.reward_deviation = scale.shift, scale.deviation
         self._log(session, answers, update.metrics, progress)
         return NewRewards(indices, _scale(progress).apply(scores), update.version, first)
+
+    def _hear_canaries(self, progress: Progress) -> None:
+        """See whether the rater still answers as it did. Raises RatingsFailing if it does not and the run is to stop:
+        the session is still due then, and nothing was asked for it."""
+        settings = self._experiment.feedback.canaries
+        song = hear(settings, self.sessions.labels.keys, self.sessions.store, self.sessions.service)
+        if song is None:
+            return
+        self.folder.log(song.metrics, progress.env_steps)
+        if song.changed <= settings.tolerated_share:
+            return
+        told = f"the rater has drifted: {song} (feedback.canaries.tolerated_share {settings.tolerated_share:g})"
+        if settings.on_drift == "stop":
+            raise RatingsFailing(
+                f"{told}. Mend the rater, then give the same command again: the run goes on from here. To go on with "
+                "the rater as it is, add feedback.canaries.on_drift=warn"
+            )
+        self.folder.note(told)
 
     def _starve(self, session: OpenSession, one: Rating, progress: Progress) -> None:
         """All ratings so far are like this one: say so, once."""
