@@ -162,6 +162,10 @@ class FeedbackSettings(LevelSettings):
     """Which of the segments there are."""
     canaries: CanarySettings = CanarySettings()
     """Whether the rater still answers as it did."""
+    analyse_below: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """With `rater.mode: two_turn`: the rater first answers in one turn, and analyses only what its likeliest answer is
+    less probable than this for, or what it gave no probabilities for; that answer counts then. Absent: it analyses
+    all."""
     recent_episodes: PositiveInt = 100
     """Segments are drawn from this many latest episodes (ERL-VLM: 100)."""
     newest_share: Fraction = 0.0

@@ -2,7 +2,7 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.rating.tokens import TokenCounter
 from algorithms.feedback import FeedbackSchedule
@@ -214,12 +214,16 @@ def _facts(experiment: OnlineExperiment, work: OnlineWork) -> dict[str, str]:
             "ratings": compared if experiment.by_similarity else "none: each step is paid as it comes",
             "disk": f"{size(checkpoint_bytes(experiment))} of checkpoints",
         }
-    needed = TokenCounter(experiment.rater).needed(a_question(experiment))
+    counter, question = TokenCounter(experiment.rater), a_question(experiment)
+    # Where only doubt is analysed, a question may be asked in one turn and then in two.
+    turns = ["two_turn", "answer_only"] if experiment.feedback.analyse_below is not None else [question.mode]
+    needed = [counter.needed(replace(question, mode=mode)) for mode in turns]
+    read, written = (sum(getattr(one, which) for one in needed) for which in ("read", "written"))
     paid = f", each paid for at {experiment.rater.endpoint}" if experiment.rater.endpoint else ""
     return {
         "ratings": f"{work.questions:,} questions at most{paid}; what the store answers is not asked",
-        "tokens": f"{needed.read:,} read and {needed.written:,} written a question at most, "
-        f"{work.questions * needed.read / 1e6:,.1f} and {work.questions * needed.written / 1e6:,.1f} million in all",
+        "tokens": f"{read:,} read and {written:,} written a question at most, "
+        f"{work.questions * read / 1e6:,.1f} and {work.questions * written / 1e6:,.1f} million in all",
         "disk": f"{size(checkpoint_bytes(experiment))} of checkpoints and {size(rating_bytes(experiment))} of rated "
         "pictures, at most",
     }

@@ -19,6 +19,7 @@ from algorithms.segments import Segment, SegmentDraw
 from algorithms.soft_labels import learned_levels, learned_preferences
 from orchestrator.errors import LikertError
 from orchestrator.online.asking.choosing import Choice, Opinions, Seen, choose
+from orchestrator.online.asking.in_doubt import ask_in_doubt, in_one_turn
 from orchestrator.online.asking.labels import Labels, joined, no_labels
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.questions import QuestionMaker
@@ -106,12 +107,23 @@ class FeedbackSessions:
         segments, questions = [segment for segment, _ in asked], [question for _, question in asked]
         instructions = [replay.instructions(segment.indices[-1:])[0] for segment in segments]
         observations = np.stack([replay.next_observations(segment.indices) for segment in segments])
-        answers = self.service.ask(questions, report)
+        answers = self._ask(questions, report)
         indices = np.stack([segment.indices for segment in segments])
         returns = replay.returns(indices.ravel()).reshape(indices.shape)
         return OpenSession(
             segments, questions, observations, instructions, returns, answers, round_, num_repeats, choice
         )
+
+    def _ask(self, questions: list[Question], report: Report) -> "Future[SessionAnswers]":
+        below = self.experiment.feedback.analyse_below
+        if below is None:
+            return self.service.ask(questions, report)
+        return ask_in_doubt(self.service, questions, below, report)
+
+    def _keys(self, question: Question) -> set[str]:
+        """Under which the answer to a question may be known."""
+        asked = [question] if self.experiment.feedback.analyse_below is None else [question, in_one_turn(question)]
+        return {self.service.key(one.request) for one in asked}
 
     def _choose(
         self,
@@ -146,12 +158,12 @@ class FeedbackSessions:
             for segment, pngs in zip(segments, self._pngs(replay, segments), strict=True):
                 instruction = replay.instructions(segment.indices[-1:])[0]
                 question = self._maker.question(pngs, env_steps, self._success(replay, segment), instruction)
-                key = self.service.key(question.request)
+                keys = self._keys(question)
                 same = self.experiment.compares and pngs[0] == pngs[1]
-                if same or (key in known and not ask_again):
+                if same or (keys & known and not ask_again):
                     num_repeats += 1
                     continue
-                known.add(key)
+                known |= keys
                 chosen.append((segment, question))
         return chosen, num_repeats
 
@@ -222,6 +234,13 @@ class FeedbackSessions:
         """
         learned = self.learned(self.labels)
         return shuffled(learned, self.rng) if self.experiment.feedback.control == "shuffled" else learned
+
+    def analysed(self, session: OpenSession, answers: SessionAnswers) -> dict[str, float]:
+        """The share of the answers that were analysed, where only those in doubt are."""
+        if self.experiment.feedback.analyse_below is None:
+            return {}
+        pairs = zip(session.questions, answers.outcomes, strict=True)
+        return {"rating/analysed": float(np.mean([self.service.key(one.request) == told.key for one, told in pairs]))}
 
     def weights_to_learn(self) -> np.ndarray | None:
         """What each of `ratings_to_learn` counts in the loss, float32 [N]; None if all count alike by settings."""

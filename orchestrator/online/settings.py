@@ -203,6 +203,12 @@ class OnlineExperiment(Experiment):
                 f"feedback.canaries.number {canaries}: they are asked before sessions, and reward.source 'scores' has "
                 "none; leave feedback.canaries out"
             )
+        below = self.feedback.analyse_below
+        if self.asks_rater and below is not None and (not self.learns_reward or self.rater.mode != "two_turn"):
+            return (
+                f"feedback.analyse_below {below}: it spares sessions the analysis of rater.mode 'two_turn', and here "
+                f"rater.mode is {self.rater.mode!r} and reward.source {self.reward.source!r}; leave it out"
+            )
         if self.learns_reward and strategy == "disagreement" and self.reward_model.num_members == 1:
             return (
                 "feedback.selection.strategy 'disagreement' is between the reward model's members, and "

@@ -183,6 +183,7 @@ class RatedReward(RewardSource):
     ) -> None:
         metrics = session_metrics(progress, len(self._experiment.scale), answers, reward_metrics)
         metrics |= {} if session.choice is None else session.choice.metrics
+        metrics |= self.sessions.analysed(session, answers)
         self.folder.log(metrics | self.sessions.audit(session, answers), progress.env_steps)
         self.folder.keep_rated_frames(session.questions, answers, progress.env_steps)
 
