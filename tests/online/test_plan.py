@@ -129,7 +129,7 @@ class CountingParts:
         self.relabels = False
         return np.zeros(len(inputs), np.float32), self.version
 
-    def learn(self, inputs, ratings, instructions, ratings_to_learn):
+    def learn(self, inputs, ratings, instructions, ratings_to_learn, weights):
         self.version += 1
         self.work.sessions += 1
         self.relabels = True
@@ -138,7 +138,10 @@ class CountingParts:
     def publish(self):
         return {}, self.version
 
-    def open(self, replay, env_steps, round_, report):
+    def opinions(self, inputs, instructions):
+        raise AssertionError("nothing is selected")
+
+    def open(self, replay, env_steps, round_, report, opinions):
         number = self.schedule.begin(env_steps)
         self.work.questions += number
         answers = types.SimpleNamespace(done=lambda: True)
@@ -155,6 +158,9 @@ class CountingParts:
         return None
 
     def ratings_to_learn(self):
+        return None
+
+    def weights_to_learn(self):
         return None
 
 

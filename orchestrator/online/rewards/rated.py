@@ -138,6 +138,8 @@ class RatedReward(RewardSource):
         """See whether the rater still answers as it did. Raises RatingsFailing if it does not and the run is to stop:
         the session is still due then, and nothing was asked for it."""
         settings = self._experiment.feedback.canaries
+        if not settings.number:
+            return
         song = hear(settings, self.sessions.labels.keys, self.sessions.store, self.sessions.service)
         if song is None:
             return
