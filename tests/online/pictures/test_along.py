@@ -231,8 +231,10 @@ def test_what_cannot_be_drawn_is_one_message(state_run, tmp_path):
     learned(run)
     with pytest.raises(SettingsError, match="none of the runs of drawer_close has a policy yet"):
         write_along([run], Along("best"), tmp_path / "out")
+    # Its own figures are drawn into its folder.
+    recorded = shutil.copytree(MADE / "offline-seed0", tmp_path / "recorded")
     with pytest.raises(SettingsError, match="--along: none of these runs learned in a world"):
-        write_report([MADE / "offline-seed0"], tmp_path / "out", Along("expert"))
+        write_report([recorded], tmp_path / "out", Along("expert"))
     for options, message in (
         (["--trajectories", "3"], "--trajectories is for --along"),
         (["--along", "expert", "--trajectories", "0"], "must be 1 or more"),
