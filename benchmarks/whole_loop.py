@@ -37,6 +37,8 @@ from actors.rating.vllm_engine import engine_environment
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOOK_EVERY_S = 0.5
+LIKERT = "from orchestrator.cli.main import main; main()"
+"""The command, of this repository and not of what is installed."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,11 @@ def ours(env_steps: int, seed: int) -> Measured:
         folder = Path(name)
 
         def loop_s(_: str) -> float:
-            rows = (folder / "runs/demo/metrics.jsonl").read_text().splitlines()
+            rows = (folder / f"runs/demo-seed{seed}/metrics.jsonl").read_text().splitlines()
             acted = [json.loads(row) for row in rows if "rollout/env_reward" in row]
             return acted[-1]["time"] - acted[0]["time"]
 
-        command = [sys.executable, "-m", "orchestrator.cli.main", "run", str(REPOSITORY / "tune_configs/demo.yaml"),
+        command = [sys.executable, "-c", LIKERT, "run", str(REPOSITORY / "tune_configs/demo.yaml"),
                    f"total_env_steps={env_steps}", f"seed={seed}", "evaluation.num_episodes=1",
                    f"evaluation.interval_env_steps={10 * env_steps}"]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "RAY_worker_niceness": "0"}
