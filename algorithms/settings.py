@@ -143,6 +143,17 @@ class CanarySettings(Settings):
     """`warn`: say so and go on. `stop`: the run stops before it asks anything else; it is saved and can go on."""
 
 
+class MistakeSettings(Settings):
+    """Mistakes put into the rater's answers on purpose, to study what a worse rater would lead to. The store keeps what
+    it said; what learns, and what is told of the ratings, has the mistakes."""
+
+    share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Share of the answers in whose place another level counts, each as likely; of preferences, the other frame."""
+    confidence: Literal["sure", "doubtful"] = "sure"
+    """`sure`: the wrong level is as probable as the right one was. `doubtful`: the rater knows where it guesses, in
+    twice as many answers as are wrong; there two levels share the probability, at least half on the answer."""
+
+
 class FeedbackSettings(LevelSettings):
     """When ratings are asked, how many, and about what."""
 
@@ -180,8 +191,12 @@ class FeedbackSettings(LevelSettings):
     """Rounds that ratings may arrive late. 0 waits for them: exact and repeatable."""
     tolerated_failure_share: Fraction = 0.2
     """The run stops with a message if more than this share of a session's questions fail."""
-    control: Literal["none", "shuffled"] = "none"
-    """`shuffled` permutes each session's ratings among its segments: the control that must not learn."""
+    control: Literal["none", "shuffled", "true_stage"] = "none"
+    """`shuffled` deals all ratings out anew among their segments: the control that must not learn. `true_stage`,
+    privileged: the world's own stage of the last frame shown counts in place of the rater's level, which is asked for
+    all the same; what then still fails is not the rater's fault."""
+    mistakes: MistakeSettings = MistakeSettings()
+    """Mistakes put into the answers on purpose."""
 
     @model_validator(mode="after")
     def _budget_holds_a_session(self) -> "FeedbackSettings":

@@ -58,6 +58,10 @@ class Family:
         by the world's own rewards when they were seen, [N]; NaN where that is not known; None where it never is."""
         return None
 
+    def knows_levels(self, task: Any) -> bool:
+        """Whether `levels` can be told of the task."""
+        return False
+
     def levels(self, task: Any, observations: np.ndarray, returns: np.ndarray, num_ratings: int) -> np.ndarray | None:
         """The level, int64 [N] in [0, num_ratings), that these truly deserve, and -1 for those of which it is not
         known; None where it never is."""

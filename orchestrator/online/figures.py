@@ -58,6 +58,8 @@ SOURCES = {
     "environment": ", the world's own reward (privileged)",
 }
 """What a figure's title says of where the reward came from."""
+CONTROLLED = {"none": "", "shuffled": ", shuffled ratings", "true_stage": ", true stages (privileged)"}
+"""The same of a control, where a reward model learns."""
 MOST_WITH_DONE = 3
 """Experiments of one panel whose episodes' last step has a line of its own."""
 NUM_BINS = 10
@@ -215,7 +217,7 @@ def _compare(axes: Axes, groups: dict[str, list[RunData]], score: str) -> None:
         colour = COLOURS[index % len(COLOURS)]
         steps, scores = _common(runs, score)
         intervals = [bootstrap_interval([column]) for column in scores.T]
-        privileged = ", privileged" * any(run.experiment.is_privileged for run in runs)
+        privileged = ", privileged" * any(run.experiment.is_told_truth for run in runs)
         label = f"{name} ({len(runs)} {'seed' if len(runs) == 1 else 'seeds'}{privileged})"
         axes.plot(steps, [one.mean for one in intervals], "-o", color=colour, markersize=4, label=label)
         low, high = [one.low for one in intervals], [one.high for one in intervals]
@@ -251,8 +253,8 @@ def _control_lines(axes: Axes, controls: dict[str, float]) -> None:
 
 def _title(run: RunData) -> str:
     experiment = run.experiment
-    shuffled = experiment.learns_reward and experiment.feedback.control == "shuffled"
-    kind = ", shuffled ratings" if shuffled else SOURCES.get(experiment.reward.source, ", reward by hand (privileged)")
+    control = CONTROLLED[experiment.feedback.control] if experiment.learns_reward else ""
+    kind = control or SOURCES.get(experiment.reward.source, ", reward by hand (privileged)")
     return f"{experiment.task.name}, seed {experiment.seed}{kind}"
 
 

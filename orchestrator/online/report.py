@@ -104,7 +104,7 @@ def result_line(name: str, runs: Sequence[RunData]) -> Line:
         lambda run, metric: _last_mean(run, metric),
         ratings=float(np.mean(asked)) if asked else None,
         env_steps=min(reached),
-        privileged=any(run.experiment.is_privileged for run in runs),
+        privileged=any(run.experiment.is_told_truth for run in runs),
         complete=all(steps >= run.experiment.total_env_steps for run, steps in zip(runs, reached, strict=True)),
     )
 

@@ -4,7 +4,7 @@ learn from it."""
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from algorithms.scales import CANNOT_TELL
 from algorithms.segments import Segment, SegmentDraw
 from algorithms.soft_labels import learned_levels, learned_preferences
 from orchestrator.errors import LikertError
+from orchestrator.online.asking.altered import altered
 from orchestrator.online.asking.choosing import Choice, Opinions, Seen, choose
 from orchestrator.online.asking.in_doubt import ask_in_doubt, in_one_turn
 from orchestrator.online.asking.labels import Labels, joined, no_labels
@@ -181,7 +182,8 @@ class FeedbackSessions:
         return bool(replay.successes(segment.indices)[-1])
 
     def close(self, session: OpenSession) -> tuple[Labels, SessionAnswers]:
-        """Wait for the answers and keep their labels. Raises RatingsFailing if too many failed."""
+        """Wait for the answers and keep their labels; a study's alterations are in both. Raises RatingsFailing if too
+        many failed."""
         tolerated = self.experiment.feedback.tolerated_failure_share
         try:
             answers = session.answers.result()
@@ -190,7 +192,9 @@ class FeedbackSessions:
             # As if it had not been opened: a resumed run draws the same segments and finds their answers in the store.
             self.set_state(self._before, self.arrays())
             raise
-        answered = [index for index, outcome in enumerate(answers.outcomes) if isinstance(outcome, Rating)]
+        outcomes = altered(self.experiment, answers.outcomes, session.observations, session.env_returns)
+        answers = replace(answers, outcomes=outcomes)
+        answered = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Rating)]
         if self.experiment.compares:
             told = {index: answers.outcomes[index].rating != CANNOT_TELL for index in answered}
             self.undecided += [answers.outcomes[index].key for index in answered if not told[index]]

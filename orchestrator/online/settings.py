@@ -80,6 +80,7 @@ class OnlineExperiment(Experiment):
             or self._beyond_single_frames()
             or self._beyond_scores()
             or self._beyond_sessions()
+            or self._beyond_studies()
             or self._beyond_pocket_raters()
         )
         if problem:
@@ -119,6 +120,12 @@ class OnlineExperiment(Experiment):
     def is_privileged(self) -> bool:
         """Whether the reward is the world's own, or one written by hand: what outside of a comparison nobody has."""
         return not self.asks_rater and not self.by_similarity
+
+    @property
+    def is_told_truth(self) -> bool:
+        """Whether what is learned from is the world's own knowledge: to be marked wherever the run is shown."""
+        true_levels = self.reward.source == "ratings" and self.feedback.control == "true_stage"
+        return self.is_privileged or true_levels
 
     @property
     def learns_reward(self) -> bool:
@@ -182,6 +189,11 @@ class OnlineExperiment(Experiment):
             return None
         if self.feedback.control != "none":
             return f"feedback.control {self.feedback.control!r} is of reward.source 'ratings', and it is 'scores'"
+        if self.feedback.mistakes.share:
+            return (
+                f"feedback.mistakes.share {self.feedback.mistakes.share:g} is of reward.source 'ratings' and "
+                "'preferences', and it is 'scores'; leave feedback.mistakes out"
+            )
         if self.feedback.budget < self.num_scored:
             return (
                 f"feedback.budget {self.feedback.budget} is below the {self.num_scored} frames that reward.source "
@@ -213,6 +225,19 @@ class OnlineExperiment(Experiment):
             return (
                 "feedback.selection.strategy 'disagreement' is between the reward model's members, and "
                 "reward_model.num_members is 1: raise it, or take 'doubt' or 'novelty'"
+            )
+        return None
+
+    def _beyond_studies(self) -> str | None:
+        """What of the true stages cannot be told; None if all can, or none is to be."""
+        if self.feedback.control != "true_stage" or not self.learns_reward:
+            return None
+        if self.compares:
+            return "feedback.control 'true_stage' is of reward.source 'ratings', and it is 'preferences'"
+        if not family_of(self.task).knows_levels(self.task):
+            return (
+                f"feedback.control 'true_stage': the stages of task {self.task.name!r} are not known; they are of "
+                "MetaWorld's packaged tasks, and of BabyAI's and AI2-THOR's chains"
             )
         return None
 

@@ -33,6 +33,10 @@ class BabyAIFamily(Family):
         """The share of sub-tasks done, which is what the episode has been paid so far."""
         return np.clip(returns, 0.0, 1.0).astype(np.float32)
 
+    def knows_levels(self, task: BabyAITask) -> bool:
+        """Of every chain."""
+        return True
+
     def levels(self, task: BabyAITask, observations: np.ndarray, returns: np.ndarray, num_ratings: int) -> np.ndarray:
         """The worst where no sub-task is done, the best where all are, and those between by their share."""
         return level_of(returns, num_ratings)

@@ -43,6 +43,10 @@ class MetaWorldFamily(Family):
             return None
         return stages.progress_of(task.name, observations)
 
+    def knows_levels(self, task: MetaWorldTask) -> bool:
+        """Of packaged tasks."""
+        return stages.has_stages(task.name, task.env_id)
+
     def levels(
         self, task: MetaWorldTask, observations: np.ndarray, returns: np.ndarray, num_ratings: int
     ) -> np.ndarray | None:

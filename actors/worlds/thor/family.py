@@ -28,6 +28,10 @@ class ThorFamily(Family):
         """The share of sub-tasks done, which is what the episode has been paid so far."""
         return np.clip(returns, 0.0, 1.0).astype(np.float32)
 
+    def knows_levels(self, task: ThorTaskSettings) -> bool:
+        """Of every task."""
+        return True
+
     def levels(
         self, task: ThorTaskSettings, observations: np.ndarray, returns: np.ndarray, num_ratings: int
     ) -> np.ndarray:

@@ -187,7 +187,7 @@ def _order_rows(groups: Groups) -> list[dict[str, object]]:
 
 def _called(group: str, paid: Sequence[Paid]) -> str:
     """An experiment's name, with a mark where the reward is what outside of a comparison nobody has."""
-    return group + " (privileged)" * any(one.run.experiment.is_privileged for one in paid)
+    return group + " (privileged)" * any(one.run.experiment.is_told_truth for one in paid)
 
 
 def _x_label(paid: Sequence[Paid]) -> str:
