@@ -23,6 +23,7 @@ import numpy as np
 from actors.rollout.settings import RolloutSettings
 from actors.rollout.worker import RolloutWorker
 from actors.worlds.gymnasium import viewers
+from actors.worlds.gymnasium.making import prepare_headless
 from actors.worlds.gymnasium.settings import GymnasiumTask
 from actors.worlds.metaworld.settings import MetaWorldTask
 from actors.worlds.pictures import checked, fitted
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--image-px", type=int, default=224)
     arguments = parser.parse_args()
+    prepare_headless()
     steps, px = max(1, arguments.steps // CHUNK) * CHUNK, arguments.image_px
     print(f"{steps} steps each, frames of {px} x {px} pixels, blocks of {CHUNK} steps; bytes a step:")
     print(f"{'world':28s}{'raw frame':>11s}{'SB3 buffer':>12s}{'kept':>9s}{'of SB3':>9s}{'at most':>9s}  differing")

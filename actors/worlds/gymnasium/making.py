@@ -21,7 +21,7 @@ _HEADLESS = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "PYGAME_HID
 
 def make_env(task: GymnasiumTask) -> gymnasium.Env:
     """The environment with its wrappers. Raises WorldError."""
-    _prepare()
+    prepare_headless()
     env = _made(task, task.kwargs)
     if renderers_of(env) and not task.kwargs.keys() & {"width", "height"}:
         env = _drawn_at_size(task, env)
@@ -51,7 +51,8 @@ def time_limit(task: GymnasiumTask, env: gymnasium.Env) -> int:
     return min(limits)
 
 
-def _prepare() -> None:
+def prepare_headless() -> None:
+    """Let this process draw where there is no screen; before the first environment is made."""
     # Pygame draws into memory, and looks for a screen and a sound card all the same.
     for name, value in _HEADLESS.items():
         os.environ.setdefault(name, value)
