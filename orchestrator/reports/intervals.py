@@ -15,7 +15,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, of the middle half or of all, with its interval of 95 % confidence."""
+    """A mean, of the middle half or of all, or another statistic, with its interval of 95 % confidence."""
 
     mean: float
     low: float
@@ -92,6 +92,29 @@ def ratio_interval(over: np.ndarray, under: np.ndarray, paired: bool, seed: int 
     tail = 50.0 * (1.0 - CONFIDENCE)
     low, high = np.percentile(ratios, [tail, 100.0 - tail])
     return Interval(float(over.mean() / under.mean()), float(low), float(high))
+
+
+def sums_interval(
+    per_item: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], centre: float, seed: int = 0
+) -> Interval:
+    """A statistic of sums over items, that came to `centre`, with a percentile interval of a bootstrap over the items.
+
+    `per_item` [N, ...] holds what each item adds to the sums; `statistic` takes sums [samples, ...] to [samples]. Draws
+    of which it is not defined, NaN, are left out. Of few items the interval is too narrow, as every bootstrap's. Raises
+    ValueError if there is no item, or no draw is left.
+    """
+    if not len(per_item):
+        raise ValueError("an interval needs at least one item")
+    # Items that add the same are drawn together, so that a draw takes no longer where there are many.
+    kinds, number = np.unique(per_item.reshape(len(per_item), -1), axis=0, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(per_item), number / len(per_item), NUM_RESAMPLES)
+    values = statistic((drawn @ kinds).reshape(NUM_RESAMPLES, *per_item.shape[1:]))
+    values = values[~np.isnan(values)]
+    if not len(values):
+        raise ValueError("the statistic is defined of no draw")
+    tail = 50.0 * (1.0 - CONFIDENCE)
+    low, high = np.percentile(values, [tail, 100.0 - tail])
+    return Interval(centre, float(low), float(high))
 
 
 def wilson_interval(successes: int, number: int) -> Interval:

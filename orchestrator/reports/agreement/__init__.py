@@ -1,0 +1,1 @@
+"""How far people agree with one another and with models, and models with themselves."""
