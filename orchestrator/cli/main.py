@@ -203,10 +203,24 @@ def ratings(
     export: Annotated[Path | None, typer.Option(help="Write all ratings to this .csv or .parquet file.")] = None,
     images: Annotated[Path | None, typer.Option(help="Write all rated pictures into this folder.")] = None,
     compact: Annotated[bool, typer.Option("--compact", help="Merge small files; runs may go on meanwhile.")] = False,
+    agreement: Annotated[
+        bool, typer.Option("--agreement", help="Tell instead how far people and models agree, with intervals.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="With --agreement: write tables and a figure into it, too.")] = None,
 ) -> None:
-    """Count, list and export the ratings in a store."""
-    from orchestrator.ratings.store_command import show_store
+    """Count, list and export the ratings in a store, or tell how far raters agree."""
     from orchestrator.storage.locations import location_argument
+
+    if agreement:
+        if failures or compact or export is not None or images is not None:
+            raise SettingsError("--agreement is told alone: leave --failures, --export, --images and --compact out")
+        from orchestrator.reports.agreement.command import show_agreement
+
+        show_agreement(location_argument(folder), out)
+        return
+    if out is not None:
+        raise SettingsError("--out is for --agreement; give it too, or leave this out")
+    from orchestrator.ratings.store_command import show_store
 
     show_store(location_argument(folder), last=last, failures=failures, export=export, images=images, compact=compact)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,6 +33,9 @@ from orchestrator.runs.layout import (
 )
 from orchestrator.runs.reading import RunData, Series
 from orchestrator.storage.writing import write_text
+
+if TYPE_CHECKING:
+    from orchestrator.reports.agreement.comparisons import TaskAgreement
 
 ABOUT_RETURN = " Return is the sum of the environment's own rewards in an episode, shown where success is unknown."
 DONE_HEADER = ("done at any step", "done at the last step")
@@ -77,7 +81,7 @@ class Line:
 
 def write_online_report(runs: Sequence[RunData], out: Path) -> list[Path]:
     """Draw each run's figures, and write `results.md`, `results.csv` and `success.png` into `out`, and if anything was
-    rated `rating_shares.png` and `.csv`; return the paths.
+    rated `rating_shares.png` and `.csv`; if people rated, too, `agreement.md`, `.csv` and `.png`. Return the paths.
 
     Raises SettingsError if no run has been evaluated.
     """
@@ -91,7 +95,35 @@ def write_online_report(runs: Sequence[RunData], out: Path) -> list[Path]:
     write_text(out / "results.csv", csv_table([_record(line, lines) for line in lines]))
     save_figure(comparison_figure(groups), out / "success.png")
     paths += [out / name for name in ("results.md", "results.csv", "success.png")]
-    return paths + write_rating_shares(groups, out)
+    return paths + write_rating_shares(groups, out) + write_people(evaluated, out)
+
+
+def write_people(runs: Sequence[RunData], out: Path) -> list[Path]:
+    """How far people agree with one another and with the raters of these runs, if people have rated in their stores:
+    `agreement.md`, `.csv` and `.png` in `out`; return their paths.
+
+    A store may hold more than these runs asked: what is told is of their tasks and scales.
+    """
+    stores = {run.experiment.ratings_folder for run in runs if run.experiment.asks_rater}
+    rated = [store for store in sorted(stores, key=str) if (store / "people").is_dir()]
+    if not rated:
+        return []
+    # Here, since it brings scikit-learn, and most stores have nobody's ratings.
+    from orchestrator.reports.agreement.report import agreement_in, write_agreement
+
+    tasks = [
+        task
+        for store in rated
+        for task in agreement_in(store)
+        if any(run.experiment.ratings_folder == store and _asks(run, task) for run in runs)
+    ]
+    return write_agreement(tasks, out) if tasks else []
+
+
+def _asks(run: RunData, task: "TaskAgreement") -> bool:
+    """Whether a run has asked this, or finds its answers in the store."""
+    words = run.experiment.scale.words[: len(task.words)]
+    return words == task.words and (run.folder.name in task.runs or run.experiment.task.instruction == task.instruction)
 
 
 def result_line(name: str, runs: Sequence[RunData]) -> Line:

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from orchestrator.reports.agreement.measures import NO_LEVEL, Measure, against, alphas_of, among, kappas_of
-from orchestrator.reports.intervals import sums_interval
+from orchestrator.reports.intervals import sums_interval, wilson_interval
 
 # 4 observers and 12 units: Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011, section D.
 FOUR_OBSERVERS = np.array(
@@ -68,7 +68,8 @@ def test_by_hand():
 
 def test_a_table_of_people_counts_each_pair_both_ways():
     found = among(np.array([[0, 1, NO_LEVEL], [1, 1, 0]]), 2)
-    assert found.table.tolist() == [[0, 1], [1, 2]] and found.num_items == 2
+    assert found.table.tolist() == [[0, 1], [1, 2]] and found.num_items == found.num_pairs == 2
+    assert (found.same.mean, found.same.high) == (0.5, wilson_interval(1, 2).high)
 
 
 def test_of_three_raters_kappa_is_the_mean_over_pairs():

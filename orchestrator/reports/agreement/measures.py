@@ -37,7 +37,9 @@ class Agreement:
     num_items: int
     """Items of which there are two levels to compare."""
     table: np.ndarray
-    """[n, n] int64: pairs of levels, one of either side, over all items."""
+    """[n, n] int64: pairs of levels, one of either side, over all items; each pair twice if neither side is first."""
+    num_pairs: int
+    """Pairs of levels."""
     kappa: Measure
     """Cohen's kappa with quadratic weights (Cohen 1968); of more than two raters the mean over their pairs (Light
     1971)."""
@@ -45,17 +47,14 @@ class Agreement:
     """Krippendorff's alpha for ordered levels (Krippendorff 2011)."""
 
     @property
-    def num_pairs(self) -> int:
-        """Pairs of levels."""
-        return int(self.table.sum())
-
-    @property
     def same(self) -> Interval | None:
         """Share of pairs with the same level, with Wilson's interval; None of no pair."""
-        return wilson_interval(int(np.trace(self.table)), self.num_pairs) if self.num_pairs else None
+        if not self.num_pairs:
+            return None
+        return wilson_interval(int(np.trace(self.table)) * self.num_pairs // int(self.table.sum()), self.num_pairs)
 
     def same_of(self, level: int) -> Interval | None:
-        """The same of pairs whose first level is this one; None if there is none."""
+        """The same of pairs whose first level is this one, where one side is first; None if there is none."""
         number = int(self.table[level].sum())
         return wilson_interval(int(self.table[level, level]), number) if number else None
 
@@ -68,7 +67,7 @@ def among(levels: np.ndarray, num_levels: int) -> Agreement:
     _check(levels, num_levels)
     if len(levels) < 2:
         reason = "there is one rater alone" if len(levels) else "there is no rater"
-        return _undefined(0, np.zeros((num_levels, num_levels), dtype=np.int64), reason)
+        return _undefined(0, 0, np.zeros((num_levels, num_levels), dtype=np.int64), reason)
     pairs = [_tables(levels[one], levels[other], num_levels) for one, other in combinations(range(len(levels)), 2)]
     tables = np.stack(pairs, axis=1)
     counts = (levels[:, :, None] == np.arange(num_levels)).sum(axis=0)
@@ -99,23 +98,25 @@ def _agreement(tables: np.ndarray, others: np.ndarray, counts: np.ndarray, table
     item is compared, `counts` int64 [units, n] the levels of each unit of alpha, and `table` what is shown."""
     rated = tables.any(axis=(1, 2, 3))
     tables, others, number = tables[rated], others[rated], int(rated.sum())
+    num_pairs = int(tables.sum())
     if not number:
-        return _undefined(0, table, "there is no item that two of them rated")
+        return _undefined(0, 0, table, "there is no item that two of them rated")
     if number == 1:
-        return _undefined(1, table, "there is one item alone")
+        return _undefined(1, num_pairs, table, "there is one item alone")
     if _is_of_one_level(table):
-        return _undefined(number, table, "every level said is the same one")
+        return _undefined(number, num_pairs, table, "every level said is the same one")
     kappas = [_kappa(one) for one in tables.sum(axis=0) if one.any() and not _is_of_one_level(one)]
     kappa = Measure(None, "each pair of raters said one and the same level of all items")
     if kappas:
         kappa = Measure(sums_interval(tables, kappas_of, float(np.mean(kappas))))
     alpha = float(krippendorff.alpha(value_counts=counts, level_of_measurement="ordinal"))
     either_way = tables.sum(axis=1) + tables.sum(axis=1).swapaxes(1, 2)
-    return Agreement(number, table, kappa, Measure(sums_interval(either_way / others[:, None, None], alphas_of, alpha)))
+    interval = sums_interval(either_way / others[:, None, None], alphas_of, alpha)
+    return Agreement(number, table, num_pairs, kappa, Measure(interval))
 
 
-def _undefined(num_items: int, table: np.ndarray, reason: str) -> Agreement:
-    return Agreement(num_items, table, Measure(None, reason), Measure(None, reason))
+def _undefined(num_items: int, num_pairs: int, table: np.ndarray, reason: str) -> Agreement:
+    return Agreement(num_items, table, num_pairs, Measure(None, reason), Measure(None, reason))
 
 
 def _kappa(table: np.ndarray) -> float:
