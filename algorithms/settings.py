@@ -154,6 +154,19 @@ class MistakeSettings(Settings):
     twice as many answers as are wrong; there two levels share the probability, at least half on the answer."""
 
 
+class PeopleSettings(Settings):
+    """What people say of the run's questions, in `likert gallery` on its rating store, in what the reward model learns
+    from. Each session hears what is there by then, of questions of all sessions so far."""
+
+    use: Literal["ignore", "replace", "weigh"] = "ignore"
+    """`ignore`: it is for the eyes of people alone. `replace`: where people said a level, theirs stands in place of the
+    rater's. `weigh`: theirs counts beside the rater's. Of several people, and of both sides, a soft label is the mean,
+    and a hard one the likeliest level of it, of equally likely ones the lower. Of each person the latest opinion
+    counts; who passes or cannot tell says nothing."""
+    weight: PositiveFloat = 1.0
+    """With `weigh`: what one person counts where the rater counts 1."""
+
+
 class FeedbackSettings(LevelSettings):
     """When ratings are asked, how many, and about what."""
 
@@ -173,6 +186,8 @@ class FeedbackSettings(LevelSettings):
     """Which of the segments there are."""
     canaries: CanarySettings = CanarySettings()
     """Whether the rater still answers as it did."""
+    people: PeopleSettings = PeopleSettings()
+    """Whether people's ratings count."""
     analyse_below: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     """With `rater.mode: two_turn`: the rater first answers in one turn, and analyses only what its likeliest answer is
     less probable than this for, or what it gave no probabilities for; that answer counts then. Absent: it analyses

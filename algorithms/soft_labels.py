@@ -71,6 +71,20 @@ def learned_preferences(ratings: Sequence[Rating], temperature: float) -> tuple[
     return preferred, np.where(total > 0.0, either / np.where(total > 0.0, total, 1.0), certain)
 
 
+def with_people(own: np.ndarray, votes: np.ndarray, weight: float | None) -> np.ndarray:
+    """Probabilities float32 [N, n] of levels by a rater, whose `own` they are, and by people.
+
+    `votes` [N, n] are sums over people, of which each gives 1 in all. Each person counts `weight` where the rater
+    counts 1; with None the rater counts nothing where a person said anything.
+    """
+    number = votes.sum(axis=1, keepdims=True)
+    if weight is None:
+        mixed = np.where(number > 0.0, votes / np.where(number > 0.0, number, 1.0), own)
+    else:
+        mixed = (own + weight * votes) / (1.0 + weight * number)
+    return mixed.astype(np.float32)
+
+
 def likeliest(probabilities: np.ndarray) -> np.ndarray:
     """The likeliest level int64 [...] of [..., n]; of equally likely ones the lowest, whatever the last bits say."""
     return probabilities.round(6).argmax(axis=-1)

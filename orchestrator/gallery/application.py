@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from algorithms.scales import CANNOT_TELL
+from orchestrator.gallery.agreeing import agreed
 from orchestrator.gallery.choosing import chosen, parse_choice
 from orchestrator.gallery.guard import Application, Guard
 from orchestrator.gallery.index import Entry, GalleryIndex
@@ -24,6 +25,7 @@ PAGE_FILES = {
     "gallery.css": ("gallery.css", "text/css"),
     "gallery.js": ("gallery.js", "text/javascript"),
     "grid.js": ("grid.js", "text/javascript"),
+    "icon.svg": ("icon.svg", "image/svg+xml"),
 }
 MOST_AT_ONCE = 200
 """Entries of one answer."""
@@ -60,6 +62,7 @@ class Gallery:
                 Route("/summary", self._answering(self._summary)),
                 Route("/list", self._answering(self._list)),
                 Route("/entries", self._answering(self._entries)),
+                Route("/agreement", self._answering(self._agreement)),
                 Route("/pictures/{name}.png", self._picture),
                 Route("/opinions", self._say, methods=["POST"]),
             ],
@@ -115,6 +118,16 @@ class Gallery:
             return {"entries": [_hidden(one, said.get(one.key, ()), query.get("person", "")) for one in entries]}
         self._shown[query.get("page", "")] |= {one.key for one in entries}
         return {"entries": self._whole(entries, said)}
+
+    def _agreement(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Of one person and the models, on what this person has rated among the entries that are chosen."""
+        given = {name: value for name, value in query.items() if name not in ("mode", "rated", "order")}
+        person, page = given.pop("person", ""), given.pop("page", "")
+        said = self._index.opinions()
+        found = agreed(chosen(self._index, parse_choice(given)), self._index.tasks, said, person)
+        # Of few questions it tells the model's answers, so whoever rates on this page next would know them.
+        self._shown[page].update(*(one.pop("keys") for one in found))
+        return {"agreement": found}
 
     def _whole(self, entries: Sequence[Entry], said: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
         held = {one.number for one in self._index.with_pictures(entries)}

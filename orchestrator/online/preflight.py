@@ -40,6 +40,7 @@ ONLINE_CHANGEABLE = (
     "tracking",
     "feedback.budget",
     "feedback.canaries",
+    "feedback.people",
     "feedback.tolerated_failure_share",
     "rollout.frames_memory_gb",
     "rollout.lost_timeout_s",

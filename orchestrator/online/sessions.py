@@ -22,6 +22,7 @@ from orchestrator.online.asking.altered import altered
 from orchestrator.online.asking.choosing import Choice, Opinions, Seen, choose
 from orchestrator.online.asking.in_doubt import ask_in_doubt, in_one_turn
 from orchestrator.online.asking.labels import Labels, joined, no_labels
+from orchestrator.online.asking.people import People
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.settings import OnlineExperiment
@@ -30,6 +31,7 @@ from orchestrator.online.telling.sessions import raise_if_failing
 from orchestrator.ratings.question import Question
 from orchestrator.ratings.service import RatingService, Report, SessionAnswers
 from orchestrator.ratings.store import RatingStore
+from orchestrator.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ class FeedbackSessions:
         self.undecided: list[str] = []
         """Keys of pairs of which the rater could not tell which is nearer to the goal."""
         self._maker = QuestionMaker(self.experiment)
+        self.people = None if settings.people.use == "ignore" else People(self.experiment, self.store)
 
     def open(
         self, replay: ColumnarReplay, env_steps: int, round_: int, report: Report, opinions: Opinions | None = None
@@ -218,8 +221,23 @@ class FeedbackSessions:
             return learned_preferences(answers, settings.label_temperature)
         return learned_levels(answers, settings.num_asked, settings.num_ratings, settings.label_temperature)
 
+    def hear_people(self, session: OpenSession, folder: RunFolder) -> dict[str, float]:
+        """Take notice of what people have said by now, once for this session, also if it is held again; what came of
+        it, for the log."""
+        if self.people is None:
+            return {}
+        recorded = folder.heard_people()
+        self.people.hear(session.round, recorded)
+        # On disk before anything is learned from it.
+        folder.keep_heard_people(recorded | self.people.heard)
+        return self.people.metrics(self.labels, self._with_people())
+
+    def _with_people(self) -> Labels:
+        """All labels so far as they count, which is in the rater's words where no person is heard."""
+        return self.labels if self.people is None else self.people.among(self.labels)
+
     def learned(self, labels: Labels) -> np.ndarray:
-        """What the reward model is to say of `labels`: ratings int64 [N], or by settings their probabilities."""
+        """What the rater says of `labels`, as it is learned: ratings int64 [N], or by settings their probabilities."""
         return labels.probabilities if self.experiment.feedback.labels == "soft" else labels.ratings
 
     @property
@@ -228,15 +246,17 @@ class FeedbackSessions:
         of pairs, one that could be told apart."""
         if self.experiment.compares:
             return len(self.labels) > 0
-        return not self.experiment.feedback.explore_until_two_levels or len(np.unique(self.labels.ratings)) > 1
+        if not self.experiment.feedback.explore_until_two_levels:
+            return True
+        return len(np.unique(self._with_people().ratings)) > 1
 
     def ratings_to_learn(self) -> np.ndarray:
-        """All ratings so far as `learned` has them, in the order of `labels`; dealt out anew if this is the shuffled
-        control.
+        """All ratings so far as `learned` has them, with those of people by settings, in the order of `labels`; dealt
+        out anew if this is the shuffled control.
 
         Shuffling each session by itself would not do: sessions differ in their histograms, and later ones are better.
         """
-        learned = self.learned(self.labels)
+        learned = self.learned(self._with_people())
         return shuffled(learned, self.rng) if self.experiment.feedback.control == "shuffled" else learned
 
     def analysed(self, session: OpenSession, answers: SessionAnswers) -> dict[str, float]:
@@ -317,6 +337,7 @@ class FeedbackSessions:
             "ratings": self.labels.ratings.tolist(),
             "instructions": self.labels.instructions,
             "undecided": list(self.undecided),
+            "people": {} if self.people is None else dict(self.people.heard),
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -343,3 +364,6 @@ class FeedbackSessions:
         weights = arrays.get("weights", np.ones(len(keys), dtype=np.float32))
         self.labels = Labels(keys, ratings, probabilities, arrays["observations"], instructions, weights)
         self.undecided = list(state.get("undecided", []))
+        if self.people is not None:
+            # Older states have none: then nobody was heard.
+            self.people.heard = dict(state.get("people", {}))

@@ -203,7 +203,7 @@ class OnlineExperiment(Experiment):
         return None
 
     def _beyond_sessions(self) -> str | None:
-        """What of `feedback.selection` and `feedback.canaries` cannot be done; None if nothing."""
+        """What of `feedback.selection`, `.canaries`, `.people` and `.analyse_below` cannot be done; None if nothing."""
         strategy, canaries = self.feedback.selection.strategy, self.feedback.canaries.number
         if self.reward.source == "scores" and strategy != "uniform":
             return (
@@ -214,6 +214,11 @@ class OnlineExperiment(Experiment):
             return (
                 f"feedback.canaries.number {canaries}: they are asked before sessions, and reward.source 'scores' has "
                 "none; leave feedback.canaries out"
+            )
+        if self.reward.source == "scores" and self.feedback.people.use != "ignore":
+            return (
+                f"feedback.people.use {self.feedback.people.use!r}: sessions hear people, and reward.source 'scores' "
+                "has none; leave feedback.people out"
             )
         below = self.feedback.analyse_below
         if self.asks_rater and below is not None and (not self.learns_reward or self.rater.mode != "two_turn"):

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from algorithms.ratings import RaterIdentity, Rating, RatingFailure, Sampling
 from orchestrator.ratings.answer_store import AnswerStore
@@ -64,6 +65,10 @@ class RatingStore(AnswerStore):
     def lookup(self, keys: Iterable[str]) -> dict[str, Rating]:
         """The ratings that the store holds among `keys`, those of other processes included."""
         return {key: rating_of(row) for key, row in self._read(keys, RATING_COLUMNS).items()}
+
+    def columns_of(self, keys: Iterable[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """These columns of the ratings that the store holds among `keys`, by key."""
+        return self._read(keys, columns)
 
     def append(
         self, answers: Sequence[tuple[Question, Rating]], identity: RaterIdentity, sampling: Sampling, run: str

@@ -1,5 +1,6 @@
 """A run's folder as the online loop fills it: what it writes besides ratings, and what it shows while it goes on."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from orchestrator.runs.checkpoints import Checkpoints
 from orchestrator.runs.layout import (
     BEST_POLICY_FILE,
     FRAMES_FOLDER,
+    PEOPLE_FILE,
     PROGRESS_FILE,
     REWARD_MODEL_FILE,
     SETTINGS_FILE,
@@ -88,6 +90,15 @@ class RunFolder:
             write_json(stem.with_suffix(".json"), told)
             if outcome.analysis:
                 write_text(stem.with_suffix(".txt"), outcome.analysis + "\n")
+
+    def heard_people(self) -> dict[str, list[str]]:
+        """What `keep_heard_people` kept last."""
+        path = self.path / PEOPLE_FILE
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def keep_heard_people(self, heard: Mapping[str, list[str]]) -> None:
+        """Keep which opinions of people each session has heard, by its round."""
+        write_json(self.path / PEOPLE_FILE, heard)
 
     def save_progress_audit(
         self, env_steps: np.ndarray, learned_rewards: np.ndarray, true_progress: np.ndarray

@@ -7,6 +7,8 @@ METRICS_FILE = "metrics.jsonl"
 PROGRESS_FILE = "progress.npz"
 """Learned reward beside true progress, one entry per audited frame: `env_step` int64 [N] (when the frame was seen),
 `learned_reward` float32 [N], `true_progress` float32 [N] in [0, 1]."""
+PEOPLE_FILE = "people.json"
+"""Where people's ratings count: ids of the opinions that each session was the first to hear, by its round."""
 MLFLOW_FILE = "mlflow_run.json"
 """Id of the run at MLflow, so that a resumed run goes on with it."""
 WORLD_FILE = "world.json"

@@ -118,14 +118,21 @@ def test_nothing_outside_the_store(client, path):
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": HERE, "Sec-Fetch-Site": "same-origin"}])
 def test_the_page_and_what_it_loads(client, headers):
-    answers = {path: client.get(PAGE + path, headers=headers) for path in ("", "gallery.js", "grid.js", "gallery.css")}
+    answers = {
+        path: client.get(PAGE + path, headers=headers)
+        for path in ("", "gallery.js", "grid.js", "gallery.css", "icon.svg")
+    }
     assert {answer.status_code for answer in answers.values()} == {200}
     for answer in answers.values():
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "unsafe" not in answer.headers["content-security-policy"]
-        # Nothing of it is elsewhere.
-        assert "http:" not in answer.text and "https:" not in answer.text
+        # Nothing of it is elsewhere; what stands in the picture is a name.
+        text = answer.text.replace('xmlns="http://www.w3.org/2000/svg"', "")
+        assert "http:" not in text and "https:" not in text
     assert answers[""].headers["content-type"].startswith("text/html")
+    # Said by the page itself, so that no browser asks for /favicon.ico, which without the token is not there.
+    assert '<link rel="icon" href="icon.svg"' in answers[""].text
+    assert answers["icon.svg"].headers["content-type"].startswith("image/svg+xml")
     assert client.get(PAGE, headers={"Host": f"localhost:{PORT}"}).status_code == 200
 
 
@@ -220,6 +227,32 @@ def test_who_has_browsed_is_known_to_know_the_answer(client, folder):
     client.get(PAGE + "entries?numbers=1&page=p&hidden=1")
     say(client, 0, page="p"), say(client, 1, page="p"), say(client, 0, "Bob", page="q")
     assert [row["answer_seen"] for row in people(folder)] == [True, False, False]
+
+
+def agreement(client, **query):
+    return client.get(PAGE + "agreement", params={"person": "Ada", "page": "p", **query}).json()["agreement"]
+
+
+def test_agreement_is_told_of_what_one_has_rated_alone(client):
+    assert agreement(client) == []
+    say(client, 0, level=2), say(client, 1, level=1), say(client, 2, said="cannot_tell", level=None)
+    say(client, 0, level=0, page="p"), say(client, 3, "Bob", level=0, page="q")
+    (found,) = agreement(client)
+    # The first opinion of key0; of key2 no level was said, and key3 was rated by another.
+    assert found["table"] == [[0, 0, 0], [1, 0, 0], [0, 0, 1]] and (found["items"], found["task"]) == (2, 0)
+    # A distance of 1 in two items; by chance, of rows 0, 1, 1 and columns 1, 0, 1, (1 + 1 + 4) / 2.
+    assert found["kappa"].startswith("0.67 [") and found["same"].startswith("0.50 [")
+    (narrow,) = agreement(client, doubt=0.2, rated="nobody", mode="rate", order="shuffled")
+    assert narrow["items"] == 1 and narrow["kappa"] == narrow["alpha"] == "not defined: there is one item alone"
+    (bob,) = agreement(client, person="Bob")
+    assert bob["items"] == 1 and agreement(client, person="Eve") == []
+
+
+def test_who_has_seen_the_agreement_of_another_knows_those_answers(client, folder):
+    say(client, 1, "Ada", page="p")
+    agreement(client, page="q")
+    say(client, 1, "Bob", page="q"), say(client, 2, "Bob", page="q")
+    assert [row["answer_seen"] for row in people(folder)] == [False, True, False]
 
 
 def test_sent_twice_it_is_one_opinion(client, folder):

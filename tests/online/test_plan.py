@@ -151,6 +151,9 @@ class CountingParts:
         rating = Rating("key", 0, (), "", 1, 1, 0.0)
         return Ratings([0] * session.number), types.SimpleNamespace(outcomes=[rating] * session.number)
 
+    def hear_people(self, session, folder):
+        return {}
+
     def inputs(self, labels):
         return None
 

@@ -19,9 +19,10 @@ from orchestrator.online.figures import (
     ratings_figure,
     success_figure,
 )
-from orchestrator.online.report import control_lines, result_line
+from orchestrator.online.report import control_lines, result_line, write_people
 from orchestrator.reports.tables import grouped
 from orchestrator.storage.writing import write_arrays
+from tests.reports.test_agreement_report import answer, say
 
 
 def test_result_line_by_hand(make_run):
@@ -234,3 +235,22 @@ def test_evaluations_that_were_due_together_count_together(make_run):
     (axes,) = comparison_figure(grouped(runs)).axes
     assert axes.lines[0].get_xdata().tolist() == [1050, 2050]
     assert axes.lines[0].get_ydata() == pytest.approx([0.1, 0.5])
+
+
+def test_agreement_is_told_of_what_these_runs_ask_where_people_have_rated(make_run, tmp_path):
+    store = tmp_path / "people_ratings"
+    run = make_run("demo", 0, (0.5,), 0.2, "drawer_close", 3000, f"ratings_folder={store}")
+    answer(store, [0, 1, 2, 0], run="demo-seed0")
+    assert write_people([run], tmp_path / "out") == [], "nobody has rated"
+    say(store, "Ada", [0, 1, 1, 0])
+    assert [path.name for path in write_people([run], tmp_path / "out")] == [
+        "agreement.md", "agreement.csv", "agreement.png",
+    ]  # fmt: skip
+    assert "| Ada and sha256:abc | 4 | 0.75 [" in (tmp_path / "out" / "agreement.md").read_text()
+    # Others' questions on another task, and on another scale of words, are not of this run.
+    other = make_run("other", 0, (0.5,), 0.2, "door_close", 3000, f"ratings_folder={store}")
+    assert write_people([other], tmp_path / "out") == []
+    coarse = make_run(
+        "coarse", 0, (0.5,), 0.2, "drawer_close", 3000, f"ratings_folder={store}", "feedback.num_ratings=2"
+    )
+    assert write_people([coarse], tmp_path / "out") == []

@@ -6,7 +6,7 @@ const filters = at("filters"), detail = at("detail"), help = at("help");
 // Of this tab, also after it is loaded again: whoever has seen the model's answer does not rate without knowing it.
 const page = sessionStorage.page ||= hex();
 let summary, mode = "browse", person = localStorage.likertName || "";
-let queue = [], position = 0, hidden = null, answered = null, shownAt = 0, busy = false, turn = 0;
+let queue = [], position = 0, hidden = null, answered = null, shownAt = 0, busy = false, turn = 0, agreed = [];
 
 async function ask(path, query) {
   const answer = await fetch(`${path}?${new URLSearchParams(query)}`);
@@ -110,6 +110,7 @@ async function choose() {
       queue = numbers;
       position = 0;
       await present();
+      await agree();
     }
   } catch (error) { tell(error); }
 }
@@ -164,9 +165,31 @@ async function present() {
   at("as-whom").textContent = `Rating as ${person}.`;
   at("back").disabled = position === 0;
   at("next").disabled = position === queue.length - 1;
+  showAgreement();
   at("instruction").focus();
   shownAt = performance.now();
 }
+
+// Of what this person has rated so far, and while the model's answers are shown: else it would tell them.
+async function agree() {
+  agreed = [];
+  if (person && at("reveal").checked) {
+    try { agreed = (await ask("agreement", { ...wanted(), page })).agreement; } catch (error) { tell(error); }
+  }
+  showAgreement();
+}
+
+function showAgreement() {
+  const shown = agreed.filter(one => hidden && one.task === hidden.task);
+  at("agreement").replaceChildren(...shown.flatMap(one => {
+    const words = summary.tasks[one.task].words.slice(0, one.table.length), table = make("table");
+    const row = (name, cells, tag) => { const line = make("tr"); line.append(make("th", name, { scope: "row" }), ...cells.map(text => make(tag, text))); return line; };
+    table.append(make("caption", "Your levels by row, the model’s by column"), row("", words, "th"), ...one.table.map((counts, level) => row(words[level], counts, "td")));
+    return [make("p", `You and the model${summary.models.length > 1 ? ` ${one.model.slice(0, 40)}` : ""}, on ${one.items} rated here: the same level ${one.same}; weighted kappa ${one.kappa}; alpha ${one.alpha}.`), table];
+  }));
+  at("agreement").hidden = !shown.length;
+}
+at("reveal").onchange = agree;
 
 function choice(key, text, rubric, said, level) {
   const button = make("button", "", { type: "button", onclick: () => say(said, level) });
@@ -197,6 +220,7 @@ async function say(said, level) {
   } finally { busy = false; }
   grid.forget(answered.number);
   at("told").textContent = "";
+  agree();
   if (at("reveal").checked || position === queue.length - 1) {
     const mine = answered.opinions.filter(one => one.person === person).at(-1);
     at("answer").replaceChildren(make("p", `Saved: ${saidBy(answered, mine)}.`), ...answer(answered));

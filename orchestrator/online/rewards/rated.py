@@ -107,6 +107,9 @@ class RatedReward(RewardSource):
         rated = [outcome for outcome in answers.outcomes if isinstance(outcome, Rating)]
         if not rated:
             return None
+        heard = self.sessions.hear_people(session, self.folder)
+        if heard:
+            self.folder.log(heard, progress.env_steps)
         first = not self.known(progress)
         if first and not self.sessions.tell_apart:
             self._starve(session, rated[0], progress)
