@@ -133,14 +133,21 @@ class SelectionSettings(Settings):
 
 class CanarySettings(Settings):
     """Questions with a known answer, by which a change of the rater shows: what the run had rated first is asked again
-    before each later session. They cost nothing of the budget, and nothing is learned from them."""
+    before each later session, and pictures of known levels before each. They cost nothing of the budget, and nothing
+    is learned from them."""
 
     number: Annotated[int, Field(ge=0, le=1000)] = 0
     """The first ratings of the run that are asked again; 0: none."""
     tolerated_share: Fraction = 0.2
     """If more than this share of them is answered otherwise than at first, the rater has drifted."""
+    known: str | None = None
+    """A folder of pictures whose level is known, or its address: in it a folder for each level on which is asked, `1`
+    for the worst, `2` and so on, with PNG files. For questions about single frames."""
+    tolerated_wrong_share: Fraction = 0.2
+    """If more than this share of them is answered otherwise, the rater is wrong too often."""
     on_drift: Literal["warn", "stop"] = "warn"
-    """`warn`: say so and go on. `stop`: the run stops before it asks anything else; it is saved and can go on."""
+    """Of either. `warn`: say so and go on. `stop`: the run stops before it asks anything else; it is saved and can go
+    on."""
 
 
 class MistakeSettings(Settings):

@@ -11,6 +11,7 @@ from algorithms.images import encode_png
 from algorithms.ratings import RatingRequest
 from orchestrator.cluster.address import ray_address
 from orchestrator.errors import SettingsError
+from orchestrator.online.asking.known import known_canaries
 from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.rewards.functions import reward_function
 from orchestrator.online.settings import OnlineExperiment
@@ -100,6 +101,8 @@ ONLINE_TAKEN_OVER = tuple(
 def check_online(experiments: Sequence[OnlineExperiment]) -> None:
     """Raise SettingsError, with the remedy, if this machine cannot run these, which share their folders."""
     check_raters(experiments)
+    for experiment in experiments:
+        known_canaries(experiment)
     for experiment in filter(lambda one: one.by_similarity, experiments):
         check_similarity_model(experiment.similarity)
     check_writable("runs_folder", experiments[0].runs_folder)

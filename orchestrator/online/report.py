@@ -22,6 +22,7 @@ from orchestrator.reports.intervals import (
 from orchestrator.reports.tables import csv_table, grouped, markdown_table
 from orchestrator.runs.layout import (
     CANARIES_CHANGED,
+    CANARIES_WRONG,
     CONTROLS,
     EVAL_ANYWHERE,
     EVAL_DONE,
@@ -176,18 +177,24 @@ def markdown(lines: Sequence[Line]) -> str:
 
 
 def drifts(runs: Sequence[RunData]) -> str:
-    """Of which runs the rater answered canaries otherwise than at first, by more than was tolerated; empty if of
-    none."""
-    told = []
-    for run in runs:
-        changed = run.series(CANARIES_CHANGED)
-        if len(changed) and changed.values.max() > run.experiment.feedback.canaries.tolerated_share:
-            worst = int(changed.values.argmax())
-            told.append(
-                f"of the canaries of {run.folder.name}, {changed.values[worst]:.0%} were answered otherwise at "
-                f"{changed.env_steps[worst]:,} steps"
-            )
-    return f"\nThe rater has drifted: {'; '.join(told)}.\n" if told else ""
+    """Of which runs the rater answered canaries otherwise than at first, or pictures of known levels wrong, by more
+    than was tolerated; empty if of none."""
+    text = ""
+    for metric, tolerated, said, what in (
+        (CANARIES_CHANGED, "tolerated_share", "The rater has drifted", "canaries"),
+        (CANARIES_WRONG, "tolerated_wrong_share", "The rater is wrong too often", "pictures of known levels"),
+    ):
+        told = []
+        for run in runs:
+            share = run.series(metric)
+            if len(share) and share.values.max() > getattr(run.experiment.feedback.canaries, tolerated):
+                worst = int(share.values.argmax())
+                told.append(
+                    f"of the {what} of {run.folder.name}, {share.values[worst]:.0%} were answered otherwise at "
+                    f"{share.env_steps[worst]:,} steps"
+                )
+        text += f"\n{said}: {'; '.join(told)}.\n" if told else ""
+    return text
 
 
 def _columns(lines: Sequence[Line]) -> dict[str, Callable[[Line], str]]:

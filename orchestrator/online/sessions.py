@@ -21,6 +21,7 @@ from orchestrator.errors import LikertError
 from orchestrator.online.asking.altered import altered
 from orchestrator.online.asking.choosing import Choice, Opinions, Seen, choose
 from orchestrator.online.asking.in_doubt import ask_in_doubt, in_one_turn
+from orchestrator.online.asking.known import known_canaries
 from orchestrator.online.asking.labels import Labels, joined, no_labels
 from orchestrator.online.asking.people import People
 from orchestrator.online.frames.step_frames import StepFrames
@@ -80,7 +81,8 @@ class FeedbackSessions:
         self.labels = no_labels(self.experiment.num_learned)
         self.undecided: list[str] = []
         """Keys of pairs of which the rater could not tell which is nearer to the goal."""
-        self._maker = QuestionMaker(self.experiment)
+        self.maker = QuestionMaker(self.experiment)
+        self.known = known_canaries(self.experiment)
         self.people = None if settings.people.use == "ignore" else People(self.experiment, self.store)
 
     def open(
@@ -161,7 +163,7 @@ class FeedbackSessions:
                 break
             for segment, pngs in zip(segments, self._pngs(replay, segments), strict=True):
                 instruction = replay.instructions(segment.indices[-1:])[0]
-                question = self._maker.question(pngs, env_steps, self._success(replay, segment), instruction)
+                question = self.maker.question(pngs, env_steps, self._success(replay, segment), instruction)
                 keys = self._keys(question)
                 same = self.experiment.compares and pngs[0] == pngs[1]
                 if same or (keys & known and not ask_again):

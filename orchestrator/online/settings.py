@@ -220,6 +220,13 @@ class OnlineExperiment(Experiment):
                 f"feedback.people.use {self.feedback.people.use!r}: sessions hear people, and reward.source 'scores' "
                 "has none; leave feedback.people out"
             )
+        known = self.feedback.canaries.known
+        if self.asks_rater and known is not None and (self.reward.source != "ratings" or self.num_shown != 1):
+            return (
+                f"feedback.canaries.known {known!r}: holds single frames with their levels, and reward.source "
+                f"{self.reward.source!r} with feedback.segment.kind {self.feedback.segment.kind!r} does not ask about "
+                "those: leave it out"
+            )
         below = self.feedback.analyse_below
         if self.asks_rater and below is not None and (not self.learns_reward or self.rater.mode != "two_turn"):
             return (
@@ -289,6 +296,11 @@ class OnlineExperiment(Experiment):
             problem = problem or (
                 "reward.source 'preferences' compares frames of one task, and in this world each episode has an "
                 "instruction of its own: take another source"
+            )
+        if self.learns_reward and self.feedback.canaries.known is not None and world.says_instruction:
+            problem = problem or (
+                "feedback.canaries.known holds pictures of one task, and in this world each episode has an instruction "
+                "of its own: leave it out"
             )
         network = self.reward_model.network
         if (

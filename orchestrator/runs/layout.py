@@ -46,6 +46,8 @@ RATING_LEVEL = "rating/level_{number}"
 """Ratings of a level in one session, 1 for the worst."""
 CANARIES_CHANGED = "canary/changed"
 """Share of the canaries that the rater answers otherwise than at first: see `feedback.canaries`."""
+CANARIES_WRONG = "canary/known_wrong"
+"""Share of the pictures of known levels that the rater answers otherwise: see `feedback.canaries.known`."""
 ACCURACIES = {
     "reward/accuracy": "reward model, of the ratings it learns from",
     "rating/stage_accuracy": "ratings, of the simulator's stages",

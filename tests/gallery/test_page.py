@@ -237,9 +237,15 @@ def test_agreement_is_told_of_what_one_has_rated_alone(client):
     assert agreement(client) == []
     say(client, 0, level=2), say(client, 1, level=1), say(client, 2, said="cannot_tell", level=None)
     say(client, 0, level=0, page="p"), say(client, 3, "Bob", level=0, page="q")
+    client.get(PAGE + "entries?numbers=3&page=p")
+    say(client, 3, level=2)
     (found,) = agreement(client)
-    # The first opinion of key0; of key2 no level was said, and key3 was rated by another.
-    assert found["table"] == [[0, 0, 0], [1, 0, 0], [0, 0, 1]] and (found["items"], found["task"]) == (2, 0)
+    # The first opinion of key0; of key2 no level was said, and of key3 the answer was known.
+    assert found["table"] == [[0, 0, 0], [1, 0, 0], [0, 0, 1]] and (found["items"], found["known"], found["task"]) == (
+        2,
+        1,
+        0,
+    )
     # A distance of 1 in two items; by chance, of rows 0, 1, 1 and columns 1, 0, 1, (1 + 1 + 4) / 2.
     assert found["kappa"].startswith("0.67 [") and found["same"].startswith("0.50 [")
     (narrow,) = agreement(client, doubt=0.2, rated="nobody", mode="rate", order="shuffled")

@@ -3,13 +3,15 @@
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.errors import RatingsFailing
+from algorithms.images import encode_png
+from orchestrator.errors import RatingsFailing, SettingsError
 from orchestrator.kinds import read_run
+from orchestrator.online.asking.known import known_canaries
 from orchestrator.online.report import drifts
 from orchestrator.online.settings import OnlineExperiment
 from orchestrator.ratings.store import RatingStore
 from orchestrator.runs.folder import RunFolder
-from tests.fakes.toy_reach import CountingServer
+from tests.fakes.toy_reach import CountingServer, draw
 from tests.fakes.toy_run import ToyRun, toy_experiment
 
 pytestmark = pytest.mark.usefixtures("actors")
@@ -63,3 +65,62 @@ def test_scores_have_no_sessions_to_watch_before(tmp_path):
     tree = watched(tmp_path).model_dump() | {"reward": {"source": "scores"}}
     with pytest.raises(ValidationError, match=r"feedback.canaries.number 4: .* 'scores' has none"):
         OnlineExperiment.model_validate(tree)
+
+
+def known_folder(folder, pictures):
+    """A file for each position of the dot, by level from 1."""
+    for level, positions in pictures.items():
+        (folder / level).mkdir(parents=True, exist_ok=True)
+        for position in positions:
+            (folder / level / f"at{position}.png").write_bytes(encode_png(draw(position)))
+    return folder
+
+
+def test_pictures_of_known_levels_are_asked_before_each_session_and_stop_a_rater_that_is_wrong(tmp_path, actors):
+    plain = ToyRun(watched(tmp_path, "plain", number=0)).run()
+    # What the toy's rater says of these is found out first: a dot on the left is bad, and on the right good.
+    right = known_folder(tmp_path / "right", {"1": (-0.9, -0.8), "3": (0.9, 0.95)})
+    fine = ToyRun(watched(tmp_path, "fine", number=0, known=str(right), on_drift="stop")).run()
+    assert fine.fingerprint() == plain.fingerprint(), "nothing is learned from them"
+    assert len(RatingStore(fine.experiment.ratings_folder)) == 20 and fine.num_asked == 20 + 2 * 4
+    assert read_run(fine.experiment.run_folder).series("canary/known_wrong").values.tolist() == [0.0, 0.0]
+    # Three of four are said to be what they are not.
+    wrong = known_folder(tmp_path / "wrong", {"1": (-0.9,), "3": (-0.8, -0.7, -0.6)})
+    told = r"wrong too often: 75% of 4 pictures .* most often 'Good' is called 'Bad', 3 times .*_wrong_share 0.2"
+    stopped = watched(tmp_path, "stopped", number=0, known=str(wrong), on_drift="stop")
+    with pytest.raises(RatingsFailing, match=told):
+        ToyRun(stopped).run()
+    assert not len(RatingStore(stopped.ratings_folder)), "nothing was asked for the session, nor stored"
+    tolerant = stopped.model_copy(update={"feedback": stopped.feedback.model_copy(update={
+        "canaries": stopped.feedback.canaries.model_copy(update={"tolerated_wrong_share": 0.75}),
+    })})  # fmt: skip
+    assert ToyRun(tolerant).run(resume=True).fingerprint() == plain.fingerprint()
+    run = read_run(watched(tmp_path, "stopped").run_folder)
+    assert drifts([run]) == "", "it was tolerated"
+
+
+@pytest.mark.parametrize(
+    ("files", "rule"),
+    [
+        ({}, "is no folder"),
+        ({"4/a.png": b""}, "its folder '4' is no level; the rater is asked on 3"),
+        ({"1/a.txt": b""}, "there is no picture, such as 1/first.png"),
+        ({"1/a.png": b"GIF"}, "a.png is no picture in PNG"),
+    ],
+)
+def test_a_folder_of_known_levels_that_cannot_be_asked_about(tmp_path, files, rule):
+    for name, content in files.items():
+        (tmp_path / "known" / name).parent.mkdir(parents=True)
+        (tmp_path / "known" / name).write_bytes(content)
+    with pytest.raises(SettingsError, match=rf"feedback.canaries.known .*{rule}"):
+        known_canaries(watched(tmp_path, known=str(tmp_path / "known")))
+
+
+def test_nobody_is_asked_of_known_pictures_without_a_folder_or_about_sequences(tmp_path):
+    assert known_canaries(watched(tmp_path)) == []
+    tree = watched(tmp_path, known="pictures").model_dump()
+    tree["feedback"]["segment"] = {"kind": "trajectory", "num_frames": 2, "num_agent_steps": 2}
+    scores = watched(tmp_path, number=0, known="pictures").model_dump() | {"reward": {"source": "scores"}}
+    for change in ({}, scores):
+        with pytest.raises(ValidationError, match=r"feedback.canaries.known 'pictures'"):
+            OnlineExperiment.model_validate(tree | change)

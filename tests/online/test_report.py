@@ -22,7 +22,7 @@ from orchestrator.online.figures import (
 from orchestrator.online.report import control_lines, result_line, write_people
 from orchestrator.reports.tables import grouped
 from orchestrator.storage.writing import write_arrays
-from tests.reports.test_agreement_report import answer, say
+from tests.fakes.rated_by_people import answer, say
 
 
 def test_result_line_by_hand(make_run):

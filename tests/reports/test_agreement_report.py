@@ -3,7 +3,6 @@
 import csv
 import io
 import uuid
-from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -18,30 +17,10 @@ from orchestrator.ratings.store import RatingStore
 from orchestrator.reports.agreement.command import show_agreement
 from orchestrator.reports.agreement.comparisons import compare
 from orchestrator.reports.agreement.report import agreement_in, confusion_figure, write_agreement
-from tests.fakes.small_store import IDENTITY, SAMPLING, png, question
+from tests.fakes.rated_by_people import answer, say
+from tests.fakes.small_store import IDENTITY, SAMPLING, png
 
 OTHER = RaterIdentity("org/other", "main")
-
-
-def answer(folder, levels, identity=IDENTITY, seed=3, run="run-a"):
-    """Ratings of the questions 0, 1, ... by these levels."""
-    rows = [
-        (question(n), Rating(f"{identity.model}-{seed}-{n}", level, (), "", 1, 1, 0.1))
-        for n, level in enumerate(levels)
-    ]
-    RatingStore(folder).append(rows, identity, replace(SAMPLING, seed=seed), run)
-
-
-def say(folder, person, levels, seen=False):
-    """Opinions on the questions 0, 1, ...: a level, or `cannot_tell`, `pass`, or None for nothing."""
-    store = PeopleStore(folder)
-    asked = {row["images"][0]: row for row in RatingStore(folder).rows()}
-    rows = sorted(asked.values(), key=lambda row: int(row["key"].rpartition("-")[2]))
-    for row, level in zip(rows, levels, strict=False):
-        if level is not None:
-            said = level if isinstance(level, str) else "level"
-            given = None if isinstance(level, str) else level
-            store.append(row, Opinion(uuid.uuid4().hex, person, said, given, seen, 1.0))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ const filters = at("filters"), detail = at("detail"), help = at("help");
 // Of this tab, also after it is loaded again: whoever has seen the model's answer does not rate without knowing it.
 const page = sessionStorage.page ||= hex();
 let summary, mode = "browse", person = localStorage.likertName || "";
-let queue = [], position = 0, hidden = null, answered = null, shownAt = 0, busy = false, turn = 0, agreed = [];
+let queue = [], position = 0, hidden = null, answered = null, shownAt = 0, busy = false, turn = 0, agreed = [], agreeTurn = 0;
 
 async function ask(path, query) {
   const answer = await fetch(`${path}?${new URLSearchParams(query)}`);
@@ -172,10 +172,14 @@ async function present() {
 
 // Of what this person has rated so far, and while the model's answers are shown: else it would tell them.
 async function agree() {
-  agreed = [];
+  const mine = ++agreeTurn;
+  let found = [];
   if (person && at("reveal").checked) {
-    try { agreed = (await ask("agreement", { ...wanted(), page })).agreement; } catch (error) { tell(error); }
+    try { found = (await ask("agreement", { ...wanted(), page })).agreement; } catch (error) { tell(error); }
   }
+  // Of answers that overtake one another the last one asked for counts.
+  if (mine !== agreeTurn) return;
+  agreed = found;
   showAgreement();
 }
 
@@ -185,7 +189,10 @@ function showAgreement() {
     const words = summary.tasks[one.task].words.slice(0, one.table.length), table = make("table");
     const row = (name, cells, tag) => { const line = make("tr"); line.append(make("th", name, { scope: "row" }), ...cells.map(text => make(tag, text))); return line; };
     table.append(make("caption", "Your levels by row, the model’s by column"), row("", words, "th"), ...one.table.map((counts, level) => row(words[level], counts, "td")));
-    return [make("p", `You and the model${summary.models.length > 1 ? ` ${one.model.slice(0, 40)}` : ""}, on ${one.items} rated here: the same level ${one.same}; weighted kappa ${one.kappa}; alpha ${one.alpha}.`), table];
+    const who = `You and the model${summary.models.length > 1 ? ` ${one.model.slice(0, 40)}` : ""}`;
+    const left = one.known ? ` Of ${one.known} you had seen the answer before, as in browsing: they do not count.` : "";
+    if (!one.items) return [make("p", `${who}:${left}`)];
+    return [make("p", `${who}, on ${one.items} rated here: the same level ${one.same}; weighted kappa ${one.kappa}; alpha ${one.alpha}.${left}`), table];
   }));
   at("agreement").hidden = !shown.length;
 }

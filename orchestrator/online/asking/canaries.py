@@ -1,6 +1,7 @@
 """Canaries: what the run had rated first is asked again before each session, to see whether the rater still answers as
-it did."""
+it did; and pictures of known levels are asked, to see whether it is right."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -9,11 +10,14 @@ import numpy as np
 from algorithms.prompts import words_version
 from algorithms.ratings import Rating
 from algorithms.settings import CanarySettings
+from orchestrator.online.asking.known import Known
+from orchestrator.online.questions import QuestionMaker
 from orchestrator.ratings.question import Question
 from orchestrator.ratings.schema import StoredRating
 from orchestrator.ratings.service import RatingService
 from orchestrator.ratings.store import RatingStore
-from orchestrator.runs.layout import CANARIES_CHANGED
+from orchestrator.runs.layout import CANARIES_CHANGED, CANARIES_WRONG
+from orchestrator.screen.counts import counted
 
 _UNKNOWN = (
     "neither the weights' name and revision nor the words of the question have changed: another engine or version "
@@ -42,6 +46,41 @@ class Song:
     def __str__(self) -> str:
         moved = "" if self.shift is None else f", and their probabilities moved by {self.shift:.2f} of 1"
         return f"{self.changed:.0%} of {self.num_asked} canaries are answered otherwise than before{moved}; {self.what}"
+
+
+@dataclass(frozen=True)
+class KnownSong:
+    """What the answers about pictures of known levels came to."""
+
+    num_asked: int
+    wrong: float
+    """Share of the answers that are another level."""
+    worst: str
+    """What was taken for what most often, in words; empty if nothing was."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """By name."""
+        return {"canary/known_asked": float(self.num_asked), CANARIES_WRONG: self.wrong}
+
+    def __str__(self) -> str:
+        return f"{self.wrong:.0%} of {self.num_asked} pictures of known levels are answered otherwise; {self.worst}"
+
+
+def hear_known(known: Sequence[Known], maker: QuestionMaker, service: RatingService) -> KnownSong | None:
+    """Ask about pictures of known levels; None if nothing was answered. Stored nowhere, and learned by nobody."""
+    questions = [maker.question([png], 0, None) for png, _ in known]
+    outcomes = service.ask_again(questions).result() if questions else []
+    pairs = [(level, one.rating) for (_, level), one in zip(known, outcomes, strict=True) if isinstance(one, Rating)]
+    if not pairs:
+        return None
+    wrong = Counter(pair for pair in pairs if pair[0] != pair[1])
+    worst = ""
+    if wrong:
+        words = questions[0].request.scale.words
+        (level, answer), number = min(wrong.items(), key=lambda item: (-item[1], item[0]))
+        worst = f"most often {words[level]!r} is called {words[answer]!r}, {counted(number, 'time')}"
+    return KnownSong(len(pairs), sum(wrong.values()) / len(pairs), worst)
 
 
 def hear(settings: CanarySettings, keys: Sequence[str], store: RatingStore, service: RatingService) -> Song | None:

@@ -16,7 +16,7 @@ from algorithms.ratings import Rating
 from algorithms.replay import ColumnarReplay
 from algorithms.scaling import RewardScale
 from orchestrator.errors import RatingsFailing
-from orchestrator.online.asking.canaries import hear
+from orchestrator.online.asking.canaries import hear, hear_known
 from orchestrator.online.frames.step_frames import StepFrames
 from orchestrator.online.frames.step_scores import StepScores
 from orchestrator.online.reward_training import RewardTraining
@@ -138,18 +138,27 @@ class RatedReward(RewardSource):
         return NewRewards(indices, _scale(progress).apply(scores), update.version, first)
 
     def _hear_canaries(self, progress: Progress) -> None:
-        """See whether the rater still answers as it did. Raises RatingsFailing if it does not and the run is to stop:
-        the session is still due then, and nothing was asked for it."""
-        settings = self._experiment.feedback.canaries
-        if not settings.number:
+        """See whether the rater still answers as it did, and is right where that is known. Raises RatingsFailing if not
+        and the run is to stop: the session is still due then, and nothing was asked for it."""
+        settings, sessions = self._experiment.feedback.canaries, self.sessions
+        found, metrics = [], {}
+        if settings.number:
+            song = hear(settings, sessions.labels.keys, sessions.store, sessions.service)
+            metrics |= {} if song is None else song.metrics
+            if song is not None and song.changed > settings.tolerated_share:
+                tolerated = f"feedback.canaries.tolerated_share {settings.tolerated_share:g}"
+                found.append(f"the rater has drifted: {song} ({tolerated})")
+        if settings.known:
+            known = hear_known(sessions.known, sessions.maker, sessions.service)
+            metrics |= {} if known is None else known.metrics
+            if known is not None and known.wrong > settings.tolerated_wrong_share:
+                tolerated = f"feedback.canaries.tolerated_wrong_share {settings.tolerated_wrong_share:g}"
+                found.append(f"the rater is wrong too often: {known} ({tolerated})")
+        if metrics:
+            self.folder.log(metrics, progress.env_steps)
+        if not found:
             return
-        song = hear(settings, self.sessions.labels.keys, self.sessions.store, self.sessions.service)
-        if song is None:
-            return
-        self.folder.log(song.metrics, progress.env_steps)
-        if song.changed <= settings.tolerated_share:
-            return
-        told = f"the rater has drifted: {song} (feedback.canaries.tolerated_share {settings.tolerated_share:g})"
+        told = "; ".join(found)
         if settings.on_drift == "stop":
             raise RatingsFailing(
                 f"{told}. Mend the rater, then give the same command again: the run goes on from here. To go on with "
