@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from orchestrator.storage.locations import RemotePath
 from orchestrator.storage.writing import write_atomic
@@ -57,6 +57,8 @@ def dress(axes: Axes, title: str) -> None:
 def steps_axis(axes: Axes, label: str) -> None:
     """The horizontal axis counts steps."""
     axes.set_xlabel(label)
+    # More would run into each other where they are of five figures.
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 

@@ -22,7 +22,7 @@ NAME = "rating_shares"
 MOST_STRETCHES = 40
 """Bars of a panel at most: sessions that lie closer are taken together."""
 MOST_COLUMNS = 3
-_TITLE = 40
+_TITLE = 32
 """Characters of a line of a panel's title."""
 
 
