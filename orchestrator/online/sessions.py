@@ -20,7 +20,8 @@ from algorithms.soft_labels import learned_levels, learned_preferences
 from orchestrator.errors import LikertError
 from orchestrator.online.asking.altered import altered
 from orchestrator.online.asking.choosing import Choice, Opinions, Seen, choose
-from orchestrator.online.asking.in_doubt import ask_in_doubt, in_one_turn
+from orchestrator.online.asking.drawing import Drawing
+from orchestrator.online.asking.in_doubt import ask_in_doubt
 from orchestrator.online.asking.known import known_canaries
 from orchestrator.online.asking.labels import Labels, joined, no_labels
 from orchestrator.online.asking.people import People
@@ -35,9 +36,6 @@ from orchestrator.ratings.store import RatingStore
 from orchestrator.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
-
-MOST_REPEATS = 20
-"""For each rating of a session so many segments are drawn at most whose pictures were rated before."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,7 @@ class FeedbackSessions:
         self.undecided: list[str] = []
         """Keys of pairs of which the rater could not tell which is nearer to the goal."""
         self.maker = QuestionMaker(self.experiment)
+        self._drawing = Drawing(self.experiment, self.frames, self.service, self.maker)
         self.known = known_canaries(self.experiment)
         self.people = None if settings.people.use == "ignore" else People(self.experiment, self.store)
 
@@ -102,7 +101,8 @@ class FeedbackSessions:
         self._since_index = replay.next_index
         selects = settings.selection.strategy == "novelty" or (opinions and settings.selection.strategy != "uniform")
         num_drawn = num_segments * (settings.selection.candidates if selects else 1)
-        asked, num_repeats = self._draw(draw, num_drawn, replay, env_steps)
+        rated = {*self.labels.keys, *self.undecided}
+        asked, num_repeats = self._drawing.questions(draw, num_drawn, replay, env_steps, rated)
         choice = None
         if selects and asked:
             choice = self._choose(asked, num_segments, replay, opinions)
@@ -126,11 +126,6 @@ class FeedbackSessions:
             return self.service.ask(questions, report)
         return ask_in_doubt(self.service, questions, below, report)
 
-    def _keys(self, question: Question) -> set[str]:
-        """Under which the answer to a question may be known."""
-        asked = [question] if self.experiment.feedback.analyse_below is None else [question, in_one_turn(question)]
-        return {self.service.key(one.request) for one in asked}
-
     def _choose(
         self,
         drawn: Sequence[tuple[Segment, Question]],
@@ -149,42 +144,6 @@ class FeedbackSessions:
 
         rated = Seen(self.labels.observations, self.labels.instructions)
         return choose(self.experiment.feedback.selection, number, candidates, rated, told, self.rng)
-
-    def _draw(
-        self, draw: SegmentDraw | PairDraw, num_segments: int, replay: ColumnarReplay, env_steps: int
-    ) -> tuple[list[tuple[Segment, Question]], int]:
-        """What may be asked, and how many segments were left out because the run has had their pictures rated, or pairs
-        because both look the same."""
-        ask_again = self.experiment.feedback.ask_again
-        known, chosen, num_repeats = {*self.labels.keys, *self.undecided}, [], 0
-        while len(chosen) < num_segments and num_repeats <= MOST_REPEATS * num_segments:
-            segments = draw.draw(num_segments - len(chosen))
-            if not segments:
-                break
-            for segment, pngs in zip(segments, self._pngs(replay, segments), strict=True):
-                instruction = replay.instructions(segment.indices[-1:])[0]
-                question = self.maker.question(pngs, env_steps, self._success(replay, segment), instruction)
-                keys = self._keys(question)
-                same = self.experiment.compares and pngs[0] == pngs[1]
-                if same or (keys & known and not ask_again):
-                    num_repeats += 1
-                    continue
-                known |= keys
-                chosen.append((segment, question))
-        return chosen, num_repeats
-
-    def _pngs(self, replay: ColumnarReplay, segments: Sequence[Segment]) -> list[list[bytes]]:
-        """PNG files of each segment's frames."""
-        if not self.experiment.compares:
-            return self.frames.pngs(replay, [segment.indices for segment in segments])
-        # Moments of a pair may be of different episodes, which are drawn apart.
-        moments = self.frames.pngs(replay, [index for segment in segments for index in np.split(segment.indices, 2)])
-        return [[*first, *second] for first, second in zip(moments[0::2], moments[1::2], strict=True)]
-
-    def _success(self, replay: ColumnarReplay, segment: Segment) -> bool | None:
-        if self.experiment.compares or not self.experiment.task.knows_success:
-            return None
-        return bool(replay.successes(segment.indices)[-1])
 
     def close(self, session: OpenSession) -> tuple[Labels, SessionAnswers]:
         """Wait for the answers and keep their labels; a study's alterations are in both. Raises RatingsFailing if too
