@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from algorithms.language_networks import PolicyShape
-from algorithms.reward_networks import FrameRewardNetwork, StateRewardNetwork
+from algorithms.reward_networks import FrameRewardNetwork, StateRewardNetwork, as_numbers
 from algorithms.reward_reading import ReadingRewardNetwork
 from algorithms.settings import RewardModelSettings
 
@@ -52,11 +52,14 @@ class RewardEnsemble(nn.Module):
         outputs = self.outputs(inputs, reads)
         if not self._raw:
             outputs = ((outputs - self.lowest[:, None]) * self.scale[:, None]).clamp(0.0, 1.0)
-        return outputs.mean(dim=0)
+        # One after the other: how a reduction orders its terms may depend on how many columns there are.
+        return sum(outputs[1:], outputs[0]) / len(outputs)
 
     def outputs(self, inputs: torch.Tensor, reads: Sequence[torch.Tensor] | None = None) -> torch.Tensor:
         """Each member's own output, float32 [members, N] in (-1, 1)."""
         if reads is None:
+            if isinstance(self.members[0], FrameRewardNetwork):
+                inputs = as_numbers(inputs)
             return torch.stack([member(inputs) for member in self.members])
         return torch.stack([member(inputs, read) for member, read in zip(self.members, reads, strict=True)])
 

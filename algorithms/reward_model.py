@@ -18,13 +18,10 @@ from algorithms.rating_loss import (
     smoothed_targets,
 )
 from algorithms.reward_ensemble import RewardEnsemble
+from algorithms.score_batches import LARGEST, agreeing_sizes, cut
 from algorithms.settings import RewardModelSettings
 from algorithms.soft_labels import likeliest
 from algorithms.stratified import rating_batches
-
-SCORE_BATCH = 64
-"""Inputs that are scored at a time. Always as many: the last bits of a product depend on its shape, and an input's
-score must not depend on what it is scored with, or a resumed run would drift from one that was never stopped."""
 
 
 class RewardModel:
@@ -54,12 +51,15 @@ class RewardModel:
         Raises ValueError if the settings do not fit the inputs; see `RewardEnsemble`."""
         self._settings = settings
         self._compares = compares
+        self._reads = reads is not None
         self._device = torch.device(device)
         self._ensemble = RewardEnsemble(settings, observation_size, seed, reads)
         self._ensemble.to(self._device, memory_format=torch.channels_last)
         self._members = self._ensemble.members
         # One optimiser for all members, as published; their parameters do not interact.
         self._optimiser = torch.optim.Adam(self._members.parameters(), lr=settings.learning_rate, fused=True)
+        self._sizes: tuple[int, ...] | None = None
+        """Of the batches in which it scores, once it has scored."""
 
     def fit(
         self,
@@ -172,20 +172,27 @@ class RewardModel:
     def _in_batches(
         self, inputs: np.ndarray, network: Callable[..., torch.Tensor], words: np.ndarray | None = None
     ) -> torch.Tensor:
-        """The network's outputs [..., N], on the processor, computed in batches of one shape."""
+        """The network's outputs [..., N], on the processor, computed in batches that agree to the last bit."""
         outputs = []
         which, read = (None, None) if words is None else self._read(words)
-        for start in range(0, max(len(inputs), 1), SCORE_BATCH):
-            part = inputs[start : start + SCORE_BATCH]
-            batch = np.zeros((SCORE_BATCH, *inputs.shape[1:]), dtype=inputs.dtype)
-            batch[: len(part)] = part
-            arguments = [torch.from_numpy(batch).to(self._device)]
+        for start, size in cut(len(inputs), self._batch_sizes(inputs)):
+            part = inputs[start : start + size]
+            arguments = [torch.from_numpy(_filled_up(part, size)).to(self._device)]
             if which is not None:
-                rows = np.zeros(SCORE_BATCH, dtype=np.int64)
-                rows[: len(part)] = which[start : start + SCORE_BATCH]
-                arguments.append([one[torch.from_numpy(rows).to(self._device)] for one in read])
+                rows = torch.from_numpy(_filled_up(which[start : start + size], size)).to(self._device)
+                arguments.append([one[rows] for one in read])
             outputs.append(network(*arguments)[..., : len(part)].cpu())
         return torch.cat(outputs, dim=-1)
+
+    def _batch_sizes(self, inputs: np.ndarray) -> tuple[int, ...]:
+        if self._reads:
+            # What it sees and reads are ids as well, which are not drawn at random.
+            return (LARGEST,)
+        if self._sizes is None:
+            self._sizes = agreeing_sizes(
+                lambda batch: self._ensemble.outputs(torch.from_numpy(batch).to(self._device)).cpu(), inputs
+            )
+        return self._sizes
 
     def _segment_outputs(self, inputs: np.ndarray, words: np.ndarray | None) -> torch.Tensor:
         """Each member's output for each frame of segments [N, F, ...] or [N, ...], float32 [members, N, F]."""
@@ -299,6 +306,15 @@ class _Told:
     class_weights: torch.Tensor
     item_weights: torch.Tensor | None
     words: np.ndarray | None
+
+
+def _filled_up(rows: np.ndarray, size: int) -> np.ndarray:
+    """`rows`, and zeros up to `size` of them."""
+    if len(rows) == size:
+        return rows
+    whole = np.zeros((size, *rows.shape[1:]), dtype=rows.dtype)
+    whole[: len(rows)] = rows
+    return whole
 
 
 def _copies(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

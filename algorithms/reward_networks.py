@@ -29,6 +29,12 @@ def frame_features(network: str, image_px: int) -> int:
     return FRAME_LAYERS[network][-1][0] * size * size
 
 
+def as_numbers(frames: torch.Tensor) -> torch.Tensor:
+    """What convolutions see, float32 [N, 3, px, px] in [0, 1], of frames uint8 [N, px, px, 3]."""
+    # A permuted view of channels-last images is the layout in which a processor convolves fastest.
+    return frames.permute(0, 3, 1, 2).float().div_(255.0)
+
+
 class FrameRewardNetwork(nn.Module):
     """A convolutional network for images."""
 
@@ -38,15 +44,15 @@ class FrameRewardNetwork(nn.Module):
         layers: list[nn.Module] = []
         channels_in = 3
         for channels, kernel, stride in FRAME_LAYERS[network]:
-            layers += [skip_init(nn.Conv2d, channels_in, channels, kernel, stride), nn.ReLU()]
+            # In place: what a convolution brought is needed by nothing else, and memory is what a processor waits for.
+            layers += [skip_init(nn.Conv2d, channels_in, channels, kernel, stride), nn.ReLU(inplace=True)]
             channels_in = channels
         self.layers = nn.Sequential(*layers, nn.Flatten(), skip_init(nn.Linear, features, 1), nn.Tanh())
         _initialise(self.layers, generator)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Rewards float32 [N] of frames uint8 [N, px, px, 3]."""
-        # A permuted view of channels-last images is the layout in which a processor convolves fastest.
-        return self.layers(frames.permute(0, 3, 1, 2).float().div_(255.0)).squeeze(1)
+        """Rewards float32 [N] of frames uint8 [N, px, px, 3], or of what `as_numbers` made of them."""
+        return self.layers(frames if frames.is_floating_point() else as_numbers(frames)).squeeze(1)
 
 
 class StateRewardNetwork(nn.Module):

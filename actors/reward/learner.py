@@ -148,9 +148,10 @@ class RewardLearner:
         self._cache.drop_before(oldest_index)
         indices, rewards = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.float32)]
         for steps, frames, words in self._cache.groups(RELABEL_FRAMES):
-            held = steps >= oldest_index
-            indices.append(steps[held])
-            rewards.append(self._model.score(frames[held], None if words is None else words[held]))
+            # In order, so that the older ones come first; a view, because frames are many bytes.
+            first = int(np.searchsorted(steps, oldest_index))
+            indices.append(steps[first:])
+            rewards.append(self._model.score(frames[first:], None if words is None else words[first:]))
         return ScoredSteps(np.concatenate(indices), np.concatenate(rewards), self._version)
 
     def publish(self) -> tuple[dict[str, np.ndarray], int]:

@@ -6,8 +6,9 @@ import torch
 from scipy.stats import spearmanr
 
 from algorithms.reward_ensemble import RewardEnsemble
-from algorithms.reward_model import SCORE_BATCH, RewardModel
+from algorithms.reward_model import RewardModel
 from algorithms.reward_networks import FrameRewardNetwork, StateRewardNetwork, frame_features
+from algorithms.score_batches import LARGEST
 from algorithms.settings import RewardModelSettings
 
 PX = 32
@@ -251,7 +252,7 @@ def test_a_score_does_not_depend_on_what_it_is_scored_with(kind):
         model, (inputs, ratings) = state_model(), rated_states(num_states=150)
     model.fit(inputs, ratings, 3, rng)
     whole = model.score(inputs)
-    assert len(inputs) > 2 * SCORE_BATCH
+    assert len(inputs) > 2 * LARGEST
     for size in (1, 7, 100):
         parts = [model.score(inputs[start : start + size]) for start in range(0, len(inputs), size)]
         assert np.concatenate(parts).tobytes() == whole.tobytes()
