@@ -24,10 +24,10 @@ import psutil
 import ray
 
 from actors.babyai.settings import BabyAISettings
+from actors.rating.engine.environment import engine_environment
 from actors.rating.fake import FunctionBackend
 from actors.rating.server import RatingServer
 from actors.rating.settings import POCKET, RaterSettings
-from actors.rating.vllm_engine import engine_environment
 from algorithms.label_settings import WindowSettings
 from algorithms.scores import ScoreRequest, Scores
 from orchestrator.cluster.placement import ONE_THREAD

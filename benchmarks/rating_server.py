@@ -26,17 +26,13 @@ import ray
 from PIL import Image
 
 from actors.rating.chat import load_chat_format
+from actors.rating.engine.arguments import engine_arguments, sampling_parameters
+from actors.rating.engine.environment import engine_environment, prepare_process
+from actors.rating.engine.level_tokens import label_tokens
 from actors.rating.images import prepare_images
 from actors.rating.models import load_revision, resolve_model, token_px
 from actors.rating.server import RatingServer
 from actors.rating.settings import POCKET, RaterSettings
-from actors.rating.vllm_engine import (
-    engine_arguments,
-    engine_environment,
-    label_tokens,
-    prepare_process,
-    sampling_parameters,
-)
 from algorithms.prompts import Prompt, analysis_prompt, answer_labels, answer_only_prompt, rating_prompt
 from algorithms.ratings import AskingMode, Rating, RatingRequest, TaskText
 from algorithms.scales import RatingScale

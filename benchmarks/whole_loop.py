@@ -33,7 +33,7 @@ from pathlib import Path
 
 import psutil
 
-from actors.rating.vllm_engine import engine_environment
+from actors.rating.engine.environment import engine_environment
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOOK_EVERY_S = 0.5

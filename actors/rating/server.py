@@ -37,10 +37,10 @@ def make_backend(settings: RaterSettings) -> Backend:
         from actors.rating.endpoint.client import EndpointBackend
 
         return EndpointBackend(settings)
+    from actors.rating.engine.host import EngineHost
     from actors.rating.supervisor import SupervisedBackend
-    from actors.rating.vllm_engine import VllmEngine
 
-    return SupervisedBackend(VllmEngine(settings), settings.stall_timeout_s, settings.start_timeout_s)
+    return SupervisedBackend(EngineHost(settings), settings.stall_timeout_s, settings.start_timeout_s)
 
 
 class RatingServer:

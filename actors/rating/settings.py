@@ -88,7 +88,8 @@ class RaterSettings(Settings):
     enforce_eager: bool = False
     """Skip graph capture: starts faster, runs slower on a GPU. Always on on a processor."""
     cpu_kv_cache_gb: PositiveInt = 1
-    """Key-value cache of an engine that runs on a processor."""
+    """Key-value cache of an engine that runs on a processor, at most: what `max_in_flight` questions of `max_model_len`
+    tokens cannot fill is not taken."""
     num_cpus: Annotated[float, Field(ge=0.0)] = 1.0
     """Processors that Ray reserves for a replica."""
     num_gpus: NumGpus | None = None

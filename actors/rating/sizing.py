@@ -18,6 +18,10 @@ CPU_OVERHEAD = int(2e9)
 GPU_STEP_TOKENS = 16_384
 """Tokens that vLLM computes in one step on a large GPU; on smaller ones 8,192."""
 CPU_STEP_TOKENS = 4_096
+CPU_BLOCK_TOKENS = 128
+"""Tokens of a block of vLLM's key-value cache on a processor."""
+SPARE_BLOCKS = 16
+"""Blocks beside those of questions: vLLM keeps one for itself, and beginnings that all questions share stay."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +137,20 @@ def needs_of(shape: Shape, settings: RaterSettings, on_cpu: bool) -> Needs:
     )
 
 
+def processor_cache(needs: Needs, settings: RaterSettings) -> int:
+    """Bytes of key-value cache of an engine on a processor: `rater.cpu_kv_cache_gb`, or what so many questions as there
+    may be at once, of the longest each, can fill, if that is less."""
+    blocks = math.ceil(settings.max_model_len / CPU_BLOCK_TOKENS) * settings.max_in_flight + SPARE_BLOCKS
+    return min(settings.cpu_kv_cache_gb * 2**30, blocks * CPU_BLOCK_TOKENS * needs.kv_per_token)
+
+
 def check_fits(model: str, needs: Needs, settings: RaterSettings, machine: Machine) -> None:
     """Raise ValueError, with the sum and the remedy, if an engine cannot run here whatever else goes well."""
     weights = f"{gb(needs.weights)} of weights ({needs.precision})"
     question = f"{gb(needs.longest_question)} for one question of rater.max_model_len {settings.max_model_len} tokens"
     unfit, smaller = f"rater.model {model!r} does not fit", "take a smaller or quantised rater.model"
     if machine.on_cpu:
-        cache = settings.cpu_kv_cache_gb * 2**30
+        cache = processor_cache(needs, settings)
         if needs.weights + cache > machine.memory:
             raise ValueError(
                 f"{unfit}: {weights} and {gb(cache)} of key-value cache (rater.cpu_kv_cache_gb), but this machine has "

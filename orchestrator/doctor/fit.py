@@ -16,6 +16,7 @@ from actors.rating.sizing import (
     check_fits,
     gb,
     needs_of,
+    processor_cache,
     room_of,
     shape_of,
     this_machine,
@@ -97,8 +98,9 @@ def _room(needs: Needs, rater: RaterSettings, machine: Machine) -> str:
     if os.environ.get("RAY_ADDRESS"):
         return "each engine looks at the memory of its own node before it loads"
     if machine.on_cpu:
-        asked = needs.weights + rater.cpu_kv_cache_gb * 2**30 + needs.estimated
-        return f"with rater.cpu_kv_cache_gb {rater.cpu_kv_cache_gb} {gb(asked)} of this machine's {gb(machine.memory)}"
+        cache = processor_cache(needs, rater)
+        asked = needs.weights + cache + needs.estimated
+        return f"with {gb(cache)} of key-value cache {gb(asked)} of this machine's {gb(machine.memory)}"
     rooms = [
         f"GPU {number}: {gb(needs.certain + needs.estimated)} of {gb(room_of(gpu, rater))} "
         f"({rater.engine_memory_fraction:g} of {gb(gpu)})"

@@ -232,7 +232,7 @@ def _facts(experiment: OnlineExperiment, work: OnlineWork) -> dict[str, str]:
 def _memory(experiment: OnlineExperiment, observation_size: int) -> dict[str, str]:
     rater, model = experiment.rater, experiment.reward_model
     px = experiment.reward_px
-    engine = f"weights and {rater.cpu_kv_cache_gb} GB"
+    engine = f"weights and up to {rater.cpu_kv_cache_gb} GB"
     if rater.num_gpus:
         engine = f"{rater.engine_memory_fraction:.0%} of a GPU's memory"
     cache = min(1e9 * model.frame_cache_gb, 3 * px**2 * _most_held(experiment)) if px else 0.0

@@ -12,11 +12,11 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors.rating.asking import Answer, Request
 from actors.rating.backend import Needs
+from actors.rating.engine.environment import engine_environment
 from actors.rating.front import Delivery
 from actors.rating.replica_link import TAKE_S, ReplicaLost
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
-from actors.rating.vllm_engine import engine_environment
 from algorithms.ratings import RaterIdentity, RatingFailure
 from orchestrator.cluster.actors import actor_class
 from orchestrator.cluster.placement import ONE_THREAD, placed_rater, replica_demand

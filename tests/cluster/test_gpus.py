@@ -8,8 +8,8 @@ import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.rating.engine.arguments import engine_arguments
 from actors.rating.settings import RaterSettings
-from actors.rating.vllm_engine import engine_arguments
 from orchestrator.cluster import actors, placement
 from orchestrator.cluster.gpus import gpus_by_kind, on_processors, share_gpus
 from orchestrator.cluster.packing import Demand, unplaced

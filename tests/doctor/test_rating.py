@@ -132,7 +132,7 @@ def test_memory_is_told_and_what_cannot_fit_fails(experiment, tiny):
     text = fit.check_memory(rater, gpu)
     assert text.startswith("qwen3_vl, ") and "0.0 GB of weights (16 bits)" in text
     assert "GPU 0: " in text and "of 0.9 GB (0.9 of 1.0 GB), GPU 1: " in text
-    assert "with rater.cpu_kv_cache_gb 1 " in fit.check_memory(rater, processor)
+    assert "of key-value cache " in fit.check_memory(rater, processor)
     long = rater_of(experiment, tiny, "rater.max_model_len=100000000")
     finding = examine("memory", lambda: fit.check_memory(long, gpu))
     assert finding.status == "failure" and "does not fit" in finding.text and "rater.max_model_len" in finding.text

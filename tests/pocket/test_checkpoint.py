@@ -14,8 +14,8 @@ from actors.pocket.frames.evaluation import (
     two_turn_levels,
 )
 from actors.pocket.frames.questions import FrameQuestions, all_texts, analyses
+from actors.rating.engine.level_tokens import label_tokens
 from actors.rating.models import POCKET_FOLDER
-from actors.rating.vllm_engine import label_tokens
 from actors.worlds.metaworld import stages
 from actors.worlds.metaworld.progress_frames import collect
 from orchestrator.pocket.frames import packaged_task, pocket_task, report

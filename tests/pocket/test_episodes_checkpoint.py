@@ -7,9 +7,9 @@ from actors.pocket import checkpoint
 from actors.pocket.episodes.evaluation import judge
 from actors.pocket.episodes.questions import EpisodeQuestions, all_texts
 from actors.pocket.frames.evaluation import balanced_accuracy, confusion
+from actors.rating.engine.level_tokens import label_tokens
 from actors.rating.models import POCKET_EPISODES_FOLDER, resolve_model
 from actors.rating.settings import RaterSettings
-from actors.rating.vllm_engine import label_tokens
 from orchestrator.pocket import episodes as making
 from orchestrator.pocket.episodes import cases_to_judge, levels, task_text, tiled, with_tiles
 

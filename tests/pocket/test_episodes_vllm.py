@@ -8,11 +8,11 @@ from actors.pocket import checkpoint
 from actors.pocket.episodes.data import images
 from actors.pocket.episodes.evaluation import judge
 from actors.pocket.episodes.questions import EpisodeQuestions
+from actors.rating.engine.environment import engine_environment
 from actors.rating.models import POCKET_EPISODES_FOLDER
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from actors.rating.tokens import TokenCounter
-from actors.rating.vllm_engine import engine_environment
 from algorithms.images import encode_png
 from algorithms.ratings import Rating
 from orchestrator.kinds import load_experiment

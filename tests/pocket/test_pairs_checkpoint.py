@@ -9,9 +9,9 @@ from actors.pocket.frames.evaluation import features_of
 from actors.pocket.pairs.data import nearer
 from actors.pocket.pairs.evaluation import answers_from, judge, pairs_to_judge
 from actors.pocket.pairs.questions import PairQuestions, all_texts, comparisons, stages_of
+from actors.rating.engine.level_tokens import label_tokens
 from actors.rating.models import POCKET_PAIRS_FOLDER, resolve_model
 from actors.rating.settings import RaterSettings
-from actors.rating.vllm_engine import label_tokens
 from actors.worlds.metaworld.progress_frames import collect
 from orchestrator.pocket.frames import known_tasks, packaged_task, pocket_task
 

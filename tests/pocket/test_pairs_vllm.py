@@ -9,11 +9,11 @@ from actors.pocket.frames import IMAGE_PX
 from actors.pocket.frames.evaluation import features_of
 from actors.pocket.pairs.evaluation import PairJudgement, judge, pairs_to_judge
 from actors.pocket.pairs.questions import PairQuestions, request
+from actors.rating.engine.environment import engine_environment
 from actors.rating.models import POCKET_PAIRS_FOLDER
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from actors.rating.tokens import TokenCounter
-from actors.rating.vllm_engine import engine_environment
 from actors.worlds.metaworld.progress_frames import collect, reduced
 from algorithms.images import encode_png
 from algorithms.ratings import Rating

@@ -8,10 +8,10 @@ from actors.pocket import checkpoint
 from actors.pocket.frames import IMAGE_PX
 from actors.pocket.frames.evaluation import analyses_of, answer_only_levels, features_of, two_turn_levels
 from actors.pocket.frames.questions import FrameQuestions, request
+from actors.rating.engine.environment import engine_environment
 from actors.rating.models import POCKET_FOLDER
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
-from actors.rating.vllm_engine import engine_environment
 from actors.worlds.metaworld.progress_frames import collect, reduced
 from algorithms.images import encode_png
 from algorithms.ratings import AskingMode, Rating

@@ -32,8 +32,8 @@ from actors.pocket.windows.words import (
     effect_of,
 )
 from actors.rating.chat import chat_text
+from actors.rating.engine.level_tokens import label_tokens
 from actors.rating.settings import RaterSettings
-from actors.rating.vllm_engine import label_tokens
 from algorithms.images import decode_png, encode_png
 from algorithms.scoring_prompts import SCORE_LETTERS, parse_scores, scores_prompt
 from algorithms.windows import score_request, windows_of

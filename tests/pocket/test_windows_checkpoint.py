@@ -8,9 +8,9 @@ from actors.babyai import tiles
 from actors.pocket import checkpoint
 from actors.pocket.windows import evaluation as judging
 from actors.pocket.windows.questions import WindowQuestions, all_texts
+from actors.rating.engine.level_tokens import label_tokens
 from actors.rating.models import POCKET_WINDOWS_FOLDER, resolve_model
 from actors.rating.settings import RaterSettings
-from actors.rating.vllm_engine import label_tokens
 from algorithms.scoring_prompts import SCORE_LETTERS
 from orchestrator.pocket.windows import BABYAI, draw_chains, windows_to_judge
 

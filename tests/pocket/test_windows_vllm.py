@@ -11,11 +11,11 @@ from actors.pocket import checkpoint
 from actors.pocket.windows import evaluation as judging
 from actors.pocket.windows.data import picture
 from actors.pocket.windows.questions import WindowQuestions
+from actors.rating.engine.environment import engine_environment
 from actors.rating.models import POCKET_WINDOWS_FOLDER
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
 from actors.rating.tokens import TokenCounter
-from actors.rating.vllm_engine import engine_environment
 from algorithms.images import encode_png
 from algorithms.scores import Scores, ScoringMode
 from orchestrator.pocket.windows import BABYAI, UNITS, draw_chains, windows_to_judge

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from actors.rating.vllm_engine import ENGINE_SITE, engine_environment, socket_folder
+from actors.rating.engine.environment import ENGINE_SITE, engine_environment, socket_folder
 
 
 def run(code: str, **environment: str) -> str:

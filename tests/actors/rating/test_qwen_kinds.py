@@ -7,11 +7,12 @@ import ray
 from PIL import Image
 
 from actors.rating.chat import load_chat_format, without_thought_marks
+from actors.rating.engine.environment import engine_environment
+from actors.rating.engine.level_tokens import label_tokens
 from actors.rating.images import fitted_size, prepare_images
 from actors.rating.models import token_px
 from actors.rating.server import RatingServer
 from actors.rating.settings import RaterSettings
-from actors.rating.vllm_engine import engine_environment, label_tokens
 from algorithms.prompts import analysis_prompt, answer_labels, answer_only_prompt, rating_prompt
 from algorithms.ratings import RatingRequest, TaskText
 from algorithms.scales import RatingScale

@@ -5,7 +5,16 @@ import json
 import pytest
 
 from actors.rating.settings import RaterSettings
-from actors.rating.sizing import Machine, check_fits, needs_of, shape_of, this_machine, visible_gpus
+from actors.rating.sizing import (
+    Machine,
+    Needs,
+    check_fits,
+    needs_of,
+    processor_cache,
+    shape_of,
+    this_machine,
+    visible_gpus,
+)
 
 GB = 10**9
 
@@ -152,6 +161,18 @@ def test_what_cannot_fit_a_machine_without_gpu_is_refused(seven):
     with pytest.raises(ValueError, match=r"it needs 1\.9 GB for one question .*cpu_kv_cache_gb is 1; raise it to 2"):
         check(64 * GB, max_model_len=32_768)
     check(64 * GB, max_model_len=32_768, cpu_kv_cache_gb=2)
+
+
+def test_no_more_cache_is_taken_than_all_questions_at_once_can_fill():
+    def cache(**changes):
+        needs = Needs(weights=0, precision="", kv_per_token=768, longest_question=0, estimated=0)
+        return processor_cache(needs, settings(**changes))
+
+    # 10 questions of 3 blocks of 128 tokens, which hold 300, and 16 blocks to spare: 46 x 128 x 768.
+    assert cache(max_in_flight=10, max_model_len=300) == 4_521_984
+    assert cache(max_in_flight=1, max_model_len=128) == 17 * 128 * 768
+    assert cache(max_in_flight=10_000, max_model_len=4096) == 2**30
+    assert cache(max_in_flight=10_000, max_model_len=4096, cpu_kv_cache_gb=2) == 2**31
 
 
 @pytest.mark.parametrize(

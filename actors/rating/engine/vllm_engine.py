@@ -3,83 +3,37 @@
 import asyncio
 import gc
 import itertools
-import math
 import multiprocessing
-import os
-import re
-import tempfile
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from hashlib import sha256
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.rating.backend import EngineDead, Refused, Reply, ServerError, Unparsable
+from actors.rating.backend import EngineDead, Refused, Reply, ServerError
 from actors.rating.chat import ChatFormat, load_chat_format, without_thought_marks
-from actors.rating.engine_site.likert_engine_hooks import mend_torchvision
+from actors.rating.engine.arguments import engine_arguments, sampling_parameters
+from actors.rating.engine.environment import fork_engines, prepare_process
+from actors.rating.engine.level_tokens import label_tokens, renormalised
 from actors.rating.images import prepare_images
 from actors.rating.models import Checkpoint, load_revision, rater_identity, resolve_model, token_px
 from actors.rating.settings import RaterSettings
-from actors.rating.sizing import check_fits, needs_of, shape_of, this_machine
+from actors.rating.sizing import check_fits, needs_of, processor_cache, shape_of, this_machine
 from algorithms.prompts import Prompt, answer_labels
 from algorithms.ratings import RaterIdentity
 from algorithms.scales import SCALE_WORDS, RatingScale
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from vllm import AsyncEngineArgs, RequestOutput, SamplingParams
+    from vllm import AsyncEngineArgs, RequestOutput
     from vllm.inputs import EngineInput
     from vllm.v1.engine.async_llm import AsyncLLM
 
-ENGINE_SITE = Path(__file__).parent / "engine_site"
-
 LONGEST_SCALE = RatingScale.likert(max(SCALE_WORDS))
-
-SOCKET_PATH_BYTES = 107
-"""What Linux lets the path of a Unix socket be."""
-SOCKET_NAME_BYTES = 37
-"""vLLM's sockets are called by a UUID, behind a slash."""
-MAX_JSON_TOKENS = 512
-"""A constrained answer ends by itself; this only bounds what its schema leaves open."""
-
-REPORT_EVERY_TOKENS = 16
-"""An analysis under way shows progress this often."""
-
-
-DEPRECATED_INSIDE = "vllm.triton_utils.dispatcher"
-"""A module that looks at everything in torch, and so is warned of what it does not use."""
-
-LEFT_BEHIND = "ignore:resource_tracker:UserWarning"
-"""What Python says of an engine that was ended by force, while it clears up after it."""
 
 SMALL_IMAGE_BYTES = 64 * 1024
 """Pictures up to this are prepared at once, in a few milliseconds; larger ones in threads, so that others go on."""
-
-
-def engine_environment() -> dict[str, str]:
-    """Environment of a process that holds an engine, for a Ray `runtime_env`; its children inherit it.
-
-    The engine also sets what is missing when it starts, so that it works in any process.
-    """
-    warned = filter(None, os.environ.get("PYTHONWARNINGS", "").split(","))
-    paths = [str(ENGINE_SITE), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
-        # A forked engine would skip the start-up code, and inherit locks and sockets of Ray.
-        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-        # Binding would put every engine of a machine on the same cores.
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_NO_USAGE_STATS": "1",
-        # Each start would print a page of advice; what stops an engine is raised, and told by the rating server.
-        "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
-        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
-        # torch's errors only: it warns that there is no Triton where there is no GPU.
-        "TORCH_LOGS": os.environ.get("TORCH_LOGS", "-torch"),
-        "PYTHONWARNINGS": ",".join(dict.fromkeys([*warned, f"ignore::FutureWarning:{DEPRECATED_INSIDE}", LEFT_BEHIND])),
-    }
 
 
 class VllmEngine:
@@ -88,8 +42,11 @@ class VllmEngine:
     `num_outputs` grows whenever the engine brings something forth: the sign of life that counts.
     """
 
-    def __init__(self, settings: RaterSettings) -> None:
+    def __init__(self, settings: RaterSettings, forks: bool = False) -> None:
+        """`forks`: on a processor the engine's process is a fork of this one, which holds nothing but the engine, and
+        shares with it what both have loaded."""
         self.num_outputs = 0
+        self._forks = forks
         self._settings = settings
         self._identity: RaterIdentity | None = None
         self._llm: AsyncLLM | None = None
@@ -235,11 +192,11 @@ class VllmEngine:
         self._token_px = token_px(checkpoint, revision)
         self._others = set(multiprocessing.active_children())
         self._on_cpu = prepare_process(self._settings)
-        self._check_before_loading(checkpoint, revision, self._on_cpu)
+        cache = self._check_before_loading(checkpoint, revision, self._on_cpu)
         import vllm.v1.engine.async_llm  # noqa: F401
         from vllm import AsyncEngineArgs
 
-        return AsyncEngineArgs(**engine_arguments(self._settings, str(checkpoint), revision, self._on_cpu))
+        return AsyncEngineArgs(**engine_arguments(self._settings, str(checkpoint), revision, self._on_cpu, cache))
 
     def _build(self, arguments: "AsyncEngineArgs") -> "AsyncLLM":
         from vllm.usage.usage_lib import UsageContext
@@ -248,18 +205,26 @@ class VllmEngine:
         try:
             # vLLM's offline default of tokens, and of pictures' tokens, in one step. Its default for servers, where the
             # first word of an answer must not wait, is a half or less, and made the steps twice as many.
-            return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
+            config = arguments.create_engine_config(UsageContext.LLM_CLASS)
+            if self._forks and self._on_cpu:
+                # Now, because for a processor the configuration itself has said that engines are spawned.
+                fork_engines(self._settings)
+            return AsyncLLM.from_vllm_config(
+                config, usage_context=UsageContext.LLM_CLASS, disable_log_stats=arguments.disable_log_stats
+            )
         except RuntimeError as error:
             raise RuntimeError(
                 f"vLLM could not start an engine for rater.model {self._settings.model!r}: {error} "
                 "The root cause stands in the output of this process (of a Ray actor: in its log file)."
             ) from error
 
-    def _check_before_loading(self, checkpoint: Checkpoint, revision: str | None, on_cpu: bool) -> None:
+    def _check_before_loading(self, checkpoint: Checkpoint, revision: str | None, on_cpu: bool) -> int:
+        """Raises ValueError if it does not fit; returns the bytes of its key-value cache on a processor."""
         settings = self._settings
         self._chat = load_chat_format(settings.model, checkpoint, revision)
         needs = needs_of(shape_of(settings.model, checkpoint, revision), settings, on_cpu)
         check_fits(settings.model, needs, settings, this_machine(on_cpu))
+        return processor_cache(needs, settings)
 
     async def _warm_up(self) -> None:
         """Both kinds of question once, so that the first real one does not wait for kernels."""
@@ -269,128 +234,3 @@ class VllmEngine:
         Image.new("RGB", (56, 56), "grey").save(file, format="PNG")
         await self.generate(Prompt("Describe the picture.", with_images=True), (file.getvalue(),), ())
         await self.generate(Prompt("Answer 1 or 2.", with_images=False), (), ("1", "2"))
-
-
-def prepare_process(settings: RaterSettings) -> bool:
-    """Make this process, and those it will spawn, fit to import vllm. Returns whether engines run on a processor."""
-    environment = engine_environment()
-    os.environ |= {name: environment[name] for name in ("PYTHONPATH", "PYTHONWARNINGS")}
-    warnings.filterwarnings("ignore", category=FutureWarning, module=re.escape(DEPRECATED_INSIDE))
-    for name, value in (environment | {"VLLM_RPC_BASE_PATH": socket_folder()}).items():
-        os.environ.setdefault(name, value)
-    mend_torchvision()
-    from vllm.platforms import current_platform
-
-    if current_platform.is_cpu():
-        os.environ["OMP_NUM_THREADS"] = str(max(1, int(settings.num_cpus)))
-        if settings.tensor_parallel_size == 1:
-            # The model then runs in the engine's own process. vLLM's default is a worker process beside it, and the two
-            # poll shared memory without pause while they wait for each other, on cores that others need.
-            os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    return current_platform.is_cpu()
-
-
-def socket_folder() -> str:
-    """Where the engine's processes meet: the folder for temporary files, unless paths of sockets below are too long."""
-    usual = tempfile.gettempdir()
-    fits = len(os.fsencode(usual)) <= SOCKET_PATH_BYTES - SOCKET_NAME_BYTES
-    return usual if fits else os.environ.get("RAY_TMPDIR", "/tmp")
-
-
-def sampling_parameters(
-    settings: RaterSettings, tokens: Sequence[int], schema: str = "", max_tokens: int | None = None
-) -> "SamplingParams":
-    """How to decode: free text, with `tokens` one of them and the probability of each, or JSON that obeys `schema`.
-
-    `max_tokens` takes the place of our own limits of a text or of JSON.
-    """
-    from vllm import SamplingParams
-    from vllm.sampling_params import StructuredOutputsParams
-
-    common = {"temperature": settings.temperature, "seed": settings.seed if settings.temperature else None}
-    if schema:
-        constraint = StructuredOutputsParams(json=schema)
-        return SamplingParams(**common, max_tokens=max_tokens or MAX_JSON_TOKENS, structured_outputs=constraint)
-    if not tokens:
-        length = max_tokens or settings.max_analysis_tokens
-        return SamplingParams(**common, max_tokens=length, stream_interval=REPORT_EVERY_TOKENS)
-    # Every choice is one token, so the choice is enforced by a mask over one step, without a grammar.
-    return SamplingParams(**common, max_tokens=1, allowed_token_ids=list(tokens), logprob_token_ids=list(tokens))
-
-
-def engine_arguments(settings: RaterSettings, model: str, revision: str | None, on_cpu: bool) -> dict[str, Any]:
-    """vLLM's engine arguments for these settings."""
-    arguments = {
-        "model": model,
-        "revision": revision,
-        "tokenizer_revision": revision,
-        "trust_remote_code": False,
-        "load_format": "safetensors",
-        "dtype": engine_dtype(settings, on_cpu),
-        "quantization": settings.quantization,
-        "tensor_parallel_size": settings.tensor_parallel_size,
-        "max_model_len": settings.max_model_len,
-        "max_num_seqs": settings.max_in_flight,
-        "enforce_eager": settings.enforce_eager or on_cpu,
-        "enable_prefix_caching": True,
-        # Qwen's processor counts these "edges" in pixels of area.
-        # It would resize once more where few sizes are within bounds; pictures come to it as they are to be seen.
-        "mm_processor_kwargs": {
-            "size": {"shortest_edge": settings.min_pixels, "longest_edge": settings.max_pixels},
-            "do_resize": False,
-        },
-        "limit_mm_per_prompt": {"video": 0},
-        # Every frame is new: a cache of processed images would only fill memory.
-        "mm_processor_cache_gb": 0,
-        # Spaces between the values of an answer would be endless for a model that likes them.
-        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
-        "disable_log_stats": True,
-        "use_tqdm_on_load": False,
-        "seed": settings.seed,
-    }
-    if settings.tensor_parallel_size > 1:
-        # Inside a Ray actor vLLM would look for a placement group; the actor holds the GPUs itself.
-        arguments["distributed_executor_backend"] = "mp"
-    if on_cpu:
-        return arguments | {"kv_cache_memory_bytes": settings.cpu_kv_cache_gb * 2**30}
-    return arguments | {"gpu_memory_utilization": settings.engine_memory_fraction}
-
-
-def engine_dtype(settings: RaterSettings, on_cpu: bool) -> str:
-    """vLLM's name of the precision: as set; `auto` is the checkpoint's, except on a processor that would emulate it."""
-    if settings.dtype == "auto" and on_cpu:
-        from actors.rating.precision import has_bfloat16
-
-        return "auto" if has_bfloat16() else "float32"
-    return settings.dtype
-
-
-def label_tokens(tokenizer: Any, labels: tuple[str, ...]) -> dict[str, int]:
-    """The token of each answer label.
-
-    Raises ValueError unless every label is a single token and no two share one: only then does one step tell the
-    probability of each level.
-    """
-    tokens = {label: tokenizer.encode(label, add_special_tokens=False) for label in labels}
-    for label, ids in tokens.items():
-        if len(ids) != 1:
-            raise ValueError(
-                f"rater.model: its tokenizer splits the answer label {label!r} into {len(ids)} tokens, but a level "
-                "must be a single token; use a model whose tokenizer keeps digits whole, such as a Qwen-VL"
-            )
-    single = {label: ids[0] for label, ids in tokens.items()}
-    if len(set(single.values())) != len(single):
-        raise ValueError(
-            f"rater.model: its tokenizer gives two of the answer labels {', '.join(labels)} the same token, so that "
-            "levels can not be told apart; use a model with a complete vocabulary, such as a Qwen-VL"
-        )
-    return single
-
-
-def renormalised(logprobs: Sequence[float]) -> tuple[float, ...]:
-    """Probabilities over these alternatives only, sum 1. Raises Unparsable if they are not finite."""
-    largest = max(logprobs)
-    if not math.isfinite(largest) or any(math.isnan(value) for value in logprobs):
-        raise Unparsable(f"the model's probabilities of the levels are not finite: {list(logprobs)}")
-    weights = [math.exp(value - largest) for value in logprobs]
-    return tuple(weight / sum(weights) for weight in weights)

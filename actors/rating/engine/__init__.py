@@ -1,0 +1,1 @@
+"""An engine of our own: vLLM, in processes of its own."""
