@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 from orchestrator.cluster.address import check_cluster, ray_address
-from orchestrator.cluster.own_ray import let_workers_be_as_nice_as_we, temporary_folder
+from orchestrator.cluster.own_ray import let_workers_be_as_nice_as_we, start_no_idle_workers, temporary_folder
 from orchestrator.cluster.placement import (
     ACCELERATOR_TYPE,
     ONE_THREAD,
@@ -51,6 +51,7 @@ def connect(demands: Sequence[Demand], needed: Sequence[Demand] | None = None) -
         else:
             temporary_folder()
             let_workers_be_as_nice_as_we()
+            start_no_idle_workers()
             promised = _sum(demands)
             asked = math.ceil(promised.pop("CPU", 0.0)) + 1
             promised = {name: amount for name, amount in promised.items() if _is_promise(name)}

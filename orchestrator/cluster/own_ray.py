@@ -1,4 +1,4 @@
-"""A Ray that we start on this machine ourselves: where it keeps its files, and how nice its workers are."""
+"""A Ray that we start on this machine ourselves: where it keeps its files, and which workers it starts, how nice."""
 
 import os
 import socket
@@ -12,6 +12,7 @@ SOCKET_PATH_BYTES = 107
 PROBE_BYTES = 2**20
 """Logs of Ray's first seconds take about as much."""
 NICENESS = "RAY_worker_niceness"
+PRESTARTED = "RAY_prestart_worker_first_driver"
 
 _REMEDY = (
     "Set RAY_TMPDIR to a short folder on a disk of this machine, such as RAY_TMPDIR=/tmp: Ray takes it before TMPDIR, "
@@ -48,6 +49,12 @@ def temporary_folder() -> Path:
 def let_workers_be_as_nice_as_we() -> None:
     """Before Ray is started here. What it adds to the niceness of its workers is 15 by default: they would starve."""
     os.environ.setdefault(NICENESS, "0")
+
+
+def start_no_idle_workers() -> None:
+    """Before Ray is started here. It would start two workers at once, in case they are wanted: but what we make has an
+    environment of its own, and so a new process, and they would load Ray and wait to the end."""
+    os.environ.setdefault(PRESTARTED, "0")
 
 
 def _socket_below(folder: str) -> str:

@@ -52,10 +52,16 @@ class OnlineKind(Kind):
 
     def run(self, experiment: OnlineExperiment, progress: "RunProgress", parent: "ParentRun | None" = None) -> None:
         """Raises SettingsError if the cluster or the model does not fit, and RatingsFailing if the rater fails."""
-        # Here, since it brings torch and RLlib.
-        from orchestrator.online.launch import run_online
+        from orchestrator.online.asking.rater import ratings_of
+        from orchestrator.online.demands import placed
 
-        run_online(experiment, progress, parent)
+        # What it is made with; what it is called by, and leaves behind, are the settings as they were given.
+        here = placed(experiment)
+        with ratings_of(here) as ratings:
+            # Not before: this brings torch and RLlib, which takes seconds, and meanwhile the rater's model loads.
+            from orchestrator.online.launch import run_online
+
+            run_online(experiment, here, ratings, progress, parent)
 
     def demands(self, experiment: OnlineExperiment) -> "list[Demand]":
         """Rollout workers, learners, and engines unless they are shared."""

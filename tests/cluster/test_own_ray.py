@@ -2,6 +2,7 @@
 
 import os
 
+import psutil
 import pytest
 import ray
 
@@ -101,3 +102,18 @@ def test_whoever_wants_other_niceness_sets_it(monkeypatch):
     monkeypatch.setenv(own_ray.NICENESS, "7")
     own_ray.let_workers_be_as_nice_as_we()
     assert os.environ[own_ray.NICENESS] == "7"
+
+
+class Actor:
+    def children_of_ray(self):
+        """What the processes are called that Ray has started beside this one."""
+        return [child.name() for child in psutil.Process().parent().children()]
+
+
+def test_ray_starts_no_workers_that_nobody_asked_for(short, monkeypatch):
+    for name in ("RAY_ADDRESS", own_ray.PRESTARTED):
+        monkeypatch.delenv(name, raising=False)
+    with cluster.connected([]):
+        names = ray.get(cluster.actor_class(Actor, {"CPU": 1.0}).remote().children_of_ray.remote())
+    assert any("Actor" in name for name in names)
+    assert not any("IDLE" in name for name in names)

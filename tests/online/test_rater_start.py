@@ -4,8 +4,8 @@ import numpy as np
 
 from algorithms.images import encode_png
 from algorithms.ratings import RaterIdentity, Rating
+from orchestrator.online.asking.rater import settled_start
 from orchestrator.online.questions import QuestionMaker
-from orchestrator.online.rewards.making import settled_start
 from orchestrator.ratings.store import RatingStore
 from orchestrator.runs.layout import CHECKPOINTS_FOLDER
 from tests.fakes.toy_run import toy_experiment

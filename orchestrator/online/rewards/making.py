@@ -1,16 +1,13 @@
 """Making a run's source of rewards: the only place that knows all of them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from actors.rating.settings import RaterSettings
 from actors.worlds.world import WorldSpec
+from orchestrator.online.asking.rater import Ratings
 from orchestrator.online.frames.step_frames import StepFrames
-from orchestrator.online.questions import QuestionMaker
 from orchestrator.online.reward_training import RewardTraining
 from orchestrator.online.rewards.comparing import Comparing
 from orchestrator.online.rewards.functions import reward_function
@@ -22,56 +19,11 @@ from orchestrator.online.rewards.source import RewardSource
 from orchestrator.online.rollouts import Rollouts
 from orchestrator.online.sessions import FeedbackSessions
 from orchestrator.online.settings import OnlineExperiment
-from orchestrator.ratings.asking import rating_servers
-from orchestrator.ratings.service import RatingService
-from orchestrator.ratings.store import RatingStore
 from orchestrator.runs.frame_archive import FrameArchive
-from orchestrator.runs.layout import CHECKPOINTS_FOLDER, STEP_FRAMES_FOLDER
+from orchestrator.runs.layout import STEP_FRAMES_FOLDER
 
 _SEGMENTS = 7
 """Sets the random stream that selects segments apart from those of the other parts."""
-
-
-@dataclass(frozen=True)
-class Ratings:
-    """The rating server of a run, and the store before it."""
-
-    store: RatingStore
-    service: RatingService
-    loads_when_asked: bool = False
-    """A model of the run's own waits for the first question that the store does not answer."""
-
-
-@contextmanager
-def ratings_of(here: OnlineExperiment) -> Iterator[Ratings | None]:
-    """Who rates for a run, from the moment that it begins to load; None if nobody is asked.
-
-    `here` is the experiment as placed.
-    """
-    if not here.asks_rater:
-        yield None
-        return
-    store = RatingStore(here.ratings_folder)
-    rater = settled_start(here, store)
-    servers = rating_servers(rater)
-    needs = QuestionMaker(here).needs
-    service = RatingService(store, servers, rater, here.run_folder.name, needs)
-    try:
-        service.begin_start()
-        yield Ratings(store, service, rater.start == "when_asked")
-    finally:
-        service.close()
-
-
-def settled_start(here: OnlineExperiment, store: RatingStore) -> RaterSettings:
-    """Its block `rater` with `start` decided."""
-    rater = here.rater
-    if rater.start != "auto":
-        return rater
-    own = rater.endpoint is None and rater.server is None
-    anew = not (here.run_folder / CHECKPOINTS_FOLDER).exists()
-    known = own and anew and any(row["run"] == here.run_folder.name for row in store.rows(["run"]))
-    return rater.model_copy(update={"start": "when_asked" if known else "at_once"})
 
 
 def make_reward(
