@@ -28,22 +28,23 @@ def imported(path: str, field: str) -> Any:
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
-    """Whatever goes wrong in code of others becomes a WorldError about `what`, with the line where it happened."""
+    """What goes wrong in code of others, or ends the program there, becomes a WorldError about `what`, with the line at
+    which it happened."""
     try:
         yield
     except WorldError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WorldError(f"{what} failed: {described(error)}{where(error)}") from error
 
 
-def described(error: Exception) -> str:
+def described(error: BaseException) -> str:
     """An error of code of others, in one line."""
     text = " ".join(str(error).split()).rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def where(error: Exception) -> str:
+def where(error: BaseException) -> str:
     """The line of code at which it happened."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f" (in {place.filename}, line {place.lineno})"

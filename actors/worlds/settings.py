@@ -17,7 +17,7 @@ NumLevels = Annotated[Literal[2, 3, 4, 5], BeforeValidator(_as_number)]
 """Levels of a scale."""
 SuccessCounts = Literal["any", "end", "held"]
 """Of an episode whose steps say whether the task is done: `any` of its steps, the last one at its `end`, or `held`,
-which is from some step to the end without a break. A start that is solved already is no step."""
+which is from the first step that says so to the end without a break. A start that is solved already is no step."""
 
 
 class TaskSettings(Settings):

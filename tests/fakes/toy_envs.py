@@ -70,6 +70,22 @@ class Entries(Line):
         return {"near": super().seen(), "far": np.full((2, 2), 3.0 * self.dot), "image": self.render()}
 
 
+class Reaching(Line):
+    """As environments with goals have it: a rule tells success from what is reached and what should be."""
+
+    def __init__(self, render_mode=None):
+        super().__init__(render_mode)
+        one = Box(-1.0, 1.0, (1,), np.float32)
+        self.observation_space = Dict({"observation": one, "achieved_goal": one, "desired_goal": one})
+
+    def seen(self):
+        reached = super().seen()
+        return {"observation": reached, "achieved_goal": reached, "desired_goal": np.array([0.4], np.float32)}
+
+    def _is_success(self, achieved_goal, desired_goal):
+        return np.float32(np.linalg.norm(achieved_goal - desired_goal) < 0.3)
+
+
 class Nested(Line):
     def __init__(self, render_mode=None):
         super().__init__(render_mode)
@@ -131,6 +147,49 @@ class Wide(Line):
 class Broken(Line):
     def step(self, action):
         raise ZeroDivisionError("the motor is off")
+
+
+class Uninformed(Line):
+    def step(self, action):
+        return *super().step(action)[:-1], None
+
+
+class UninformedStart(Line):
+    def reset(self, seed=None, options=None):
+        return super().reset(seed=seed)[0], None
+
+
+class OldStep(Line):
+    def step(self, action):
+        observation, reward, terminated, _, info = super().step(action)
+        return observation, reward, terminated, info
+
+
+class OldReset(Line):
+    def reset(self, seed=None, options=None):
+        return super().reset(seed=seed)[0]
+
+
+class Leaving(Line):
+    def step(self, action):
+        raise SystemExit("bye")
+
+
+class Doubtful(Line):
+    def step(self, action):
+        *rest, info = super().step(action)
+        return *rest, info | {"is_success": np.float32("nan")}
+
+
+class Failing(Line):
+    """Good for forty steps, and then what it sees is no number."""
+
+    num_steps = 0
+
+    def step(self, action):
+        self.num_steps += 1
+        observation, *rest = super().step(action)
+        return observation if self.num_steps <= 40 else observation * np.nan, *rest
 
 
 class Chance(Line):

@@ -41,6 +41,15 @@ def test_the_loop_solves_a_toy_task_from_ratings_and_a_rerun_asks_nothing(whole)
     assert again.fingerprint() == first.fingerprint()
 
 
+def test_what_another_run_put_into_the_store_changes_nothing(whole, tmp_path):
+    store = {"ratings_folder": tmp_path / "ratings", "runs_folder": tmp_path / "runs"}
+    other = ToyRun(whole.experiment.model_copy(update=store | {"seed": 1, "name": "other"})).run()
+    after = ToyRun(whole.experiment.model_copy(update=store)).run()
+    assert after.fingerprint() == whole.fingerprint()
+    shared = set(other.labels.keys) & set(after.labels.keys)
+    assert after.num_asked == len(after.labels) - len(shared)
+
+
 @pytest.mark.slow
 def test_as_published_equal_pictures_cost_twice(experiment):
     feedback = experiment.feedback.model_copy(update={"ask_again": True})

@@ -5,6 +5,7 @@ import ray
 
 from actors.rollout.worker import RolloutWorker
 from actors.worlds.world import WorldSpec
+from orchestrator.errors import WorldFailing
 from orchestrator.kinds import read_run
 from orchestrator.online.report import write_online_report
 from orchestrator.online.settings import OnlineExperiment
@@ -87,3 +88,13 @@ def test_a_worker_that_dies_collects_its_period_again(tmp_path):
     rollouts.start = start_and_kill
     assert killed.run().fingerprint() == whole.fingerprint()
     assert len(killed.workers) == 3
+
+
+def test_a_world_that_breaks_later_stops_the_run_with_its_reason_and_the_run_goes_on_once_it_is_mended(tmp_path):
+    changes = {"rollout": {"num_workers": 1, "envs_per_worker": 1, "period_agent_steps": 15}, "total_env_steps": 90}
+    changes |= {"checkpoint": {"interval_env_steps": 15}, "evaluation": {"num_episodes": 1}}
+    changes["feedback"] = {"first_env_steps": 30, "interval_env_steps": 30, "per_session": 5}
+    broken = line_experiment(tmp_path, task={"factory": "tests.fakes.toy_envs:Failing"}, **changes)
+    with pytest.raises(WorldFailing, match="an observation holds NaN"):
+        LineRun(broken).run()
+    assert LineRun(line_experiment(tmp_path, **changes)).run(resume=True).loop.progress.env_steps >= 90

@@ -25,6 +25,8 @@ _OWN = (
     "gymnasium_robotics.envs.franka_kitchen.",
 )
 """Environments that move no differently when they are drawn, as was measured. Others of gymnasium-robotics do."""
+RESET_PARTS = ("observation", "info")
+STEP_PARTS = ("observation", "reward", "terminated", "truncated", "info")
 
 
 class GymnasiumWorld:
@@ -74,7 +76,7 @@ class GymnasiumWorld:
     def reset(self, seed: int) -> np.ndarray:
         """Start an episode; see `World`. Raises WorldError."""
         with told(f"{self._task.source}: reset()"), quiet(self._env):
-            self._raw, self._info = self._env.reset(seed=seed)
+            self._raw, self._info = self._parts("reset", self._env.reset(seed=seed), RESET_PARTS)
         self._env_steps = 0
         self._instruction = self._instructions.read(self._raw, self._info)
         if self.spec.draws_again:
@@ -87,7 +89,8 @@ class GymnasiumWorld:
         env_reward, success = 0.0, False
         for _ in range(self._task.action_repeat):
             with told(f"{self._task.source}: step()"):
-                self._raw, reward, terminated, truncated, self._info = self._env.step(self._actions.own(action))
+                parts = self._parts("step", self._env.step(self._actions.own(action)), STEP_PARTS)
+                self._raw, reward, terminated, truncated, self._info = parts
                 reward = float(reward)
             self._keys_seen.update(self._info)
             self._env_steps += 1
@@ -183,9 +186,22 @@ class GymnasiumWorld:
             return terminated and reward > 0.0
         return self._task.success is not None and self._task.success.key in self._info and self._flag()
 
+    def _parts(self, method: str, given: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
+        """What a method gives, the last of it a dictionary. Raises WorldError if it is something else."""
+        if not isinstance(given, tuple) or len(given) != len(names):
+            number = f"{len(given)} values" if isinstance(given, tuple) else f"{type(given).__name__}, no tuple"
+            raise WorldError(
+                f"{self._task.source}: {method}() gives {number}; Gymnasium's gives {', '.join(names)}. An environment "
+                "written for the older Gym needs a wrapper that gives these"
+            )
+        if not isinstance(given[-1], dict):
+            kind = type(given[-1]).__name__
+            raise WorldError(f"{self._task.source}: {method}() gives an info of type {kind}; it must be a dictionary")
+        return given
+
     def _flag(self) -> bool:
         value = np.asarray(self._info[self._task.success.key])
-        if value.size != 1 or value.dtype.kind not in "bfiu":
+        if value.size != 1 or value.dtype.kind not in "bfiu" or not np.isfinite(value).all():
             raise WorldError(
                 f"{self._task.source}: info[{self._task.success.key!r}] is {value.tolist()!r}; task.success.key names "
                 "an entry that is true or false"

@@ -15,7 +15,8 @@ class SuccessKey(Settings):
     key: Annotated[str, Field(min_length=1)]
     """Entry of `info`, such as `is_success` or `success`."""
     counts: SuccessCounts = "any"
-    """When an evaluation episode counts: at `any` step, at its `end`, or `held` from some step to the end."""
+    """When an evaluation episode counts: at `any` step, at its `end`, or `held` from
+    the first step that says so to the end without a break."""
 
 
 class GymnasiumTask(TaskSettings):

@@ -118,6 +118,10 @@ def test_a_start_that_is_solved_is_told_where_it_is_known():
     world = make_world("Wandering", success={"key": "success"})
     told = {bool(world.reset(seed)[0] > 0.0): world.solved_at_start() for seed in range(20)}
     assert told == {True: True, False: False}
+    # Where the reset is silent, by the rule that environments with goals have.
+    reaching = make_world("Reaching", success={"key": "is_success"}, observation_keys=("observation",))
+    told = {bool(0.1 < reaching.reset(seed)[0] < 0.7): reaching.solved_at_start() for seed in range(20)}
+    assert told == {True: True, False: False}
     silent = make_world(success={"key": "is_success"})
     silent.reset(0)
     assert silent.solved_at_start() is None
@@ -178,6 +182,30 @@ def test_a_free_camera_does_not_remember_the_first_episode():
     second.close()
 
 
+@pytest.mark.slow
+def test_car_racing_is_seen_as_a_square_and_equal_seeds_show_the_same():
+    pytest.importorskip("Box2D", reason="needs the extra `worlds`")
+    task = make_task(env_id="CarRacing-v3", image_px=96, episode_env_steps=30)
+    first, second = GymnasiumWorld(task), GymnasiumWorld(task)
+    assert first.spec.observation_size == 0 and not first.spec.knows_success and not first.spec.draws_again
+    paid = []
+    for world in (first, second):
+        world.reset(3)
+        paid.append([world.step(np.array([0.3, 0.8, 0.0])).env_reward for _ in range(30)])
+    assert paid[0] == paid[1] and len(set(paid[0])) > 1
+    frames = [world.frame() for world in (first, second)]
+    assert frames[0].shape == (96, 96, 3) and frames[0].dtype == np.uint8 and frames[0].flags.c_contiguous
+    np.testing.assert_array_equal(*frames)
+    # 600 pixels wide and 400 high: fitted, with nothing cut off and the rest filled.
+    assert (
+        frames[0].std() > 10
+        and (frames[0][:16] == frames[0][0, 0]).all()
+        and (frames[0][-16:] == frames[0][0, 0]).all()
+    )
+    first.close()
+    second.close()
+
+
 # ------------------------------------------------------------------------------------------------ bad worlds
 
 
@@ -208,6 +236,15 @@ def test_a_free_camera_does_not_remember_the_first_episode():
         ("Nested", "observation 'arm' holds others within it.*observation_keys"),
         ("Choices", r"the action space MultiDiscrete\(\[4 2\]\) is one of several choices at once; a policy acts by"),
         ("Endless", "has no finite bounds"),
+        ("Uninformed", r"step\(\) gives an info of type NoneType; it must be a dictionary"),
+        ("UninformedStart", r"reset\(\) gives an info of type NoneType; it must be a dictionary"),
+        ("OldStep", r"step\(\) gives 4 values; Gymnasium's gives observation, reward, .*older Gym"),
+        ("OldReset", r"reset\(\) gives ndarray, no tuple; Gymnasium's gives observation, info.*older Gym"),
+        ("Leaving", r"step\(\) failed: SystemExit: bye \(in .*toy_envs.py, line \d+\)"),
+        (
+            {"factory": "tests.fakes.toy_envs:Doubtful", "success": {"key": "is_success"}},
+            r"info\['is_success'\] is nan; task.success.key names an entry that is true or false",
+        ),
         ("Broken", r"step\(\) failed: ZeroDivisionError: the motor is off \(in .*toy_envs.py, line \d+\)"),
     ],
 )
