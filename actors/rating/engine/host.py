@@ -113,12 +113,13 @@ class Link:
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._alive = alive
+        self._ended = ENDED
         self._reading = asyncio.create_task(self._read(reader))
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """What the method brings or raises there. Raises EngineDead if the process ends meanwhile."""
         if self._reading.done():
-            raise EngineDead(ENDED)
+            raise EngineDead(self._ended)
         number = next(self._numbers)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._send((number, method, arguments))
@@ -151,12 +152,14 @@ class Link:
                     answer.set_result(value)
                 else:
                     answer.set_exception(value)
-        except (OSError, EOFError):
-            pass  # The process ended.
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing more can be heard, and who waits has to know
+            # The connection ends with the process; all else is the fault of what it said.
+            if not isinstance(error, (OSError, EOFError)):
+                self._ended = f"what the engine's process says cannot be read: {type(error).__name__}: {error}"
         finally:
             for answer in self._waiting.values():
                 if not answer.done():
-                    answer.set_exception(EngineDead(ENDED))
+                    answer.set_exception(EngineDead(self._ended))
 
 
 def host(connection: int) -> None:
@@ -185,14 +188,14 @@ class Host:
         reader, self._writer = await asyncio.open_connection(sock=connection)
         telling = asyncio.create_task(self._tell_life())
         try:
-            while True:
-                number, method, arguments = await _message(reader)
-                if method != "cancel":
-                    self._tasks[number] = asyncio.create_task(self._answer(number, method, arguments))
-                elif number in self._tasks:
-                    self._tasks[number].cancel()
-        except (OSError, EOFError):
-            pass
+            # That is how the end of whoever asks shows; other errors end this process, which the other side sees.
+            with suppress(OSError, EOFError):
+                while True:
+                    number, method, arguments = await _message(reader)
+                    if method != "cancel":
+                        self._tasks[number] = asyncio.create_task(self._answer(number, method, arguments))
+                    elif number in self._tasks:
+                        self._tasks[number].cancel()
         finally:
             telling.cancel()
             if self._engine is not None:

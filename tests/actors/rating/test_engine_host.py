@@ -113,6 +113,22 @@ def test_a_question_that_nobody_waits_for_is_given_up():
     together(play)
 
 
+def test_what_cannot_be_read_fails_what_is_under_way_and_says_so():
+    async def run():
+        ours, theirs = socket.socketpair()
+        link = Link(*await asyncio.open_connection(sock=ours), lambda _: None)
+        under_way = asyncio.create_task(link.call("generate", "x"))
+        await asyncio.sleep(0)
+        theirs.sendall((3).to_bytes(8) + b"no!")
+        for later in (under_way, link.call("generate", "y")):
+            with pytest.raises(EngineDead, match="says cannot be read: UnpicklingError"):
+                await asyncio.wait_for(later, 10)
+        link.close()
+        theirs.close()
+
+    asyncio.run(run())
+
+
 def test_the_end_of_the_other_side_fails_what_is_under_way_and_what_comes_after():
     async def run():
         ours, theirs = socket.socketpair()
